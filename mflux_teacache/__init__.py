@@ -1,0 +1,59 @@
+"""Step skipping for mflux as plugins. Public names load on first use; importing the package costs nothing."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mflux_teacache.adapters.family import Dual as Dual
+    from mflux_teacache.adapters.family import Family as Family
+    from mflux_teacache.adapters.family import Joint as Joint
+    from mflux_teacache.attach import Handle as Handle
+    from mflux_teacache.attach import apply_teacache as apply_teacache
+    from mflux_teacache.attach import attach as attach
+    from mflux_teacache.errors import PluginError as PluginError
+    from mflux_teacache.errors import PluginWarning as PluginWarning
+    from mflux_teacache.errors import Refused as Refused
+    from mflux_teacache.hookspecs import hookimpl as hookimpl
+    from mflux_teacache.records import Body as Body
+    from mflux_teacache.records import Decision as Decision
+    from mflux_teacache.records import Generation as Generation
+    from mflux_teacache.records import GenerationStats as GenerationStats
+    from mflux_teacache.records import Step as Step
+    from mflux_teacache.records import StepRecord as StepRecord
+    from mflux_teacache.records import Target as Target
+
+_HOME = {
+    "apply_teacache": "attach",
+    "attach": "attach",
+    "Body": "records",
+    "Decision": "records",
+    "Dual": "adapters.family",
+    "Family": "adapters.family",
+    "Generation": "records",
+    "GenerationStats": "records",
+    "Handle": "attach",
+    "hookimpl": "hookspecs",
+    "Joint": "adapters.family",
+    "PluginError": "errors",
+    "PluginWarning": "errors",
+    "Refused": "errors",
+    "Step": "records",
+    "StepRecord": "records",
+    "Target": "records",
+}
+
+__all__ = sorted(_HOME)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

@@ -1,0 +1,1 @@
+"""mflux shims: the only part of the package, beside the command line, that knows mflux."""

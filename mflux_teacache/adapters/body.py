@@ -1,0 +1,301 @@
+"""The seam: a transformer whose body can be probed, computed or reused, with no line of its forward copied.
+
+Each block of the body changes its ``__class__`` for a subclass. While a phase is on, the subclass asks the
+phase what to do; without one, and after ``restore()``, the model runs as mflux wrote it. The phases:
+
+* probe: stop at block 0 with its inputs. What comes later in the forward is never built.
+* run: per guidance branch, compute the body and note its input and output, or pass its streams through
+  and let the last block return ``input + residual``. MLX is lazy, so what is passed by is never evaluated.
+
+Arrays that mflux's forward may change in place (``+=`` in FLUX.1 with ControlNet) are copied where they are
+kept or handed out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple, Protocol
+
+import mlx.core as mx
+
+from mflux_teacache.adapters.family import Dual, Family, Joint
+from mflux_teacache.errors import UnsupportedModel
+
+
+class Streams(NamedTuple):
+    """Image part and text part of what enters or leaves a block."""
+
+    image: mx.array
+    text: mx.array | None = None
+
+    def copy(self) -> Streams:
+        return Streams(_own(self.image), None if self.text is None else _own(self.text))
+
+
+class Probe(NamedTuple):
+    """What is known at block 0 of a step's first branch. Nothing is evaluated.
+
+    ``entry`` and ``first`` (the streams before and after block 0) are carried into the run, so that neither
+    what comes before the body nor block 0 is evaluated twice.
+    """
+
+    entry: Streams
+    first: Streams
+    modulated_input: mx.array
+    first_block_residual: mx.array
+
+
+class Branch(NamedTuple):
+    """One guidance branch of a run: the image streams, and whether the body was passed by."""
+
+    input: mx.array
+    output: mx.array
+    reused: bool
+
+
+class _Stopped(Exception):
+    """Leaves the forward at block 0 while probing."""
+
+
+class _Phase(Protocol):
+    def at(self, call: _Call) -> Any: ...
+
+
+def _own(array: mx.array) -> mx.array:
+    """The same values as another Python object: MLX's ``+=`` changes the object that it is applied to."""
+    return array[...]
+
+
+class _Call:
+    """One call of one block by mflux's forward."""
+
+    def __init__(self, body: Body, index: int, block: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.index = index
+        self.block = block
+        self.stage, self._forward, self._signature = body.stages[index]
+        self._args = args
+        self._kwargs = kwargs
+
+    def run(self) -> Any:
+        return self._forward(self.block, *self._args, **self._kwargs)
+
+    @cached_property
+    def arguments(self) -> dict[str, Any]:
+        bound = self._signature.bind(self.block, *self._args, **self._kwargs)
+        bound.apply_defaults()
+        return bound.arguments
+
+    def streams(self, text_rows: int) -> Streams:
+        """What enters the block."""
+        if isinstance(self.stage, Dual):
+            return Streams(self.arguments[self.stage.image], self.arguments[self.stage.text])
+        return _split(self.arguments[self.stage.stream], text_rows)
+
+    def unpack(self, returned: Any, text_rows: int) -> Streams:
+        """What the block returned."""
+        if isinstance(self.stage, Dual):
+            first, second = returned
+            return Streams(first, second) if self.stage.image_first else Streams(second, first)
+        return _split(returned, text_rows)
+
+    def pack(self, streams: Streams) -> Any:
+        """Streams as the block would return them."""
+        if isinstance(self.stage, Dual):
+            return (streams.image, streams.text) if self.stage.image_first else (streams.text, streams.image)
+        return streams.image if streams.text is None else mx.concatenate([streams.text, streams.image], axis=1)
+
+    def pass_through(self) -> Any:
+        """What enters the block, as if the block had returned it."""
+        return self.arguments[self.stage.stream] if isinstance(self.stage, Joint) else self.pack(self.streams(0))
+
+
+def _split(stream: mx.array, text_rows: int) -> Streams:
+    return Streams(stream[:, text_rows:], stream[:, :text_rows]) if text_rows else Streams(stream, None)
+
+
+class Body:
+    """The body of one transformer. Holds no strong reference to the transformer or its blocks.
+
+    Args:
+        transformer: an mflux transformer.
+        family: its entry.
+        residual_after: how many first blocks run in every step; the residual is taken after them.
+
+    Raises:
+        UnsupportedModel: a block list or a block argument of the family's entry is missing, or the body is
+            too short for ``residual_after``.
+    """
+
+    def __init__(self, transformer: Any, family: Family, residual_after: int = 0) -> None:
+        blocks = [(stage, block) for stage in family.body for block in _blocks(transformer, stage, family)]
+        if residual_after >= len(blocks):
+            raise UnsupportedModel(
+                f"residual_after is {residual_after}, but the body of {family.name} has {len(blocks)} blocks: "
+                f"at least one must be left to skip."
+            )
+        self.family = family
+        self.residual_after = residual_after
+        self.last = len(blocks) - 1
+        self.stages = [(stage, type(block).__call__, _signature(block, stage, family)) for stage, block in blocks]
+        self._blocks = [weakref.ref(block) for _, block in blocks]
+        self.stream_dtype: mx.Dtype | None = None  # of the image stream when it was last computed
+        self._phase: _Phase | None = None
+
+    def install(self) -> None:
+        """Swap the blocks' classes; parameters, isinstance and class names stay as they are."""
+        for index, reference in enumerate(self._blocks):
+            if (block := reference()) is not None:
+                block.__class__ = subclass(type(block), self._gate(index))
+
+    def restore(self) -> None:
+        """Give the blocks their classes back. Blocks that mflux has freed are none of our business any more."""
+        for reference in self._blocks:
+            if (block := reference()) is not None:
+                block.__class__ = type(block).__mro__[1]
+
+    def probe(self, forward: Callable[[], Any]) -> Probe:
+        """Run ``forward`` up to block 0 of its first branch."""
+        phase = _Probing(self)
+        with self._in(phase), contextlib.suppress(_Stopped):
+            forward()
+        if phase.found is None:
+            raise UnsupportedModel(f"the transformer ran without calling block 0 of its body ({self.family.name}).")
+        return phase.found
+
+    def run(
+        self, forward: Callable[[], Any], residuals: Sequence[mx.array | None], carry: Probe | None
+    ) -> tuple[Any, list[Branch]]:
+        """Run ``forward``; branch i reuses ``residuals[i]`` if it fits, and computes otherwise.
+
+        Args:
+            carry: the probe of the same forward, if there was one.
+
+        Returns what ``forward`` returns, and its branches in the order of their calls.
+        """
+        phase = _Running(self, residuals, carry)
+        with self._in(phase):
+            result = forward()
+        return result, phase.branches
+
+    @property
+    def busy(self) -> bool:
+        """A phase is on: the transformer is being called on our behalf."""
+        return self._phase is not None
+
+    @contextlib.contextmanager
+    def _in(self, phase: _Phase) -> Iterator[None]:
+        self._phase = phase
+        try:
+            yield
+        finally:
+            self._phase = None
+
+    def _gate(self, index: int) -> Callable[..., Any]:
+        forward = self.stages[index][1]
+
+        def call(block: Any, *args: Any, **kwargs: Any) -> Any:
+            if self._phase is None:
+                return forward(block, *args, **kwargs)
+            return self._phase.at(_Call(self, index, block, args, kwargs))
+
+        return call
+
+
+def subclass(cls: type, call: Callable[..., Any]) -> type:
+    """A subclass that differs in ``__call__`` only and looks like the class itself in names and reprs."""
+    return type(cls.__name__, (cls,), {"__call__": call, "__module__": cls.__module__, "__qualname__": cls.__qualname__})
+
+
+@dataclass(slots=True)
+class _Probing:
+    body: Body
+    found: Probe | None = None
+
+    def at(self, call: _Call) -> Any:
+        signal = self.body.family.modulated_input(call.block, call.arguments)
+        entry = call.streams(0).copy()
+        first = call.unpack(call.run(), 0).copy()
+        self.found = Probe(entry, first, signal, first.image - entry.image)
+        raise _Stopped
+
+
+class _Running:
+    """Several guidance branches, one after the other; each begins with a call of block 0."""
+
+    def __init__(self, body: Body, residuals: Sequence[mx.array | None], carry: Probe | None) -> None:
+        self.branches: list[Branch] = []
+        self._body = body
+        self._residuals = residuals
+        self._carry = carry
+
+    def at(self, call: _Call) -> Any:
+        if call.index == 0:
+            self._begin(call)
+        if self._residual is not None and call.index >= self._body.residual_after:
+            return self._skip(call)
+        return self._compute(call)
+
+    def _begin(self, call: _Call) -> None:
+        entry = self._carry.entry if self._carry else call.streams(0).copy()
+        place = len(self.branches)
+        residual = self._residuals[place] if place < len(self._residuals) else None
+        self._residual = residual if residual is not None and self._fits(residual, entry.image) else None
+        self._input = entry.image
+        self._text_rows = 0 if entry.text is None else entry.text.shape[1]
+
+    def _fits(self, residual: mx.array, stream: mx.array) -> bool:
+        """A stream of another size or type than the residual was made in must compute."""
+        return residual.shape == stream.shape and self._body.stream_dtype == stream.dtype
+
+    def _skip(self, call: _Call) -> Any:
+        if call.index < self._body.last:
+            return call.pass_through()
+        assert self._residual is not None
+        output = self._input + self._residual
+        self._end(output, reused=True)
+        return call.pack(Streams(output, call.streams(self._text_rows).text))
+
+    def _compute(self, call: _Call) -> Any:
+        if call.index == 0 and self._carry:
+            returned = call.pack(self._carry.first.copy())
+        else:
+            returned = call.run()
+        if call.index == self._body.residual_after - 1:
+            self._input = _own(call.unpack(returned, self._text_rows).image)
+        if call.index == self._body.last:
+            self._end(_own(call.unpack(returned, self._text_rows).image), reused=False)
+        return returned
+
+    def _end(self, output: mx.array, *, reused: bool) -> None:
+        if not reused:
+            self._body.stream_dtype = self._input.dtype
+        self.branches.append(Branch(self._input, _own(output), reused))
+        self._carry = None  # it belongs to the first branch
+
+
+def _blocks(transformer: Any, stage: Dual | Joint, family: Family) -> list[Any]:
+    blocks = getattr(transformer, stage.blocks, None)
+    if not isinstance(blocks, list) or not blocks:
+        raise UnsupportedModel(
+            f"{type(transformer).__name__} has no block list {stage.blocks!r}, which the entry for {family.name} names. "
+            f"This version of mflux may be newer than the newest supported one: upgrade mflux-teacache-plugin."
+        )
+    return blocks
+
+
+def _signature(block: Any, stage: Dual | Joint, family: Family) -> inspect.Signature:
+    signature = inspect.signature(type(block).__call__)
+    needed = (stage.image, stage.text) if isinstance(stage, Dual) else (stage.stream,)
+    missing = [name for name in needed if name not in signature.parameters]
+    if missing:
+        raise UnsupportedModel(
+            f"{type(block).__name__} in {stage.blocks!r} has no argument {missing[0]!r}, which the entry for "
+            f"{family.name} names; it has {', '.join(list(signature.parameters)[1:])}. "
+            f"This version of mflux may be newer than the newest supported one: upgrade mflux-teacache-plugin."
+        )
+    return signature

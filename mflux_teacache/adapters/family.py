@@ -1,0 +1,72 @@
+"""How a transformer family is described: the block lists of its body and where the signal is. Data, no mlx."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import mlx.core as mx
+
+Arguments = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Dual:
+    """A list of blocks with an image stream and a text stream.
+
+    Attributes:
+        blocks: the transformer's attribute that holds the list.
+        image, text: names of the block arguments that hold the streams, ``(batch, rows, width)`` each.
+        image_first: the block returns ``(image, text)`` and not ``(text, image)``.
+    """
+
+    blocks: str
+    image: str
+    text: str
+    image_first: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Joint:
+    """A list of blocks with one stream.
+
+    After a ``Dual`` list it holds the text rows, then the image rows. Without one, all of its rows together
+    are the body's stream.
+
+    Attributes:
+        blocks: the transformer's attribute that holds the list.
+        stream: name of the block argument that holds the stream, ``(batch, rows, width)``.
+    """
+
+    blocks: str
+    stream: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """One transformer class of mflux or of a third party.
+
+    Attributes:
+        name: such as ``flux2``.
+        transformer: ``"module:Class"``; subclasses count too.
+        body: the expensive block lists, in the order in which they run.
+        modulated_input: from block 0 and its call's arguments (bound by name) to its normalised, modulated
+            image input: what block 0 hands to its attention.
+        sigma: from the arguments of mflux's call for one prediction (of its predict function where it has
+            one, else of the transformer) to the noise level, 1 = pure noise: an array of size 1, a number,
+            or ``None`` where the family cannot tell.
+        latents: name of the latents in the same call.
+        predict: names of the pipeline's methods that build a predict function, which mflux may compile.
+        attribute: the pipeline's attribute that holds the transformer.
+    """
+
+    name: str
+    transformer: str
+    body: tuple[Dual | Joint, ...]
+    modulated_input: Callable[[Any, Arguments], mx.array]
+    sigma: Callable[[Arguments], mx.array | float | None]
+    latents: str
+    predict: tuple[str, ...] = ()
+    attribute: str = "transformer"

@@ -1,0 +1,142 @@
+"""mflux's call for one prediction as the runtime sees it: eager, or compiled in its phases."""
+
+from __future__ import annotations
+
+import inspect
+import types
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import mlx.core as mx
+
+from mflux_teacache.adapters.body import Body, Branch, Probe, Streams
+
+
+class EagerForward:
+    """A call of the transformer, or of a predict function that mflux does not compile."""
+
+    def __init__(self, body: Body, forward: Callable[[], Any], arguments: dict[str, Any]) -> None:
+        self._body = body
+        self._forward = forward
+        self._arguments = arguments
+
+    def probe(self) -> Probe:
+        return self._body.probe(self._forward)
+
+    def run(self, residuals: Sequence[mx.array | None], carry: Probe | None) -> tuple[Any, list[Branch]]:
+        return self._body.run(self._forward, residuals, carry)
+
+    def sigma(self) -> mx.array | float | None:
+        return self._body.family.sigma(self._arguments)
+
+    def latents(self) -> mx.array:
+        return self._arguments[self._body.family.latents]
+
+
+class CompiledPredict:
+    """A predict function that mflux compiles, compiled as two: the probe, and the run.
+
+    Lives as long as mflux's own compiled function: one image. Residuals and the probe's arrays are inputs,
+    since arrays that a compiled function captures are constants. The functions hold ``predict``, and no
+    one here holds them in a circle, so the transformer goes when mflux drops its predict.
+    """
+
+    def __init__(self, body: Body, predict: Callable[..., Any]) -> None:
+        self.body = body
+        self.signature = inspect.signature(predict)
+        self.probe = mx.compile(_probing(body, predict))
+        self.run = mx.compile(_running(body, predict))
+
+
+def _probing(body: Body, predict: Callable[..., Any]) -> Callable[..., Any]:
+    def probe(arguments: dict[str, Any]) -> Any:
+        return _arrays(body.probe(lambda: predict(**arguments)))
+
+    return probe
+
+
+def _running(body: Body, predict: Callable[..., Any]) -> Callable[..., Any]:
+    def run(arguments: dict[str, Any], residuals: tuple[Any, ...], carry: Any) -> Any:
+        probe = None if carry is None else _probe(carry)
+        result, branches = body.run(lambda: predict(**arguments), residuals, probe)
+        # A compiled function returns arrays only; the key tells what the branch did.
+        return result, [{_KEYS[branch.reused]: (branch.input, branch.output)} for branch in branches]
+
+    return run
+
+
+_KEYS = {True: "reused", False: "computed"}
+
+
+def _arrays(probe: Probe) -> tuple[Any, ...]:
+    """A probe without its ``None``s."""
+    streams = (tuple(array for array in streams if array is not None) for streams in (probe.entry, probe.first))
+    return (*streams, probe.modulated_input, probe.first_block_residual)
+
+
+def _probe(arrays: Sequence[Any]) -> Probe:
+    entry, first, modulated_input, first_block_residual = arrays
+    return Probe(Streams(*entry), Streams(*first), modulated_input, first_block_residual)
+
+
+class CompiledForward:
+    """A call of a predict function that mflux compiles."""
+
+    def __init__(self, predict: CompiledPredict, arguments: dict[str, Any]) -> None:
+        self._predict = predict
+        self._arguments = arguments
+
+    def probe(self) -> Probe:
+        return _probe(self._predict.probe(self._arguments))
+
+    def run(self, residuals: Sequence[mx.array | None], carry: Probe | None) -> tuple[Any, list[Branch]]:
+        result, branches = self._predict.run(self._arguments, tuple(residuals), carry and _arrays(carry))
+        return result, [
+            Branch(*branch[key], reused) for branch in branches for reused, key in _KEYS.items() if key in branch
+        ]
+
+    def sigma(self) -> mx.array | float | None:
+        return self._predict.body.family.sigma(self._arguments)
+
+    def latents(self) -> mx.array:
+        return self._arguments[self._predict.body.family.latents]
+
+
+class _CompileNoted:
+    """``mlx.core``, but ``compile`` hands its function back and notes that it was asked."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(mx, name)
+
+    def compile(self, function: Callable[..., Any], *_: Any, **__: Any) -> Callable[..., Any]:
+        self.asked = True
+        return function
+
+
+def plain_predict(factory: Callable[..., Any], *args: Any) -> tuple[Callable[..., Any], bool]:
+    """mflux's predict function as it is before compiling, and whether mflux would compile it.
+
+    Runs the factory's own code with its own globals, in which ``mx`` alone is replaced: nothing global is
+    patched, so other threads and models are not touched.
+    """
+    noted = _CompileNoted()
+    code = types.FunctionType(
+        factory.__code__,
+        {**factory.__globals__, "mx": noted},
+        factory.__name__,
+        factory.__defaults__,
+        factory.__closure__,
+    )
+    code.__kwdefaults__ = factory.__kwdefaults__
+    return code(*args), noted.asked
+
+
+def bind(signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Arguments by name, with defaults."""
+    bound = signature.bind(*args, **kwargs)
+    bound.apply_defaults()
+    return bound.arguments
+

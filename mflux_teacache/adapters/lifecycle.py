@@ -1,0 +1,200 @@
+"""One image from start to end: ``generate_image``, mflux's callbacks, its predict functions, its transformer.
+
+Everything is set on the pipeline object and on its transformer's blocks, never on a class or module of
+mflux, so two models do not mix; and everything is undone by ``restore``.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import weakref
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+from mflux_teacache.adapters.body import Body, subclass
+from mflux_teacache.adapters.forward import CompiledForward, CompiledPredict, EagerForward, bind, plain_predict
+from mflux_teacache.errors import HookFailed
+from mflux_teacache.records import Generation
+from mflux_teacache.runtime import Runtime
+
+Check = Callable[[dict[str, Any]], None]
+Record = Callable[[Any, Generation], None]
+
+
+class Lifecycle:
+    """Drives a runtime from one pipeline object.
+
+    Args:
+        model: the pipeline.
+        body: the seam of its transformer.
+        check: judges the arguments of each ``generate_image`` before it starts.
+        record: gets the image that ``generate_image`` returns, and its generation.
+        restore: takes the whole attachment off, after a plugin's hook failed.
+    """
+
+    def __init__(
+        self, model: Any, body: Body, runtime: Runtime, check: Check, record: Record, restore: Callable[[], None]
+    ) -> None:
+        self._model = weakref.ref(model)
+        self._body = body
+        self._runtime = runtime
+        self._check = check
+        self._record = record
+        self._restore = restore
+        self._images: list[Generation | None] = []  # one entry per generate_image under way: it may call itself
+        self._count = 0
+        self._undo = ExitStack()
+
+    def install(self) -> None:
+        """Put everything in place; undoes what it did if something is missing."""
+        model = self._model()
+        with ExitStack() as undo:
+            self._body.install()
+            undo.callback(self._body.restore)
+            undo.callback(_swap_transformer(getattr(model, self._body.family.attribute), self._call_transformer))
+            for name in self._body.family.predict:
+                undo.callback(_shadow(model, name, self._predict_factory(getattr(model, name))))
+            undo.callback(_shadow(model, "generate_image", self._generate_image(model)))
+            undo.callback(_listen(model, self))
+            self._undo = undo.pop_all()
+
+    def restore(self) -> None:
+        self._undo.close()
+
+    # mflux's loop, in the order of its calls
+
+    def _generate_image(self, model: Any) -> Callable[..., Any]:
+        original = _unbound(model, "generate_image")
+        signature = inspect.signature(model.generate_image)
+
+        @functools.wraps(original)
+        def generate_image(*args: Any, **kwargs: Any) -> Any:
+            pipeline = self._model()
+            self._check(bind(signature, args, kwargs))
+            self._images.append(None)
+            try:
+                image = original(pipeline, *args, **kwargs)
+                generation = self._images[-1]
+            except BaseException as error:
+                self._runtime.end("interrupted" if _is_interruption(error) else "failed")
+                if isinstance(error, HookFailed):
+                    self._restore()
+                raise
+            finally:
+                self._images.pop()
+            if generation is not None:
+                self._record(image, generation)
+            return image
+
+        return generate_image
+
+    def call_before_loop(self, *, seed: int, prompt: str, latents: Any, config: Any, **_: Any) -> None:
+        generation = Generation(
+            number=self._count,
+            seed=seed,
+            prompt=prompt,
+            width=config.width,
+            height=config.height,
+            guidance=config.guidance,
+            num_inference_steps=config.num_inference_steps,
+            active_steps=config.num_inference_steps - config.init_time_step,
+            target_rows=latents.shape[1] if latents.ndim == 3 else None,
+        )
+        self._count += 1
+        if self._images:
+            self._images[-1] = generation
+        self._runtime.start(generation)
+
+    def _predict_factory(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        owner = weakref.ref(original.__self__) if inspect.ismethod(original) else None
+        function = inspect.unwrap(getattr(original, "__func__", original))
+
+        def factory(*args: Any) -> Callable[..., Any]:
+            predict, compiled = plain_predict(function, *((owner(),) if owner else ()), *args)
+            if not compiled:
+                return predict  # the transformer's calls are taken one by one
+            phases = CompiledPredict(self._body, predict)
+
+            def step(*args: Any, **kwargs: Any) -> Any:
+                return self._runtime.predict(CompiledForward(phases, bind(phases.signature, args, kwargs)))
+
+            return step
+
+        return factory
+
+    def _call_transformer(self, forward: Callable[..., Any], transformer: Any, *args: Any, **kwargs: Any) -> Any:
+        if self._runtime.generation is None or self._body.busy:
+            return forward(transformer, *args, **kwargs)
+        arguments = bind(inspect.signature(forward), (transformer, *args), kwargs)
+        return self._runtime.predict(
+            EagerForward(self._body, lambda: forward(transformer, *args, **kwargs), arguments)
+        )
+
+    def call_in_loop(self, *, latents: Any, **_: Any) -> None:
+        self._runtime.end_step(latents)
+
+    def call_after_loop(self, **_: Any) -> None:
+        self._runtime.end("finished")
+
+    def call_interrupt(self, **_: Any) -> None:
+        self._runtime.end("interrupted")
+
+
+def _is_interruption(error: BaseException) -> bool:
+    # mflux turns Ctrl-C in its loop into this exception of its own, an ordinary Exception.
+    return isinstance(error, KeyboardInterrupt) or type(error).__name__ == "StopImageGenerationException"
+
+
+def _unbound(model: Any, name: str) -> Callable[..., Any]:
+    """A method as a function of ``self``, so that a wrapper kept on the model does not hold the model."""
+    own = vars(model).get(name)
+    if own is None:
+        return getattr(type(model), name)  # type: ignore[no-any-return]
+    return lambda _, *args, **kwargs: own(*args, **kwargs)
+
+
+def _shadow(model: Any, name: str, value: Any) -> Callable[[], None]:
+    """Set an attribute on the object over its class's; returns the undo."""
+    missing = object()
+    before = vars(model).get(name, missing)
+    setattr(model, name, value)
+    reference = weakref.ref(model)
+
+    def undo() -> None:
+        if (alive := reference()) is None:
+            return
+        delattr(alive, name)
+        if before is not missing:
+            setattr(alive, name, before)
+
+    return undo
+
+
+def _swap_transformer(transformer: Any, handler: Callable[..., Any]) -> Callable[[], None]:
+    """Send the transformer's calls to ``handler(forward, transformer, ...)``; returns the undo."""
+    cls = type(transformer)
+    transformer.__class__ = subclass(cls, lambda self, *args, **kwargs: handler(cls.__call__, self, *args, **kwargs))
+    reference = weakref.ref(transformer)
+
+    def undo() -> None:
+        if (alive := reference()) is not None:
+            alive.__class__ = cls
+
+    return undo
+
+
+def _listen(model: Any, listener: Lifecycle) -> Callable[[], None]:
+    """Put our callbacks first: residuals must be gone before the memory saver measures and decoding starts."""
+    registry = model.callbacks
+    lists = (registry.before_loop, registry.in_loop, registry.after_loop, registry.interrupt)
+    for callbacks in lists:
+        callbacks.insert(0, listener)
+
+    def undo() -> None:
+        for callbacks in lists:
+            if listener in callbacks:
+                callbacks.remove(listener)
+
+    return undo

@@ -1,0 +1,97 @@
+"""Every image pipeline of mflux: its family, and whether plugins run on it. Data, no mlx."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from mflux_teacache.errors import UnsupportedModel
+
+Level = Literal["full", "partial", "refused", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """A pipeline class of mflux.
+
+    Attributes:
+        name: class name.
+        family: transformer family; ``None`` where there is no entry for it.
+        level: ``full``; ``partial`` (``note`` says what is refused); ``refused`` (``note`` says why);
+            ``unknown`` (in the installed mflux, but not in this table).
+        note: for people.
+    """
+
+    name: str
+    family: str | None
+    level: Level = "full"
+    note: str = ""
+
+
+_KV_CACHE = "not with its key/value cache, which fills while a reference image passes through every block"
+_CONCEPT = "its product is the attention of every block in every step, so no block may be skipped"
+_ONE_STEP = "it has one denoising step, so there is nothing to skip"
+
+PIPELINES = {
+    pipeline.name: pipeline
+    for pipeline in (
+        Pipeline("Flux1", "flux"),
+        Pipeline("Flux1Controlnet", "flux"),
+        Pipeline("Flux1Depth", "flux"),
+        Pipeline("Flux1Fill", "flux"),
+        Pipeline("Flux1InContextDev", "flux"),
+        Pipeline("Flux1InContextFill", "flux"),
+        Pipeline("Flux1Kontext", "flux"),
+        Pipeline("Flux1Redux", "flux"),
+        Pipeline("Flux1Concept", None, "refused", _CONCEPT),
+        Pipeline("Flux1ConceptFromImage", None, "refused", _CONCEPT),
+        Pipeline("Flux2Klein", "flux2"),
+        Pipeline("Flux2KleinEdit", "flux2", "partial", _KV_CACHE),
+        Pipeline("SeedVR2", None, "refused", _ONE_STEP),
+    )
+}
+
+
+def pipeline_of(cls: type) -> Pipeline:
+    """The table's entry for a pipeline class or one of its base classes; level ``unknown`` without one."""
+    for base in cls.__mro__:
+        if base.__name__ in PIPELINES:
+            return PIPELINES[base.__name__]
+    return Pipeline(cls.__name__, None, "unknown", "no entry for its transformer yet")
+
+
+def refuse_unsupported(pipeline: Pipeline) -> None:
+    """Raises:
+    UnsupportedModel: plugins do not run on this pipeline; says why and what they do run on.
+    """
+    if pipeline.level == "refused" or (pipeline.level == "unknown" and pipeline.family is None):
+        supported = ", ".join(entry.name for entry in PIPELINES.values() if entry.family is not None)
+        raise UnsupportedModel(
+            f"plugins do not run on the pipeline {pipeline.name}: {pipeline.note}. Supported: {supported}. "
+            f"Run it without --plugin; `mflux-teacache plugins` lists every pipeline."
+        )
+
+
+@cache
+def in_installed_mflux() -> tuple[Pipeline, ...]:
+    """The table for the installed mflux: every class with ``generate_image``, found without importing any."""
+    names = sorted(set(_classes_that_generate()))
+    return tuple(PIPELINES.get(name) or pipeline_of(type(name, (), {})) for name in names)
+
+
+def _classes_that_generate() -> Iterator[str]:
+    spec = importlib.util.find_spec("mflux")
+    if spec is None or not spec.submodule_search_locations:
+        return
+    for folder in spec.submodule_search_locations:
+        for path in Path(folder, "models").glob("*/variants/**/*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.ClassDef) and any(
+                    isinstance(member, ast.FunctionDef) and member.name == "generate_image" for member in node.body
+                ):
+                    yield node.name

@@ -1,0 +1,1 @@
+"""mflux's commands with plugins, and our own command."""

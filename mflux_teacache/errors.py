@@ -1,0 +1,59 @@
+"""What can go wrong. Each message says what, the actual value, what is allowed, and what to do next."""
+
+from __future__ import annotations
+
+
+class PluginError(Exception):
+    """Base class of every error that this package raises on purpose."""
+
+
+class Refused(PluginError):
+    """A request that can be turned down before any work is done.
+
+    Plugins raise it from ``mflux_check`` and ``mflux_attach``; mflux's commands then exit with
+    code 2 and show the message alone. The model is left as it was.
+    """
+
+
+class OptionError(Refused):
+    """A plugin option with a value outside what is allowed, or one that does not exist."""
+
+
+class UnknownPlugin(Refused):
+    """No installed package provides a plugin of the name that was asked for."""
+
+
+class UnsupportedModel(Refused):
+    """The model's transformer or pipeline is not one that the adapters know."""
+
+
+class AlreadyAttached(Refused):
+    """Something else already reuses steps of this model."""
+
+
+class BrokenPlugin(Refused):
+    """A plugin that cannot be loaded, or does not fit the hooks."""
+
+
+class HookFailed(PluginError):
+    """A plugin's hook raised while an image was being made.
+
+    Attributes:
+        plugin: name of the plugin, as given to ``--plugin``.
+        hook: name of the hook, such as ``mflux_step_start``.
+        step: index of the denoising step among the active ones, from 0; ``None`` outside the steps.
+    """
+
+    def __init__(self, plugin: str, hook: str, step: int | None, error: BaseException) -> None:
+        where = "" if step is None else f" at step {step}"
+        super().__init__(
+            f"plugin {plugin!r} failed in {hook}{where}: {type(error).__name__}: {error}. "
+            f"The model is as it was before the plugin was attached; run without --plugin {plugin} to go on."
+        )
+        self.plugin = plugin
+        self.hook = hook
+        self.step = step
+
+
+class PluginWarning(UserWarning):
+    """Something that a user should know, but that does not stop the image."""

@@ -1,0 +1,184 @@
+"""THE CONTRACT: the hooks that mflux calls and that plugins implement. No logic here.
+
+A plugin is a class (or a factory) that an entry point of group ``mflux.plugins`` names. It is made anew
+for each attachment, without arguments, so its state lives on the instance. It marks its hooks with
+``hookimpl`` and takes only the arguments it needs, by name: later versions may add arguments, never
+rename one.
+
+Plugins are called in the order in which they were named. Arrays are MLX arrays that are *not evaluated*
+unless a docstring says so; a hook that reads a number out of one waits for the device. No hook may
+change an array that it is given.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping, Sequence
+
+    from mflux_teacache.adapters.family import Family
+    from mflux_teacache.records import Body, Decision, Generation, Step, Target
+
+hookspec = pluggy.HookspecMarker("mflux")
+hookimpl = pluggy.HookimplMarker("mflux")
+
+
+@hookspec
+def mflux_add_options(group: argparse._ArgumentGroup) -> None:
+    """Declare the plugin's options. Called on the class, so it is a ``staticmethod`` or ``classmethod``.
+
+    When: once before mflux parses its command line, and once for the keywords of ``attach``. Only for
+    plugins that were named.
+
+    Args:
+        group: an ``argparse`` group of the plugin's own; add arguments to it. Every option starts with
+            ``--<plugin name>-``: ``--teacache-thresh`` becomes the keyword ``thresh`` of ``attach`` and
+            ``options.thresh`` in the other hooks. Give it a ``type`` that raises
+            ``argparse.ArgumentTypeError`` for a value that is not allowed. Values are recorded with the
+            image, so they are plain data (text, numbers, true/false, lists of those, paths).
+
+    Returns ``None``. Raising, an option without the prefix, or one that exists already: refused, exit code 2.
+    No arrays.
+    """
+
+
+@hookspec
+def mflux_check(options: argparse.Namespace, target: Target) -> None:
+    """Refuse what cannot work, before it costs anything.
+
+    When: on a command line before any weights load; in ``attach``; and at the start of each
+    ``generate_image``, where steps, guidance and size are known. So it is called several times: it
+    judges and does nothing else.
+
+    Args:
+        options: the plugin's own options, without their prefix.
+        target: what it is to run on. A field that is ``None`` is not known yet: do not refuse for it.
+
+    Returns ``None``. To refuse, raise ``mflux_teacache.Refused`` with a message that says what, the actual
+    value, what is allowed and what to do; the command exits with code 2. Any other exception is reported
+    as a fault of the plugin, exit code 2 as well. No arrays.
+    """
+
+
+@hookspec
+def mflux_attach(options: argparse.Namespace, model: Any) -> None:
+    """Read the options and build the plugin's state.
+
+    When: once per attachment, after ``mflux_check``, when the weights are loaded.
+
+    Args:
+        options: the plugin's own options, without their prefix.
+        model: the mflux pipeline object. Do not keep it, nor its transformer: mflux's memory saver
+            frees them by dropping the last reference.
+
+    Returns ``None``. Raising refuses the attachment, and the model is left as it was. May evaluate arrays.
+    """
+
+
+@hookspec
+def mflux_generation_start(generation: Generation) -> None:
+    """A new image: start with fresh state.
+
+    When: once per image, before its first denoising step; latents and prompt are ready.
+
+    Args:
+        generation: seed, size, guidance and number of steps of the image.
+
+    Returns ``None``. Raising ends the image: an error that names plugin and hook, exit code 1, and the
+    model is restored.
+    """
+
+
+@hookspec
+def mflux_step_start(step: Step) -> None:
+    """Observe a denoising step before its body runs. Every plugin may.
+
+    When: once per step that calls the transformer, before ``mflux_pre_transformer``.
+
+    Args:
+        step: index, sigma, and the signals, which are computed only when read: ``modulated_input``,
+            ``first_block_residual`` and ``latents``, each ``(batch, rows, width)`` in the stream's dtype.
+
+    Returns ``None``. Raising ends the image as above. May evaluate arrays; reading a number waits for
+    the device, which a fast plugin does once per step (``step.relative_l1``).
+    """
+
+
+@hookspec(firstresult=True)
+def mflux_pre_transformer(step: Step) -> Decision | None:
+    """Decide: run the transformer's body in this step, or reuse. Only one plugin of a run may implement it.
+
+    When: once per step that calls the transformer, right after every ``mflux_step_start``, at the step's
+    first guidance branch. The other branches follow the decision.
+
+    Args:
+        step: as in ``mflux_step_start``.
+
+    Returns ``None`` = compute, or a ``Decision``: ``Decision.compute(...)``, or
+    ``Decision.reuse(residuals)`` with one residual per guidance branch, each of the shape of the body's
+    image stream. A branch without a matching residual computes, and says so in its record.
+
+    A plugin class may set ``residual_after: int = 0``, a constant: how many of the body's first blocks run
+    in every step. The residual is then the body's output minus *their* output. Raising ends the image as
+    above. May evaluate arrays.
+    """
+
+
+@hookspec
+def mflux_post_transformer(step: Step, body: Body) -> None:
+    """The step's last branch is done, computed or reused. Keep residuals here.
+
+    When: once per step that called the transformer, after mflux's scheduler took its step and before the
+    step's arrays are evaluated.
+
+    Args:
+        step: as before; its signals can still be read.
+        body: per branch the body's ``input``, ``output`` and ``residual``, ``(batch, rows, width)``. Where a
+            plugin decides, the residuals of a computed step are evaluated together with the new latents.
+
+    Returns ``None``. Keep ``body.residuals``, not ``body``: a kept ``input`` or ``output`` keeps its memory.
+    Raising ends the image as above. May evaluate arrays, at the price of a wait.
+    """
+
+
+@hookspec
+def mflux_generation_end(generation: Generation) -> None:
+    """The denoising loop is over: take stock and drop every array.
+
+    When: once per ``mflux_generation_start``, before the VAE decodes; also after Ctrl-C and after an error
+    (``generation.status`` tells).
+
+    Args:
+        generation: with one record per completed step.
+
+    Returns ``None``. Raising gives a warning, and the image is kept.
+    """
+
+
+@hookspec
+def mflux_image_metadata(generation: Generation) -> Mapping[str, Any] | None:
+    """Values to record with the image, beside the plugin's options and the pattern of decisions.
+
+    When: once per image, as ``generate_image`` returns.
+
+    Args:
+        generation: the finished image's.
+
+    Returns ``None`` or a mapping of plain JSON values, stored under the plugin's name. Raising, or a value
+    that is not JSON, gives a warning; the image is kept. No arrays.
+    """
+
+
+@hookspec
+def mflux_families() -> Sequence[Family]:
+    """Further transformer families, for models that mflux itself does not have.
+
+    When: once per attachment, before the model's transformer is looked up.
+
+    Returns the families; a third party's entry wins over a built-in one for the same transformer class.
+    Raising refuses the attachment. No arrays.
+    """

@@ -1,0 +1,238 @@
+"""Which plugins are installed, loading one by name, and the set of plugins of one attachment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import pluggy
+
+from mflux_teacache import hookspecs
+from mflux_teacache.errors import BrokenPlugin, HookFailed, PluginError, Refused, UnknownPlugin
+
+GROUP = "mflux.plugins"
+PROJECT = "mflux"
+DECIDES = "mflux_pre_transformer"
+
+Factory = Callable[[], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """An entry point of group ``mflux.plugins``; nothing of it has been imported."""
+
+    name: str
+    package: str
+    version: str
+    entry_point: EntryPoint
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A plugin's class or factory, and where it comes from (``""`` for a class that was passed in)."""
+
+    name: str
+    factory: Factory
+    package: str = ""
+    version: str = ""
+
+
+def installed() -> list[Installed]:
+    """Every installed plugin by name; reads package metadata only."""
+    found = [
+        Installed(point.name, point.dist.name if point.dist else "?", point.dist.version if point.dist else "?", point)
+        for point in entry_points(group=GROUP)
+    ]
+    return sorted(set(found), key=lambda plugin: (plugin.name, plugin.package))
+
+
+def load(name: str) -> Loaded:
+    """Import the one plugin of this name.
+
+    Raises:
+        UnknownPlugin: no installed package provides it; the message lists what is installed.
+        BrokenPlugin: several packages provide it, importing it fails, or it does not fit the hooks.
+    """
+    everything = installed()
+    matches = [plugin for plugin in everything if plugin.name == name]
+    if not matches:
+        names = ", ".join(dict.fromkeys(plugin.name for plugin in everything)) or "none"
+        raise UnknownPlugin(
+            f"unknown plugin {name!r}. Installed: {names}. "
+            f"Check the spelling, or pip install the package that provides it; `mflux-teacache plugins` shows details."
+        )
+    if len(matches) > 1:
+        packages = " and ".join(plugin.package for plugin in matches)
+        raise BrokenPlugin(f"plugin {name!r} is provided by {packages}. Uninstall all but one of them.")
+    plugin = matches[0]
+    try:
+        factory = plugin.entry_point.load()
+    except Exception as error:
+        raise BrokenPlugin(
+            f"plugin {name!r} of package {plugin.package} {plugin.version} cannot be imported: "
+            f"{type(error).__name__}: {error}. Reinstall or upgrade that package, or leave the plugin out."
+        ) from error
+    loaded = Loaded(name, factory, plugin.package, plugin.version)
+    check_fit(loaded)
+    return loaded
+
+
+def check_fit(plugin: Loaded) -> None:
+    """Refuse a plugin whose hooks are misspelt, unmarked, or take arguments that do not exist."""
+    if not callable(plugin.factory):
+        raise BrokenPlugin(
+            f"plugin {plugin.name!r} is {plugin.factory!r}; its entry point must name a class or a factory."
+        )
+    _new_manager({plugin.name: plugin.factory})
+
+
+def _new_manager(plugins: Mapping[str, Any]) -> pluggy.PluginManager:
+    manager = pluggy.PluginManager(PROJECT)
+    manager.add_hookspecs(hookspecs)
+    for name, plugin in plugins.items():
+        try:
+            manager.register(plugin, name)
+            manager.check_pending()
+        except (pluggy.PluginValidationError, ValueError) as error:
+            raise BrokenPlugin(f"plugin {name!r} does not fit the hooks: {error}. {_known_hooks()}") from error
+        _refuse_unmarked(manager, name, plugin)
+    return manager
+
+
+def _refuse_unmarked(manager: pluggy.PluginManager, name: str, plugin: Any) -> None:
+    """pluggy passes over a method without the marker, and a plugin that never runs looks like one that works."""
+    for attribute in dir(plugin):
+        if attribute.startswith("mflux_") and manager.parse_hookimpl_opts(plugin, attribute) is None:
+            raise BrokenPlugin(
+                f"plugin {name!r}: {attribute} is not marked. "
+                f"Put @hookimpl (from mflux_teacache import hookimpl) right above its def."
+            )
+
+
+def _known_hooks() -> str:
+    names = [name for name in vars(hookspecs) if name.startswith("mflux_")]
+    return f"The hooks are {', '.join(names)}; their arguments are in the documentation (docs/hooks.md)."
+
+
+class Hooks:
+    """Calls hooks of a set of plugins, one plugin after the other, so that a fault has a name."""
+
+    def __init__(self, plugins: Mapping[str, Any]) -> None:
+        self._manager = _new_manager(plugins)
+        self._callers: dict[str, dict[str, Callable[..., Any]]] = {}
+        for hook in (name for name in vars(hookspecs) if name.startswith("mflux_")):
+            caller = getattr(self._manager.hook, hook)
+            owners = [impl.plugin_name for impl in caller.get_hookimpls()]
+            self._callers[hook] = {
+                name: self._manager.subset_hook_caller(hook, [p for n, p in plugins.items() if n != name])
+                for name in plugins
+                if name in owners
+            }
+
+    def implementers(self, hook: str) -> list[str]:
+        """Names of the plugins that implement a hook, in the order in which they were named."""
+        return list(self._callers[hook])
+
+    def call(self, plugin: str, hook: str, /, **arguments: Any) -> Any:
+        """One plugin's hook; its result, or ``None`` if it does not implement the hook. Raises what it raises."""
+        caller = self._callers[hook].get(plugin)
+        if caller is None:
+            return None
+        result = caller(**arguments)
+        # pluggy gives a list unless the hook is a first-result one; with one plugin it has one entry.
+        return (result[0] if result else None) if isinstance(result, list) else result
+
+    def tell(self, hook: str, step: int | None = None, /, **arguments: Any) -> None:
+        """Call a hook of every plugin that has it.
+
+        Raises:
+            HookFailed: names the plugin whose hook raised, the hook and the step.
+        """
+        for plugin in self._callers[hook]:
+            self._guarded(plugin, hook, step, arguments)
+
+    def ask(self, hook: str, step: int | None = None, /, **arguments: Any) -> Any:
+        """The first answer that is not ``None``; raises as ``tell`` does."""
+        for plugin in self._callers[hook]:
+            answer = self._guarded(plugin, hook, step, arguments)
+            if answer is not None:
+                return answer
+        return None
+
+    def _guarded(self, plugin: str, hook: str, step: int | None, arguments: dict[str, Any]) -> Any:
+        try:
+            return self.call(plugin, hook, **arguments)
+        except Exception as error:
+            raise HookFailed(plugin, hook, step, error) from error
+
+
+class PluginSet(Hooks):
+    """The plugins of one attachment, instantiated.
+
+    Args:
+        plugins: what was asked for, in the order in which it was named.
+
+    Raises:
+        Refused: two of them decide.
+        BrokenPlugin: one cannot be made, or does not fit the hooks.
+    """
+
+    def __init__(self, plugins: list[Loaded]) -> None:
+        self.loaded = {plugin.name: plugin for plugin in plugins}
+        self._instances = {plugin.name: _make(plugin) for plugin in plugins}
+        super().__init__(self._instances)
+        deciders = self.implementers(DECIDES)
+        if len(deciders) > 1:
+            raise Refused(
+                f"plugins {' and '.join(map(repr, deciders))} both decide which steps are skipped. "
+                f"Name one of them; plugins that only observe can be added freely."
+            )
+        self.decider = deciders[0] if deciders else None
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.loaded)
+
+    @property
+    def residual_after(self) -> int:
+        """How many of the body's first blocks the deciding plugin wants to run in every step."""
+        if self.decider is None:
+            return 0
+        value = getattr(self._instances[self.decider], "residual_after", 0)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise BrokenPlugin(
+                f"plugin {self.decider!r}: residual_after is {value!r}; it must be a whole number from 0, "
+                f"the number of blocks that run in every step."
+            )
+        return value
+
+    def check(self, plugin: str, hook: str, /, **arguments: Any) -> Any:
+        """Call a hook of one plugin whose raising is a refusal.
+
+        Raises:
+            PluginError: as the plugin raised it.
+            BrokenPlugin: the plugin raised anything else.
+        """
+        try:
+            return self.call(plugin, hook, **arguments)
+        except PluginError:
+            raise
+        except Exception as error:
+            raise BrokenPlugin(
+                f"plugin {plugin!r} failed in {hook}: {type(error).__name__}: {error}. "
+                f"Leave it out with --plugin none, or report this to its authors."
+            ) from error
+
+
+def _make(plugin: Loaded) -> Any:
+    try:
+        return plugin.factory()
+    except PluginError:
+        raise
+    except Exception as error:
+        raise BrokenPlugin(
+            f"plugin {plugin.name!r} cannot be made: {type(error).__name__}: {error}. "
+            f"Its class is called without arguments; options come with mflux_attach."
+        ) from error

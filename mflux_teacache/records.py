@@ -1,0 +1,377 @@
+"""The values that cross the contract between mflux, the runtime and the plugins. No mlx, no mflux."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    import mlx.core as mx
+
+Outcome = Literal["computed", "forced", "skipped"]
+Status = Literal["running", "finished", "interrupted", "failed"]
+
+LETTERS: dict[Outcome, str] = {"computed": "C", "forced": "C", "skipped": "S"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What a plugin is about to be attached to: known before any weights load.
+
+    Attributes:
+        pipeline: class name of the mflux pipeline, such as ``Flux1`` or ``Flux2KleinEdit``.
+        family: transformer family, such as ``flux2``; ``None`` if a third party's entry will tell at attach.
+        model: the model's Hugging Face id as mflux's ``ModelConfig.model_name`` has it, or a local path.
+        base_model: the id of the built-in model that a custom checkpoint says it is based on.
+        model_path: where a custom checkpoint comes from; ``None`` for a built-in model.
+        loras: paths or ids of the LoRAs.
+        quantize: bits per weight; ``None`` = not quantised.
+        steps: ``num_inference_steps``; ``None`` while it is not known (``attach`` from Python).
+        active_steps: steps that the loop will run (image-to-image starts late); ``None`` while not known.
+        guidance: guidance scale; ``None`` while not known.
+        width, height: pixels; ``None`` while not known.
+    """
+
+    pipeline: str
+    family: str | None = None
+    model: str | None = None
+    base_model: str | None = None
+    model_path: str | None = None
+    loras: tuple[str, ...] = ()
+    quantize: int | None = None
+    steps: int | None = None
+    active_steps: int | None = None
+    guidance: float | None = None
+    width: int | None = None
+    height: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Decision:
+    """What a deciding plugin wants of one denoising step. Made by ``compute`` or ``reuse``.
+
+    The numbers are optional and only for people: they end up in the step's record, in the summary line
+    and in plots. ``change`` is what was measured, ``prediction`` what was made of it, ``running_sum``
+    the accumulated value; the last of these that is given is what the strategy held against ``threshold``.
+
+    Attributes:
+        residuals: ``None`` = compute; else one residual per guidance branch, in mflux's order of calling.
+            A branch whose entry is missing, ``None`` or of another shape computes.
+        forced: computed because of a rule (window, cap, no reference) and not because of the threshold.
+        reason: a few words, such as ``"first steps"``.
+    """
+
+    residuals: tuple[mx.array | None, ...] | None = None
+    forced: bool = False
+    reason: str = ""
+    change: float | None = None
+    prediction: float | None = None
+    running_sum: float | None = None
+    threshold: float | None = None
+
+    @classmethod
+    def compute(
+        cls,
+        reason: str = "",
+        *,
+        forced: bool = False,
+        change: float | None = None,
+        prediction: float | None = None,
+        running_sum: float | None = None,
+        threshold: float | None = None,
+    ) -> Decision:
+        """Run the transformer's body in this step."""
+        return cls(
+            forced=forced,
+            reason=reason,
+            change=change,
+            prediction=prediction,
+            running_sum=running_sum,
+            threshold=threshold,
+        )
+
+    @classmethod
+    def reuse(
+        cls,
+        residuals: Sequence[mx.array | None],
+        reason: str = "",
+        *,
+        change: float | None = None,
+        prediction: float | None = None,
+        running_sum: float | None = None,
+        threshold: float | None = None,
+    ) -> Decision:
+        """Skip the body: its output is its input plus ``residuals[branch]``."""
+        return cls(
+            residuals=tuple(residuals),
+            reason=reason,
+            change=change,
+            prediction=prediction,
+            running_sum=running_sum,
+            threshold=threshold,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepRecord:
+    """What happened in one denoising step.
+
+    Attributes:
+        index: place among the active steps, from 0.
+        sigma: noise level, 1 = pure noise; ``None`` where the family cannot tell.
+        decision: ``computed`` by the strategy's judgement, ``forced`` by a rule, or ``skipped``.
+        change, prediction, running_sum, threshold, reason: as in :class:`Decision`.
+    """
+
+    index: int
+    sigma: float | None
+    decision: Outcome
+    reason: str = ""
+    change: float | None = None
+    prediction: float | None = None
+    running_sum: float | None = None
+    threshold: float | None = None
+
+    @property
+    def score(self) -> float | None:
+        """The value that was held against the threshold."""
+        for value in (self.running_sum, self.prediction, self.change):
+            if value is not None:
+                return value
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationStats:
+    """One image: what was computed and what was skipped.
+
+    Attributes:
+        num_steps: active denoising steps that the image was to have.
+        decisions: one record per completed step that called the transformer.
+        status: ``finished``, or ``interrupted`` (Ctrl-C), or ``failed`` (an exception).
+        seconds: wall-clock time of the denoising loop, without prompt encoding and VAE.
+        seed: the image's seed.
+    """
+
+    num_steps: int
+    decisions: tuple[StepRecord, ...]
+    status: Status
+    seconds: float
+    seed: int
+
+    @property
+    def pattern(self) -> str:
+        """One letter per step: C computed, S skipped."""
+        return "".join(LETTERS[record.decision] for record in self.decisions)
+
+    @property
+    def skipped_count(self) -> int:
+        return sum(record.decision == "skipped" for record in self.decisions)
+
+    @property
+    def forced_count(self) -> int:
+        return sum(record.decision == "forced" for record in self.decisions)
+
+    @property
+    def computed_count(self) -> int:
+        """Steps computed by the strategy's judgement, without the forced ones."""
+        return sum(record.decision == "computed" for record in self.decisions)
+
+    @property
+    def speedup_estimate(self) -> float:
+        """Steps over steps not skipped: the most that skipping can give, were a skipped step free."""
+        return speedup(len(self.decisions), self.skipped_count)
+
+
+@dataclass(slots=True, kw_only=True)
+class AttachmentStats:
+    """Everything that happened under one attachment, image by image.
+
+    Counts are over the finished images; an interrupted or failed one is in ``history`` only.
+    """
+
+    history: list[GenerationStats] = field(default_factory=list)
+
+    @property
+    def finished(self) -> list[GenerationStats]:
+        return [image for image in self.history if image.status == "finished"]
+
+    @property
+    def generations(self) -> int:
+        """Finished images."""
+        return len(self.finished)
+
+    @property
+    def last_generation(self) -> GenerationStats | None:
+        """The latest entry of ``history``, finished or not."""
+        return self.history[-1] if self.history else None
+
+    @property
+    def computed_count(self) -> int:
+        return sum(image.computed_count for image in self.finished)
+
+    @property
+    def forced_count(self) -> int:
+        return sum(image.forced_count for image in self.finished)
+
+    @property
+    def skipped_count(self) -> int:
+        return sum(image.skipped_count for image in self.finished)
+
+    @property
+    def total_active_steps(self) -> int:
+        return sum(len(image.decisions) for image in self.finished)
+
+    @property
+    def speedup_estimate(self) -> float:
+        return speedup(self.total_active_steps, self.skipped_count)
+
+
+def speedup(steps: int, skipped: int) -> float:
+    """``steps / (steps - skipped)``; 1.0 where nothing ran or nothing was computed."""
+    computed = steps - skipped
+    return steps / computed if computed > 0 else 1.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Generation:
+    """One image in the making. Plugins read it; the runtime writes it.
+
+    Attributes:
+        number: how many images this attachment made before, from 0.
+        seed, prompt, width, height, guidance: as given to ``generate_image``.
+        num_inference_steps: steps of the whole schedule.
+        active_steps: steps that the loop runs; fewer for image-to-image.
+        target_rows: token rows of the image being made, where an image stream may go on with
+            reference images (Kontext, edit); ``None`` = all rows.
+        status: ``running`` until the denoising loop has ended.
+        records: one per completed step.
+        seconds: of the denoising loop; 0.0 until it has ended.
+    """
+
+    number: int
+    seed: int
+    prompt: str
+    width: int
+    height: int
+    guidance: float
+    num_inference_steps: int
+    active_steps: int
+    target_rows: int | None = None
+    status: Status = "running"
+    records: list[StepRecord] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def stats(self) -> GenerationStats:
+        """A snapshot."""
+        return GenerationStats(
+            num_steps=self.active_steps,
+            decisions=tuple(self.records),
+            status=self.status,
+            seconds=self.seconds,
+            seed=self.seed,
+        )
+
+
+class Signals(Protocol):
+    """Where a :class:`Step` gets its arrays from; implemented by the runtime."""
+
+    def modulated_input(self) -> mx.array: ...
+    def first_block_residual(self) -> mx.array: ...
+    def latents(self) -> mx.array: ...
+    def sigma(self) -> float | None: ...
+    def relative_l1(self, now: mx.array, earlier: mx.array) -> float: ...
+
+
+class Step:
+    """One denoising step, before its body has run. Signals are computed only when they are read.
+
+    Attributes:
+        index: place among the active steps, from 0.
+        generation: the image this step belongs to.
+        branches: guidance branches of a step; ``None`` until the first step of the image has completed.
+    """
+
+    def __init__(self, index: int, generation: Generation, branches: int | None, signals: Signals) -> None:
+        self.index = index
+        self.generation = generation
+        self.branches = branches
+        self._signals = signals
+
+    @property
+    def active_steps(self) -> int:
+        """How many steps the denoising loop runs."""
+        return self.generation.active_steps
+
+    @property
+    def sigma(self) -> float | None:
+        """Noise level, 1 = pure noise; ``None`` where the family cannot tell. May wait for the device."""
+        return self._signals.sigma()
+
+    @property
+    def modulated_input(self) -> mx.array:
+        """Block 0's normalised and modulated image input of the first branch: TeaCache's signal.
+
+        Shape ``(batch, rows, width)`` in the stream's dtype; not evaluated. Rows go on with the reference
+        images where there are some (``generation.target_rows``), and cover the text as well where a family
+        concatenates its streams before block 0.
+        """
+        return self._signals.modulated_input()
+
+    @property
+    def first_block_residual(self) -> mx.array:
+        """Block 0's image output minus its image input, first branch: first-block cache's signal.
+
+        Shape and dtype as ``modulated_input``; not evaluated. Block 0 is not run again afterwards.
+        """
+        return self._signals.first_block_residual()
+
+    @property
+    def latents(self) -> mx.array:
+        """The latents that enter this step, as the family shapes them; not evaluated."""
+        return self._signals.latents()
+
+    def relative_l1(self, now: mx.array, earlier: mx.array) -> float:
+        """``mean|now - earlier| / mean|earlier|`` in float32: waits for the device once.
+
+        NaN where the two differ in shape or dtype (another size or branch: nothing to compare),
+        or where ``earlier`` is zero.
+        """
+        return self._signals.relative_l1(now, earlier)
+
+
+@dataclass(slots=True, eq=False)
+class BodyBranch:
+    """What one guidance branch did in a step. Arrays are not evaluated.
+
+    Attributes:
+        input: what the residual is added to, image part: the body's input, or the output of its first
+            ``residual_after`` blocks. Shape ``(batch, rows, width)``.
+        output: image part of the body's output, same shape.
+        residual: ``output - input``, or the residual that was reused.
+        reused: the output is ``input`` plus a residual that a plugin gave; the body did not run.
+    """
+
+    input: mx.array
+    output: mx.array
+    residual: mx.array
+    reused: bool
+
+
+@dataclass(slots=True, eq=False)
+class Body:
+    """What the body did in one step, branch by branch, in mflux's order of calling."""
+
+    branches: tuple[BodyBranch, ...]
+
+    @property
+    def residuals(self) -> tuple[mx.array, ...]:
+        """One per branch: what ``Decision.reuse`` takes in a later step."""
+        return tuple(branch.residual for branch in self.branches)
+
+    @property
+    def computed(self) -> bool:
+        """Every branch ran."""
+        return not any(branch.reused for branch in self.branches)

@@ -1,0 +1,237 @@
+"""One denoising step, top to bottom: tell, ask, compute or reuse, tell. Knows hooks and records, not mflux."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import mlx.core as mx
+
+from mflux_teacache.errors import BrokenPlugin, HookFailed, PluginWarning
+from mflux_teacache.plugins import DECIDES, PluginSet
+from mflux_teacache.records import Body, BodyBranch, Decision, Generation, Outcome, Status, Step, StepRecord
+
+
+class Probed(Protocol):
+    """What a forward knows before its body runs."""
+
+    @property
+    def modulated_input(self) -> mx.array: ...
+    @property
+    def first_block_residual(self) -> mx.array: ...
+
+
+class Ran(Protocol):
+    """One guidance branch that a forward has run."""
+
+    @property
+    def input(self) -> mx.array: ...
+    @property
+    def output(self) -> mx.array: ...
+    @property
+    def reused(self) -> bool: ...
+
+
+class Forward(Protocol):
+    """One of mflux's calls for a prediction; the adapter's whole interface to the runtime.
+
+    A step may need several: mflux calls some transformers once per guidance branch.
+    """
+
+    def probe(self) -> Probed:
+        """Run as far as the body's block 0."""
+
+    def run(self, residuals: Sequence[mx.array | None], carry: Probed | None) -> tuple[Any, Sequence[Ran]]:
+        """Run through; branch i reuses ``residuals[i]`` where it fits. Returns mflux's result and the branches."""
+
+    def sigma(self) -> mx.array | float | None:
+        """Noise level, 1 = pure noise."""
+
+    def latents(self) -> mx.array:
+        """What is being denoised."""
+
+
+def read_floats(*values: mx.array | float) -> list[float]:
+    """Wait for the device, once, and return numbers. The only place where the runtime does."""
+    mx.eval(*(value for value in values if isinstance(value, mx.array)))
+    return [float(value.item()) if isinstance(value, mx.array) else float(value) for value in values]
+
+
+@dataclass(slots=True)
+class _Signals:
+    """What a :class:`Step` reads: probes its forward at the first read."""
+
+    forward: Forward
+    known_sigma: float | None = None
+    probed: Probed | None = None
+    read: list[mx.array] = field(default_factory=list)
+
+    def probe(self) -> Probed:
+        if self.probed is None:
+            self.probed = self.forward.probe()
+        return self.probed
+
+    def modulated_input(self) -> mx.array:
+        return self._keep(self.probe().modulated_input)
+
+    def first_block_residual(self) -> mx.array:
+        return self._keep(self.probe().first_block_residual)
+
+    def latents(self) -> mx.array:
+        return self.forward.latents()
+
+    def sigma(self) -> float | None:
+        if self.known_sigma is None and (sigma := self.forward.sigma()) is not None:
+            [self.known_sigma] = read_floats(sigma)
+        return self.known_sigma
+
+    def relative_l1(self, now: mx.array, earlier: mx.array) -> float:
+        if now.shape != earlier.shape or now.dtype != earlier.dtype:
+            return float("nan")
+        now, earlier = now.astype(mx.float32), earlier.astype(mx.float32)
+        change = mx.abs(now - earlier).mean() / mx.abs(earlier).mean()
+        sigma = self.forward.sigma() if self.known_sigma is None else self.known_sigma
+        if sigma is None:
+            return read_floats(change)[0]
+        number, self.known_sigma = read_floats(change, sigma)  # the sigma comes with the same wait
+        return number
+
+    def _keep(self, signal: mx.array) -> mx.array:
+        self.read.append(signal)
+        return signal
+
+
+class _OpenStep(NamedTuple):
+    step: Step
+    decision: Decision
+    signals: _Signals
+    branches: list[Ran]
+
+
+class Runtime:
+    """Takes one image after the other through the hooks of a set of plugins.
+
+    Args:
+        plugins: who is asked and told.
+        on_end: called with each image's generation when its denoising loop has ended, finished or not.
+    """
+
+    def __init__(self, plugins: PluginSet, on_end: Callable[[Generation], None]) -> None:
+        self._plugins = plugins
+        self._on_end = on_end
+        self._open: _OpenStep | None = None
+        self._branches: int | None = None
+        self._begun = 0.0
+        self._index = 0
+        self.generation: Generation | None = None
+
+    def start(self, generation: Generation) -> None:
+        """The denoising loop is about to begin."""
+        self.generation = generation
+        self._open, self._branches, self._index = None, None, 0
+        self._begun = time.perf_counter()
+        self._plugins.tell("mflux_generation_start", generation=generation)
+
+    def predict(self, forward: Forward) -> Any:
+        """One of mflux's calls for a prediction: the step's first one decides, the others follow."""
+        first = self._open is None
+        step, decision, signals, branches = self._open = self._open or self._begin(forward)
+        residuals = (decision.residuals or ())[len(branches) :]
+        result, ran = forward.run(residuals, signals.probed if first else None)
+        branches.extend(ran)
+        return result
+
+    def _begin(self, forward: Forward) -> _OpenStep:
+        assert self.generation is not None
+        signals = _Signals(forward)
+        step = Step(self._index, self.generation, self._branches, signals)
+        self._plugins.tell("mflux_step_start", step.index, step=step)
+        decision = self._plugins.ask(DECIDES, step.index, step=step)
+        if decision is None:
+            decision = Decision.compute()
+        elif not isinstance(decision, Decision):
+            error = BrokenPlugin(f"it returned {decision!r} where a Decision or None is expected")
+            raise HookFailed(str(self._plugins.decider), DECIDES, step.index, error)
+        return _OpenStep(step, decision, signals, [])
+
+    def end_step(self, latents: mx.array) -> None:
+        """mflux's scheduler has taken its step; ``latents`` are the new ones, not evaluated."""
+        if self.generation is None:
+            return
+        if self._open is not None:
+            step, decision, signals, ran = self._open
+            body = Body(tuple(_branch(decision, place, branch) for place, branch in enumerate(ran)))
+            self._branches = len(ran)
+            self._plugins.tell("mflux_post_transformer", step.index, step=step, body=body)
+            self.generation.records.append(_record(step, decision, body, signals))
+            kept = [branch.residual for branch in body.branches if not branch.reused] if self._plugins.decider else []
+            # Together with the new latents, for which mflux is about to wait: residuals that stay lazy
+            # would keep every activation of the step.
+            mx.async_eval(latents, *kept, *signals.read)
+            self._open = None
+        self._index += 1
+
+    def end(self, status: Status) -> None:
+        """The loop is over: finished, interrupted or failed. Does nothing if it was said already."""
+        generation, self.generation, self._open = self.generation, None, None
+        if generation is None:
+            return
+        generation.seconds = time.perf_counter() - self._begun
+        generation.status = status
+        for plugin in self._plugins.implementers("mflux_generation_end"):
+            try:
+                self._plugins.call(plugin, "mflux_generation_end", generation=generation)
+            except Exception as error:  # noqa: BLE001 - a finished image is worth more than a plugin's complaint
+                _warn(plugin, "mflux_generation_end", error)
+        self._on_end(generation)
+
+    def image_metadata(self, generation: Generation) -> dict[str, Any]:
+        """What each plugin wants recorded, by its name."""
+        recorded = {}
+        for plugin in self._plugins.implementers("mflux_image_metadata"):
+            try:
+                recorded[plugin] = self._plugins.call(plugin, "mflux_image_metadata", generation=generation)
+            except Exception as error:  # noqa: BLE001 - as above
+                _warn(plugin, "mflux_image_metadata", error)
+        return recorded
+
+
+def _branch(decision: Decision, place: int, ran: Ran) -> BodyBranch:
+    if ran.reused:
+        assert decision.residuals is not None
+        residual = decision.residuals[place]
+        assert residual is not None
+    else:
+        residual = ran.output - ran.input
+    return BodyBranch(ran.input, ran.output, residual, ran.reused)
+
+
+def _record(step: Step, decision: Decision, body: Body, signals: _Signals) -> StepRecord:
+    outcome: Outcome = "forced" if decision.forced else "computed"
+    reason = decision.reason
+    if decision.residuals is not None:
+        misfits = [str(place) for place, branch in enumerate(body.branches) if not branch.reused]
+        outcome = "forced" if misfits else "skipped"
+        if misfits:
+            reason = f"no residual fits branch {', '.join(misfits)}"
+    return StepRecord(
+        index=step.index,
+        sigma=signals.sigma(),
+        decision=outcome,
+        reason=reason,
+        change=decision.change,
+        prediction=decision.prediction,
+        running_sum=decision.running_sum,
+        threshold=decision.threshold,
+    )
+
+
+def _warn(plugin: str, hook: str, error: Exception) -> None:
+    warnings.warn(
+        f"plugin {plugin!r} failed in {hook}: {type(error).__name__}: {error}. The image is kept.",
+        PluginWarning,
+        stacklevel=2,
+    )
