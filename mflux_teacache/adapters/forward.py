@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import types
 from collections.abc import Callable, Sequence
@@ -12,53 +13,60 @@ import mlx.core as mx
 from mflux_teacache.adapters.body import Body, Branch, Probe, Streams
 
 
-class EagerForward:
-    """A call of the transformer, or of a predict function that mflux does not compile."""
+Probing = Callable[[dict[str, Any]], Any]
+Running = Callable[[dict[str, Any], tuple[Any, ...], Any], Any]
 
-    def __init__(self, body: Body, forward: Callable[[], Any], arguments: dict[str, Any]) -> None:
-        self._body = body
-        self._forward = forward
+
+class Forward:
+    """One call for a prediction, with its arguments by name."""
+
+    def __init__(self, body: Body, probe: Probing, run: Running, arguments: dict[str, Any]) -> None:
+        self._family = body.family
+        self._probe = probe
+        self._run = run
         self._arguments = arguments
 
     def probe(self) -> Probe:
-        return self._body.probe(self._forward)
+        return _probe(self._probe(self._arguments))
 
     def run(self, residuals: Sequence[mx.array | None], carry: Probe | None) -> tuple[Any, list[Branch]]:
-        return self._body.run(self._forward, residuals, carry)
+        result, branches = self._run(self._arguments, tuple(residuals), carry and _arrays(carry))
+        return result, [
+            Branch(*branch[key], reused) for branch in branches for reused, key in _KEYS.items() if key in branch
+        ]
 
     def sigma(self) -> mx.array | float | None:
-        return self._body.family.sigma(self._arguments)
+        return self._family.sigma(self._arguments)
 
     def latents(self) -> mx.array:
-        return self._arguments[self._body.family.latents]
+        return self._arguments[self._family.latents]
 
 
-class CompiledPredict:
-    """A predict function that mflux compiles, compiled as two: the probe, and the run.
+def eager_forward(body: Body, predict: Callable[..., Any]) -> Callable[[dict[str, Any]], Forward]:
+    """From arguments to a call that runs as Python."""
+    return functools.partial(Forward, body, _probing(body, predict), _running(body, predict))
 
-    Lives as long as mflux's own compiled function: one image. Residuals and the probe's arrays are inputs,
-    since arrays that a compiled function captures are constants. The functions hold ``predict``, and no
-    one here holds them in a circle, so the transformer goes when mflux drops its predict.
+
+def compiled_forward(body: Body, predict: Callable[..., Any]) -> Callable[[dict[str, Any]], Forward]:
+    """From arguments to a call of a predict function that mflux compiles, compiled as two: probe, and run.
+
+    They live as long as mflux's own compiled function: one image. Residuals and the probe's arrays are
+    inputs, since arrays that a compiled function captures are constants. The functions hold ``predict``, and
+    nothing here holds them in a circle, so the transformer goes when mflux drops its predict.
     """
-
-    def __init__(self, body: Body, predict: Callable[..., Any]) -> None:
-        self.body = body
-        self.signature = inspect.signature(predict)
-        self.probe = mx.compile(_probing(body, predict))
-        self.run = mx.compile(_running(body, predict))
+    return functools.partial(Forward, body, mx.compile(_probing(body, predict)), mx.compile(_running(body, predict)))
 
 
-def _probing(body: Body, predict: Callable[..., Any]) -> Callable[..., Any]:
+def _probing(body: Body, predict: Callable[..., Any]) -> Probing:
     def probe(arguments: dict[str, Any]) -> Any:
         return _arrays(body.probe(lambda: predict(**arguments)))
 
     return probe
 
 
-def _running(body: Body, predict: Callable[..., Any]) -> Callable[..., Any]:
+def _running(body: Body, predict: Callable[..., Any]) -> Running:
     def run(arguments: dict[str, Any], residuals: tuple[Any, ...], carry: Any) -> Any:
-        probe = None if carry is None else _probe(carry)
-        result, branches = body.run(lambda: predict(**arguments), residuals, probe)
+        result, branches = body.run(lambda: predict(**arguments), residuals, carry and _probe(carry))
         # A compiled function returns arrays only; the key tells what the branch did.
         return result, [{_KEYS[branch.reused]: (branch.input, branch.output)} for branch in branches]
 
@@ -77,29 +85,6 @@ def _arrays(probe: Probe) -> tuple[Any, ...]:
 def _probe(arrays: Sequence[Any]) -> Probe:
     entry, first, modulated_input, first_block_residual = arrays
     return Probe(Streams(*entry), Streams(*first), modulated_input, first_block_residual)
-
-
-class CompiledForward:
-    """A call of a predict function that mflux compiles."""
-
-    def __init__(self, predict: CompiledPredict, arguments: dict[str, Any]) -> None:
-        self._predict = predict
-        self._arguments = arguments
-
-    def probe(self) -> Probe:
-        return _probe(self._predict.probe(self._arguments))
-
-    def run(self, residuals: Sequence[mx.array | None], carry: Probe | None) -> tuple[Any, list[Branch]]:
-        result, branches = self._predict.run(self._arguments, tuple(residuals), carry and _arrays(carry))
-        return result, [
-            Branch(*branch[key], reused) for branch in branches for reused, key in _KEYS.items() if key in branch
-        ]
-
-    def sigma(self) -> mx.array | float | None:
-        return self._predict.body.family.sigma(self._arguments)
-
-    def latents(self) -> mx.array:
-        return self._arguments[self._predict.body.family.latents]
 
 
 class _CompileNoted:

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from mflux_teacache.adapters.body import Body, subclass
-from mflux_teacache.adapters.forward import CompiledForward, CompiledPredict, EagerForward, bind, plain_predict
+from mflux_teacache.adapters.forward import bind, compiled_forward, eager_forward, plain_predict
 from mflux_teacache.errors import HookFailed
 from mflux_teacache.records import Generation
 from mflux_teacache.runtime import Runtime
@@ -113,12 +113,11 @@ class Lifecycle:
 
         def factory(*args: Any) -> Callable[..., Any]:
             predict, compiled = plain_predict(function, *((owner(),) if owner else ()), *args)
-            if not compiled:
-                return predict  # the transformer's calls are taken one by one
-            phases = CompiledPredict(self._body, predict)
+            signature = inspect.signature(predict)
+            forward = compiled_forward(self._body, predict) if compiled else eager_forward(self._body, predict)
 
             def step(*args: Any, **kwargs: Any) -> Any:
-                return self._runtime.predict(CompiledForward(phases, bind(phases.signature, args, kwargs)))
+                return self._runtime.predict(forward(bind(signature, args, kwargs)))
 
             return step
 
@@ -127,10 +126,8 @@ class Lifecycle:
     def _call_transformer(self, forward: Callable[..., Any], transformer: Any, *args: Any, **kwargs: Any) -> Any:
         if self._runtime.generation is None or self._body.busy:
             return forward(transformer, *args, **kwargs)
-        arguments = bind(inspect.signature(forward), (transformer, *args), kwargs)
-        return self._runtime.predict(
-            EagerForward(self._body, lambda: forward(transformer, *args, **kwargs), arguments)
-        )
+        call = functools.partial(forward, transformer)
+        return self._runtime.predict(eager_forward(self._body, call)(bind(inspect.signature(call), args, kwargs)))
 
     def call_in_loop(self, *, latents: Any, **_: Any) -> None:
         self._runtime.end_step(latents)

@@ -1,0 +1,114 @@
+"""The demo's model: mflux's FLUX.2 pipeline around a 5.6 M parameter transformer trained on drawn scenes.
+
+mflux's own ``generate_image`` runs, with its loop, scheduler, guidance and callbacks. Ours are the prompt
+encoder (an embedding of 28 words) and the codec (a linear map between a patch of 16x16 pixels and the 128
+channels of a latent token).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+from mflux.callbacks.callback_registry import CallbackRegistry
+from mflux.models.common.compute_precision import ComputePrecision
+from mflux.models.common.config.model_config import ModelConfig
+from mflux.models.flux2.model.flux2_transformer.transformer import Flux2Transformer
+from mflux.models.flux2.variants.txt2img.flux2_klein import Flux2Klein
+from mlx import nn
+
+from mflux_teacache.demo.vocabulary import EMPTY_PROMPT, LENGTH, WORDS, parse
+
+MODEL = "mflux-teacache/demo-tinyflux"
+SIDE = 128
+GUIDANCE = 2.5
+
+_WEIGHTS = Path(__file__).with_name("tinyflux.safetensors")
+_PATCH = 16
+_CHANNELS = 128
+_WIDTH = 96
+
+
+@contextlib.contextmanager
+def tiny_klein() -> Iterator[DemoKlein]:
+    """The loaded model, and mflux in float32 for as long as the context lasts.
+
+    mflux keeps its precision in one class attribute, bfloat16, which the CPU has to emulate. It is read while
+    an image is being made, so generate inside the context; no other model should run in it.
+    """
+    before = ModelConfig.precision
+    ModelConfig.precision = mx.float32
+    try:
+        yield DemoKlein()
+    finally:
+        ModelConfig.precision = before
+
+
+class DemoKlein(Flux2Klein):
+    """mflux's FLUX.2 Klein pipeline with weights that ship in this package; make one with ``tiny_klein``."""
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)  # Flux2Klein's own would download its weights
+        self.model_config = _model_config()
+        self.callbacks = CallbackRegistry()
+        self.compute_precision = ComputePrecision()
+        self.tiling_config = self.bits = self.lora_paths = self.lora_scales = None
+        self.words = nn.Embedding(len(WORDS), _WIDTH)
+        self.transformer = Flux2Transformer(
+            in_channels=_CHANNELS,
+            num_layers=2,
+            num_single_layers=6,
+            attention_head_dim=32,
+            num_attention_heads=6,
+            joint_attention_dim=_WIDTH,
+            axes_dims_rope=(8, 8, 8, 8),
+        )
+        self.vae = PatchCodec()
+        self.load_weights(_stored_weights())
+        mx.eval(self.parameters())
+
+    def _encode_prompt_pair(
+        self, *, prompt: str, negative_prompt: str | None, guidance: float
+    ) -> tuple[mx.array, mx.array, mx.array | None, mx.array | None]:
+        positive, negative = self._embed(parse(prompt).tokens), self._embed(EMPTY_PROMPT)
+        places = mx.arange(LENGTH)[:, None] * mx.array([0, 0, 0, 1])
+        # FLUX.2 encodes lazily, inside the first step: here it must not count as denoising.
+        mx.eval(positive, negative, places)
+        return (positive, places, negative, places) if guidance > 1 else (positive, places, None, None)
+
+    def _embed(self, tokens: list[int]) -> mx.array:
+        return self.words(mx.array([tokens]))
+
+
+class PatchCodec(nn.Module):
+    """Stands in for the VAE: principal components of the training scenes' patches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        pixels = _PATCH * _PATCH * 3
+        self.mean = mx.zeros((pixels,))
+        self.basis = mx.zeros((pixels, _CHANNELS))
+        self.scale = mx.ones((_CHANNELS,))
+
+    def decode_packed_latents(self, latents: mx.array, tiling_config: Any = None) -> mx.array:
+        """``(batch, 128, rows, columns)`` to ``(batch, 3, 16 rows, 16 columns)`` between -1 and 1."""
+        batch, _, rows, columns = latents.shape
+        patches = (latents.transpose(0, 2, 3, 1) * self.scale) @ self.basis.T + self.mean
+        patches = patches.reshape(batch, rows, columns, _PATCH, _PATCH, 3)
+        return patches.transpose(0, 5, 1, 3, 2, 4).reshape(batch, 3, rows * _PATCH, columns * _PATCH)
+
+
+def _model_config() -> ModelConfig:
+    """FLUX.2 Klein base's, under another name: the schedule stays, and calibrations are found by name."""
+    config = copy.copy(ModelConfig.flux2_klein_base_4b())
+    config.model_name = MODEL
+    return config
+
+
+def _stored_weights() -> list[tuple[str, mx.array]]:
+    stored = mx.load(str(_WEIGHTS))
+    return [(name.replace("codec.", "vae."), array.astype(mx.float32)) for name, array in stored.items()]

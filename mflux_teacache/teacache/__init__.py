@@ -1,0 +1,1 @@
+"""TeaCache: predict from a cheap signal how much the body's output will change, and skip while it is little."""

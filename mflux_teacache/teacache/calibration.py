@@ -1,0 +1,344 @@
+"""TeaCache's calibrations: data files with their provenance, and which of them fits a model."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, fields
+from functools import cache
+from importlib.resources import files
+from itertools import pairwise
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from mflux_teacache.errors import OptionError, Refused
+from mflux_teacache.records import Target
+from mflux_teacache.teacache.policy import evaluate, is_window
+
+SCHEMA = 1
+
+Signal = Literal["modulated_input", "first_block_residual"]
+Rows = Literal["target", "image"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """A polynomial from the change of a signal to the change of the body's output, and how it was made.
+
+    A file has the same fields and ``"schema": 1``. Facts that were not recorded are ``None``.
+
+    Attributes:
+        name: what ``--teacache-calibration`` calls it.
+        model: Hugging Face id of the model it is for.
+        pipelines: class names of the mflux pipelines it was made on.
+        signal: attribute of ``Step`` whose relative L1 change goes into the polynomial.
+        rows: ``target`` = the rows of the image being made; ``image`` = reference images included.
+        polynomial: coefficients from the highest power to the constant.
+        source: who published it, and where.
+        revision: of the model's weights.
+        stand_in_for: ids of models that share the transformer and have no calibration of their own.
+        range: smallest and largest change that the fit saw.
+        derived_upper: where ``range`` is not recorded, the largest change to trust the polynomial with,
+            from :func:`derive_upper`; ``None`` where that finds no limit.
+        threshold: the source's default.
+        window: the source's default for ``skip_first`` and ``skip_last``: steps, or fractions of the run.
+        steps, guidance, size, prompts: of the runs it was fitted on.
+        quantize: bits per weight of those runs; 16 = not quantised.
+        mflux_version, date: when it was made.
+        r2: share of the variance that the fit explains; ``r2_held_out`` on prompts it did not see.
+        distilled: the model is distilled to a few steps, where skipping has little to give.
+        license: SPDX expression of the source.
+        note: what else a user should know.
+    """
+
+    name: str
+    model: str
+    pipelines: tuple[str, ...]
+    signal: Signal
+    rows: Rows
+    polynomial: tuple[float, ...]
+    source: str
+    revision: str | None = None
+    stand_in_for: tuple[str, ...] = ()
+    range: tuple[float, float] | None = None
+    derived_upper: float | None = None
+    threshold: float | None = None
+    window: tuple[float, float] | None = None
+    steps: int | None = None
+    guidance: float | None = None
+    quantize: int | None = None
+    size: str | None = None
+    prompts: tuple[str, ...] | None = None
+    mflux_version: str | None = None
+    date: str | None = None
+    r2: float | None = None
+    r2_held_out: float | None = None
+    distilled: bool = False
+    license: str | None = None
+    note: str | None = None
+
+    @classmethod
+    def by_hand(cls, coefficients: tuple[float, ...]) -> Calibration:
+        """Coefficients that a user gave: evaluated as they are, for whatever model they are used on."""
+        return cls(
+            name="by hand",
+            model="",
+            pipelines=(),
+            signal="modulated_input",
+            rows="target",
+            polynomial=coefficients,
+            source="coefficients given by hand",
+        )
+
+    @property
+    def lower(self) -> float:
+        """A smaller change counts as this one."""
+        return self.range[0] if self.range else 0.0
+
+    @property
+    def upper(self) -> float:
+        """The largest change to trust the polynomial with; infinite where there is no limit."""
+        if self.range:
+            return self.range[1]
+        return math.inf if self.derived_upper is None else self.derived_upper
+
+    @property
+    def floor(self) -> float:
+        """The smallest change that it can predict: a threshold that is not above it never skips."""
+        return smallest_prediction(self.polynomial, self.lower, self.upper)
+
+    def distance(self, target: Target) -> int | None:
+        """How far off a target is: 0 = this model on this pipeline; ``None`` = made for another model.
+
+        The model itself is nearer than one that it stands in for, and both are nearer than a checkpoint
+        that is only based on them; of equals, the same pipeline is nearer.
+        """
+        for offset, model in ((0, target.model), (4, target.base_model)):
+            if model == self.model or model in self.stand_in_for:
+                return offset + 2 * (model != self.model) + (target.pipeline not in self.pipelines)
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """A calibration for a target.
+
+    Attributes:
+        calibration: the nearest one.
+        exact: made on the target's very model and pipeline.
+    """
+
+    calibration: Calibration
+    exact: bool
+
+
+@cache
+def shipped() -> Mapping[str, Calibration]:
+    """Every calibration of this package, by name."""
+    entries = files("mflux_teacache.teacache").joinpath("calibrations").iterdir()
+    found = [_parse(entry.read_text("utf-8"), entry.name) for entry in entries if entry.name.endswith(".json")]
+    return {calibration.name: calibration for calibration in sorted(found, key=attrgetter("name"))}
+
+
+def load(name_or_path: str | Path) -> Calibration:
+    """A shipped calibration by name, or a file of one's own.
+
+    Args:
+        name_or_path: a name of ``shipped()``; anything that ends in ``.json`` or contains a path separator
+            is a file.
+
+    Raises:
+        OptionError: no such name, or a file that cannot be read or is not a calibration.
+    """
+    text = str(name_or_path)
+    if text in shipped():
+        return shipped()[text]
+    if not (text.endswith(".json") or any(separator in text for separator in (os.sep, os.altsep) if separator)):
+        raise OptionError(
+            f"TeaCache has no calibration {text!r}. It has: {', '.join(shipped())}. "
+            f"A file of your own is named by its path, such as ./{text}.json."
+        )
+    try:
+        content = Path(text).expanduser().read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise OptionError(
+            f"TeaCache cannot read the calibration {text}: {error}. Give the path of a UTF-8 JSON file, "
+            f"or one of the names {', '.join(shipped())}."
+        ) from error
+    return _parse(content, text)
+
+
+def find(target: Target) -> Match:
+    """The shipped calibration that is nearest to a target.
+
+    Raises:
+        Refused: none was made for its model, nor for a model that it shares the transformer with.
+    """
+    near = [(distance, name) for name, entry in shipped().items() if (distance := entry.distance(target)) is not None]
+    if not near:
+        raise Refused(
+            f"TeaCache has no calibration for {target.model or 'a model without a name'} ({target.pipeline}). "
+            f"It has: {', '.join(entry.model for entry in shipped().values())}. Use --plugin first-block-cache, "
+            f"which needs none; or --teacache-calibration with a file of your own; "
+            f"or --teacache-coefficients and --teacache-thresh."
+        )
+    distance, name = min(near)
+    return Match(calibration=shipped()[name], exact=distance == 0)
+
+
+def is_distilled(target: Target) -> bool:
+    """Whether a target is known to be a model that is distilled to a few steps."""
+    return any(entry.distilled for entry in shipped().values() if entry.distance(target) is not None)
+
+
+def derive_upper(polynomial: tuple[float, ...]) -> float | None:
+    """The largest change up to which a polynomial is not negative and not past its last local maximum.
+
+    A polynomial of degree 4 can fall steeply just outside the data it was fitted on and would then skip the
+    *largest* changes. ``None`` where it does not; 0 where it is negative from the start.
+    """
+    maxima = [turn for turn in _turns_negative(np.polyder(polynomial).tolist()) if turn > 0]
+    return min([*_turns_negative(polynomial)[:1], *maxima[-1:]], default=None)
+
+
+def smallest_prediction(polynomial: tuple[float, ...], lower: float, upper: float) -> float:
+    """The smallest value of a polynomial over a range, from 0."""
+    upper = min(upper, 1e6)  # as good as infinite: far past every turning point
+    turns = [turn for turn in _positive_roots(np.polyder(polynomial).tolist()) if lower < turn < upper]
+    return max(0.0, min(evaluate(polynomial, x) for x in (lower, upper, *turns)))
+
+
+def _turns_negative(polynomial: tuple[float, ...] | list[float]) -> list[float]:
+    """Where a polynomial falls below zero, from 0 upwards; 0 itself if it is negative right after."""
+    edges = [0.0, *_positive_roots(polynomial)]
+    between = [evaluate(polynomial, (left + right) / 2) for left, right in pairwise([*edges, edges[-1] + 2.0])]
+    return [edge for edge, before, after in zip(edges, [0.0, *between], between, strict=False) if before >= 0 > after]
+
+
+def _positive_roots(polynomial: tuple[float, ...] | list[float]) -> list[float]:
+    """Real roots above 0, in order."""
+    return sorted({root.real for root in np.roots(polynomial).tolist() if abs(root.imag) < 1e-9 and root.real > 0})
+
+
+def _parse(content: str, where: str) -> Calibration:
+    """A calibration from the text of a file; ``where`` is for messages."""
+    try:
+        data = json.loads(content)
+    except ValueError as error:
+        raise OptionError(f"The calibration {where} is not JSON: {error}. Compare it with a shipped one.") from error
+    if not isinstance(data, dict) or data.pop("schema", None) != SCHEMA:
+        raise OptionError(
+            f'The calibration {where} is not a JSON object with "schema": {SCHEMA}, the only one that this version '
+            f"reads. Write it anew, or upgrade mflux-teacache-plugin."
+        )
+    _check_fields(data, where)
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
+    return Calibration(**(values | {"derived_upper": _upper(data, where)}))
+
+
+def _check_fields(data: dict[str, Any], where: str) -> None:
+    defaults = {field.name: field.default for field in fields(Calibration)}
+    missing = [name for name, default in defaults.items() if default is MISSING and name not in data]
+    unknown = [name for name in data if name not in defaults]
+    if missing or unknown:
+        what = f"lacks {', '.join(missing)}" if missing else f"has the unknown fields {', '.join(unknown)}"
+        raise OptionError(f"The calibration {where} {what}. Its fields are schema, {', '.join(defaults)}.")
+    for name, value in data.items():
+        allowed, what = _ALLOWED[name]
+        nullable = defaults[name] is None
+        if not (allowed(value) or (value is None and nullable)):
+            raise OptionError(
+                f"The calibration {where} has {name} = {value!r}; it must be {what}{' or null' if nullable else ''}."
+            )
+
+
+def _upper(data: dict[str, Any], where: str) -> float | None:
+    """The derived bound of a file's polynomial; what the file states must agree with it."""
+    if data.get("range") is not None:
+        upper = None
+    else:
+        upper = derive_upper(data["polynomial"])
+        if upper == 0:
+            raise OptionError(
+                f"The calibration {where} has a polynomial that is negative from the start, so without a range it "
+                f"could never skip. Record the range of changes that it was fitted on."
+            )
+    stated = data.get("derived_upper", upper)
+    if stated != upper and not (stated and upper and math.isclose(stated, upper, rel_tol=1e-6)):
+        raise OptionError(
+            f"The calibration {where} has derived_upper = {stated}, but its polynomial and range give {upper}. "
+            f"Leave the field out: it is computed."
+        )
+    return upper
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _is_amount(value: Any) -> bool:
+    return _is_number(value) and value >= 0
+
+
+def _is_list_of(allowed: Callable[[Any], bool], at_least: int = 0) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and len(value) >= at_least and all(map(allowed, value))
+
+
+def _is_pair_of(allowed: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and len(value) == 2 and all(map(allowed, value))
+
+
+def _is_one_of(literal: Any) -> tuple[Callable[[Any], bool], str]:
+    words = get_args(literal)
+    return lambda value: value in words, " or ".join(map(repr, words))
+
+
+_TEXT = (_is_text, "text")
+_NUMBER = (_is_number, "a number")
+_COUNT = (_is_count, "a whole number from 1")
+_AMOUNT = (_is_amount, "a number from 0")
+
+# What a file may say in each field of Calibration.
+_ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "name": _TEXT,
+    "model": _TEXT,
+    "pipelines": (_is_list_of(_is_text, at_least=1), "a list of class names, at least one"),
+    "signal": _is_one_of(Signal),
+    "rows": _is_one_of(Rows),
+    "polynomial": (_is_list_of(_is_number, at_least=1), "a list of numbers, at least one"),
+    "source": _TEXT,
+    "revision": _TEXT,
+    "stand_in_for": (_is_list_of(_is_text), "a list of model ids"),
+    "range": (
+        lambda value: _is_pair_of(_is_amount)(value) and value[0] < value[1],
+        "the smallest and the largest change, from 0 and in order",
+    ),
+    "derived_upper": _AMOUNT,
+    "threshold": _AMOUNT,
+    "window": (_is_pair_of(is_window), "[first, last]: steps from 0, or fractions between 0 and 1"),
+    "steps": _COUNT,
+    "guidance": _NUMBER,
+    "quantize": _COUNT,
+    "size": _TEXT,
+    "prompts": (_is_list_of(_is_text), "a list of prompts"),
+    "mflux_version": _TEXT,
+    "date": _TEXT,
+    "r2": _NUMBER,
+    "r2_held_out": _NUMBER,
+    "distilled": (lambda value: isinstance(value, bool), "true or false"),
+    "license": _TEXT,
+    "note": _TEXT,
+}

@@ -1,0 +1,352 @@
+"""The plugin ``teacache``: TeaCache's policy on the hooks."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from mflux_teacache.errors import OptionError, PluginWarning, Refused
+from mflux_teacache.hookspecs import hookimpl
+from mflux_teacache.records import Body, Decision, Generation, Step, Target
+from mflux_teacache.teacache import calibration as calibrations
+from mflux_teacache.teacache.calibration import Calibration, Match
+from mflux_teacache.teacache.policy import (
+    PolicyConfig,
+    PolicyDecision,
+    PolicyState,
+    decide,
+    is_window,
+    leaves_a_step,
+    resolve_window,
+    shortest_run,
+)
+from mflux_teacache.teacache.residual_cache import ResidualCache
+
+if TYPE_CHECKING:
+    import mlx.core as mx
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Settings:
+    """What the options and the calibration come to, for images of any number of steps."""
+
+    calibration: Calibration
+    threshold: float
+    skip_first: float
+    skip_last: float
+    max_skips: int
+
+    def policy(self, steps: int) -> PolicyConfig:
+        return PolicyConfig(
+            threshold=self.threshold,
+            polynomial=self.calibration.polynomial,
+            lower=self.calibration.lower,
+            upper=self.calibration.upper,
+            skip_first=resolve_window(self.skip_first, steps),
+            skip_last=resolve_window(self.skip_last, steps),
+            max_skips=self.max_skips,
+        )
+
+
+@dataclass(slots=True, eq=False)
+class _Image:
+    """State of the image in the making."""
+
+    policy: PolicyConfig
+    state: PolicyState = field(default_factory=PolicyState)
+    previous: mx.array | None = None
+    cache: ResidualCache = field(default_factory=ResidualCache)
+
+
+class TeaCache:
+    """Skips the transformer's body while its predicted change stays under a threshold.
+
+    Method: TeaCache, Liu et al., "Timestep Embedding Tells: It's Time to Cache for Video Diffusion Model",
+    https://github.com/ali-vilab/TeaCache.
+    """
+
+    _settings: _Settings
+    _image: _Image | None = None
+
+    @staticmethod
+    @hookimpl
+    def mflux_add_options(group: argparse._ArgumentGroup) -> None:
+        group.add_argument(
+            "--teacache-thresh",
+            type=_threshold,
+            metavar="FLOAT",
+            help="skip while the predicted change stays below this; higher = faster, further from the full run; "
+            "0 never skips (default: the calibration's own)",
+        )
+        group.add_argument(
+            "--teacache-skip-first",
+            type=_window,
+            metavar="STEPS",
+            help="always compute these first steps: a number, or a fraction of the run such as 0.2 "
+            "(default: the calibration's own, else 1)",
+        )
+        group.add_argument(
+            "--teacache-skip-last",
+            type=_window,
+            metavar="STEPS",
+            help="always compute these last steps, as above",
+        )
+        group.add_argument(
+            "--teacache-max-skips",
+            type=_count,
+            default=8,
+            metavar="N",
+            help="at most this many skipped steps in a row; 0 never skips (default: %(default)s)",
+        )
+        group.add_argument(
+            "--teacache-calibration",
+            metavar="NAME|FILE",
+            help=f"use this calibration: a .json file, or one of {', '.join(calibrations.shipped())} "
+            "(default: the model's)",
+        )
+        group.add_argument(
+            "--teacache-coefficients",
+            type=_coefficients,
+            metavar="C4,C3,C2,C1,C0",
+            help="a polynomial of your own in place of a calibration, highest power first, evaluated as it is; "
+            "needs --teacache-thresh. With a leading minus: --teacache-coefficients=-1.5,2,0",
+        )
+        group.add_argument(
+            "--teacache-force",
+            action="store_true",
+            help="run on a model that is distilled to a few steps, or with another model's calibration",
+        )
+
+    @hookimpl
+    def mflux_check(self, options: argparse.Namespace, target: Target) -> None:
+        if target.model is None and target.base_model is None:
+            return  # nothing to judge yet; mflux_attach knows the model
+        match = _match(options, target)
+        if (match.calibration.distilled or calibrations.is_distilled(target)) and not options.force:
+            raise Refused(
+                f"{target.model} is distilled to a few steps, which differ too much to be skipped: there is little "
+                f"to gain and much to lose. Use the base model that it was distilled from, with more steps; "
+                f"or --teacache-force to try it all the same."
+            )
+        settings = _settings(options, match.calibration)
+        _refuse_short_run(settings, target.active_steps)
+
+    @hookimpl
+    def mflux_attach(self, options: argparse.Namespace, model: Any) -> None:
+        target = _target_of(model)
+        match = _match(options, target)
+        self._settings = _settings(options, match.calibration)
+        if not match.exact:
+            _warn(
+                f"TeaCache has no calibration of {target.pipeline} on {target.model}; it uses "
+                f"{match.calibration.name}, made with {', '.join(match.calibration.pipelines)} on "
+                f"{match.calibration.model}. Compare an image with one of a full run before you rely on it, or give "
+                f"--teacache-calibration a file of your own."
+            )
+        _warn_if_idle(self._settings)
+
+    @hookimpl
+    def mflux_generation_start(self, generation: Generation) -> None:
+        self._image = _Image(self._settings.policy(generation.active_steps))
+
+    @hookimpl
+    def mflux_pre_transformer(self, step: Step) -> Decision:
+        image = self._image
+        assert image is not None, "mflux_generation_start comes first"
+        signal = self._signal(step)
+        change = None if image.previous is None else step.relative_l1(signal, image.previous)
+        image.previous = signal
+        verdict = decide(image.state, change, step.index, step.active_steps, image.policy)
+        image.state = verdict.state
+        if verdict.drop_cache:
+            image.cache.clear()
+        return _decision(verdict, image)
+
+    @hookimpl
+    def mflux_post_transformer(self, body: Body) -> None:
+        image = self._image
+        assert image is not None, "mflux_generation_start comes first"
+        # Also after a skipped step: a branch that had no fitting residual was computed and has a new one.
+        if image.state.cached:
+            image.cache.store(body.residuals)
+
+    @hookimpl
+    def mflux_generation_end(self) -> None:
+        self._image = None
+
+    @hookimpl
+    def mflux_image_metadata(self, generation: Generation) -> Mapping[str, Any]:
+        policy = self._settings.policy(generation.active_steps)
+        return {
+            "calibration": self._settings.calibration.name,
+            "coefficients": list(policy.polynomial),
+            "range": [policy.lower, policy.upper if math.isfinite(policy.upper) else None],
+            "threshold": policy.threshold,
+            "skip_first": policy.skip_first,
+            "skip_last": policy.skip_last,
+            "max_skips": policy.max_skips,
+        }
+
+    def _signal(self, step: Step) -> mx.array:
+        calibration = self._settings.calibration
+        signal: mx.array = getattr(step, calibration.signal)
+        # Reference images hardly change from step to step: they would hide the change of the image being made.
+        return signal[:, : step.generation.target_rows] if calibration.rows == "target" else signal
+
+
+def _decision(verdict: PolicyDecision, image: _Image) -> Decision:
+    threshold = image.policy.threshold
+    if verdict.kind == "reuse":
+        return Decision.reuse(
+            image.cache.residuals,
+            verdict.reason,
+            change=verdict.change,
+            prediction=verdict.prediction,
+            running_sum=verdict.running_sum,
+            threshold=threshold,
+        )
+    return Decision.compute(
+        verdict.reason,
+        forced=verdict.kind == "force",
+        change=verdict.change,
+        prediction=verdict.prediction,
+        running_sum=verdict.running_sum,
+        threshold=threshold,
+    )
+
+
+def _target_of(model: Any) -> Target:
+    config = getattr(model, "model_config", None)
+    return Target(
+        pipeline=type(model).__name__,
+        model=getattr(config, "model_name", None),
+        base_model=getattr(config, "base_model", None),
+    )
+
+
+def _match(options: argparse.Namespace, target: Target) -> Match:
+    """The calibration that the options name, else the model's."""
+    if options.coefficients is not None:
+        if options.calibration is not None:
+            raise OptionError(
+                f"--teacache-coefficients {','.join(map(str, options.coefficients))} and --teacache-calibration "
+                f"{options.calibration} both give a polynomial. Leave one of them out."
+            )
+        return Match(calibration=Calibration.by_hand(options.coefficients), exact=True)
+    if options.calibration is None:
+        return calibrations.find(target)
+    chosen = calibrations.load(options.calibration)
+    distance = chosen.distance(target)
+    if distance is None and not options.force:
+        raise Refused(
+            f"The calibration {chosen.name} was made for {chosen.model}, not for {target.model}; a polynomial of "
+            f"one model can be far off on another. Use one that was made for this model, or --teacache-force."
+        )
+    return Match(calibration=chosen, exact=distance == 0)
+
+
+def _settings(options: argparse.Namespace, calibration: Calibration) -> _Settings:
+    threshold = calibration.threshold if options.thresh is None else options.thresh
+    if threshold is None:
+        raise OptionError(
+            f"TeaCache has no default threshold for the calibration {calibration.name}. Give one with "
+            f"--teacache-thresh, a number above {calibration.floor:.3g}: the smallest change that it predicts."
+        )
+    first, last = calibration.window or (1, 1)
+    return _Settings(
+        calibration=calibration,
+        threshold=threshold,
+        skip_first=first if options.skip_first is None else options.skip_first,
+        skip_last=last if options.skip_last is None else options.skip_last,
+        max_skips=options.max_skips,
+    )
+
+
+def _refuse_short_run(settings: _Settings, steps: int | None) -> None:
+    first, last = settings.skip_first, settings.skip_last
+    needed = shortest_run(first, last)
+    windows = f"TeaCache always computes the first {_spell(first)} and the last {_spell(last)}"
+    if needed is None:
+        raise Refused(
+            f"{windows}, which leaves nothing to skip in a run of any length. "
+            f"Lower --teacache-skip-first or --teacache-skip-last."
+        )
+    if steps is not None and not leaves_a_step(first, last, steps):
+        raise Refused(
+            f"{windows}, which leaves nothing to skip of {steps} active {'step' if steps == 1 else 'steps'}. "
+            f"It takes at least {needed} (image-to-image runs fewer than --steps says), "
+            f"or a lower --teacache-skip-first or --teacache-skip-last."
+        )
+
+
+def _spell(window: float) -> str:
+    if isinstance(window, float):
+        return f"{window:g} of the run"
+    return f"{window} step{'' if window == 1 else 's'}"
+
+
+def _warn_if_idle(settings: _Settings) -> None:
+    """A threshold that the polynomial never undercuts looks like a plugin that does not work. 0 is on purpose."""
+    floor = settings.calibration.floor
+    if 0 < settings.threshold <= floor:
+        default = settings.calibration.threshold
+        hint = f" (its default is {default:g})" if default is not None and default > floor else ""
+        _warn(
+            f"--teacache-thresh {settings.threshold:g} will skip nothing: the smallest change that the calibration "
+            f"{settings.calibration.name} predicts is {floor:.3g}. Use a threshold above that{hint}."
+        )
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, PluginWarning, stacklevel=2)
+
+
+def _threshold(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value >= 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a finite number from 0, such as 0.2")
+    return value
+
+
+def _window(text: str) -> float:
+    for kind in (int, float):
+        try:
+            value = kind(text)
+        except ValueError:
+            continue
+        if is_window(value):
+            return value
+    raise argparse.ArgumentTypeError(
+        f"{text!r} is neither a number of steps from 0, such as 3, "
+        f"nor a fraction of the run between 0 and 1, such as 0.2"
+    )
+
+
+def _count(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = -1
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0, such as 8")
+    return value
+
+
+def _coefficients(text: str) -> tuple[float, ...]:
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        values = ()
+    if not values or not all(map(math.isfinite, values)):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a list of finite numbers with commas between, at least one, highest power first, "
+            f"such as 1.5,0"
+        )
+    return values

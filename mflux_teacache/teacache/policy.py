@@ -1,0 +1,240 @@
+"""Skip or compute: TeaCache's rule as a pure function on floats. No mlx, no clock, no logging.
+
+Before each step the signal's relative L1 change since the step before, skipped or not, goes through a
+fitted polynomial: a prediction of how much the body's output will change. Steps are skipped while the sum
+of the predictions since the last computed step stays under a threshold.
+
+A higher threshold skips a step wherever a lower one would from the same state, so its first skip comes no
+later, and a run of skips that starts in the same state at the same step is no shorter. The *number* of skips
+in an image is not monotone: an early skip can use up a sum that two later ones would have shared.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import count
+from typing import Literal
+
+from mflux_teacache.errors import OptionError
+
+Kind = Literal["compute", "force", "reuse"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyConfig:
+    """What stays the same during one image.
+
+    Attributes:
+        threshold: steps are skipped while the running sum is below it; 0 never skips.
+        polynomial: coefficients from the highest power to the constant.
+        lower: a smaller change counts as this one.
+        upper: a larger change is computed, whatever the polynomial says.
+        skip_first: steps at the start that are always computed.
+        skip_last: steps at the end that are always computed.
+        max_skips: consecutive steps that may be skipped; 0 never skips.
+
+    Raises:
+        OptionError: a value outside of what is allowed.
+    """
+
+    threshold: float
+    polynomial: tuple[float, ...]
+    lower: float = 0.0
+    upper: float = math.inf
+    skip_first: int = 1
+    skip_last: int = 1
+    max_skips: int = 8
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.threshold) and self.threshold >= 0):
+            raise OptionError(
+                f"TeaCache's threshold is {self.threshold}; it must be a finite number from 0. Try 0.2; 0 never skips."
+            )
+        if not self.polynomial or not all(map(math.isfinite, self.polynomial)):
+            raise OptionError(
+                f"TeaCache's coefficients are {self.polynomial}; they must be at least one finite number, "
+                f"from the highest power to the constant. (1.0, 0.0) takes the change as it is."
+            )
+        if not 0 <= self.lower <= self.upper:
+            raise OptionError(
+                f"TeaCache's range is {self.lower} to {self.upper}; it must start at 0 or more and not end "
+                f"before that. 0 to infinity sets no limits."
+            )
+        for name in ("skip_first", "skip_last", "max_skips"):
+            value = getattr(self, name)
+            if value < 0:
+                raise OptionError(f"TeaCache's {name} is {value}; it must be a whole number from 0.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyState:
+    """What one step hands to the next; the default is a new image.
+
+    Attributes:
+        running_sum: predictions added up since the last computed step.
+        skips: steps skipped since then.
+        cached: a step was computed since the cache was last dropped, so there is something to reuse.
+    """
+
+    running_sum: float = 0.0
+    skips: int = 0
+    cached: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyDecision:
+    """What to do in one step, why, and the state for the next.
+
+    Attributes:
+        kind: ``compute`` by the threshold, ``force`` = compute by a rule, or ``reuse``.
+        reason: a few words.
+        state: pass it to the next step's ``decide``.
+        change: the relative L1 change as it was given.
+        prediction: what the polynomial made of it; ``None`` where it was not asked.
+        running_sum: what was held against the threshold; ``None`` where a rule decided before.
+        drop_cache: forget what is cached, and do not keep this step's residual either: it comes from the
+            same latents as the signal that went bad.
+    """
+
+    kind: Kind
+    reason: str
+    state: PolicyState
+    change: float | None = None
+    prediction: float | None = None
+    running_sum: float | None = None
+    drop_cache: bool = False
+
+
+def decide(state: PolicyState, rel_l1: float | None, step: int, total: int, config: PolicyConfig) -> PolicyDecision:
+    """Compute or reuse in one step.
+
+    Args:
+        state: the previous decision's ``state``; ``PolicyState()`` in the first step.
+        rel_l1: relative L1 change of the signal since the step before; ``None`` if there was none.
+        step: index of the step, from 0.
+        total: how many steps the run has.
+        config: threshold, polynomial and rules.
+    """
+    prediction = None if rel_l1 is None else predict(rel_l1, config)
+    if prediction is not None and not math.isfinite(prediction):
+        return PolicyDecision(
+            kind="force", reason="change or prediction not finite", state=PolicyState(), change=rel_l1, drop_cache=True
+        )
+    rule = _rule(state, rel_l1, step, total, config)
+    if rule is not None or prediction is None:
+        return _computed("force", rule or "change above the calibrated range", rel_l1, prediction)
+    running_sum = state.running_sum + prediction
+    if running_sum >= config.threshold:
+        return _computed("compute", "predicted change reached the threshold", rel_l1, prediction, running_sum)
+    if state.skips >= config.max_skips:
+        return _computed("force", f"{config.max_skips} skips in a row", rel_l1, prediction, running_sum)
+    return PolicyDecision(
+        kind="reuse",
+        reason="predicted change under the threshold",
+        state=PolicyState(running_sum=running_sum, skips=state.skips + 1, cached=True),
+        change=rel_l1,
+        prediction=prediction,
+        running_sum=running_sum,
+    )
+
+
+def _rule(state: PolicyState, rel_l1: float | None, step: int, total: int, config: PolicyConfig) -> str | None:
+    """Why a step is computed whatever the polynomial says; ``None`` where it may be skipped."""
+    if step < config.skip_first:
+        return "first steps"
+    if step >= total - config.skip_last:
+        return "last steps"
+    if rel_l1 is None:
+        return "nothing to compare with"
+    if not state.cached:
+        return "nothing to reuse"
+    return None
+
+
+def _computed(
+    kind: Kind, reason: str, change: float | None, prediction: float | None, running_sum: float | None = None
+) -> PolicyDecision:
+    state = PolicyState(cached=True)
+    return PolicyDecision(
+        kind=kind, reason=reason, state=state, change=change, prediction=prediction, running_sum=running_sum
+    )
+
+
+def predict(change: float, config: PolicyConfig) -> float | None:
+    """The predicted change of the output, from 0.
+
+    ``None`` for a change above the range; NaN or infinite where the change or the polynomial's value is.
+    """
+    if not math.isfinite(change):
+        return change
+    if change > config.upper:
+        return None
+    value = evaluate(config.polynomial, max(change, config.lower))
+    # max(0.0, nan) is 0.0, which would skip.
+    return max(0.0, value) if math.isfinite(value) else value
+
+
+def evaluate(polynomial: Iterable[float], x: float) -> float:
+    """A polynomial's value; coefficients from the highest power to the constant."""
+    value = 0.0
+    for coefficient in polynomial:
+        value = value * x + coefficient
+    return value
+
+
+def replay(rel_l1s: Iterable[float], config: PolicyConfig) -> str:
+    """The pattern that a trace of changes gives: one letter per step, C computed, S skipped.
+
+    Args:
+        rel_l1s: one change per step after the first, as a run measured them.
+        config: threshold, polynomial and rules.
+    """
+    changes = (None, *rel_l1s)
+    state = PolicyState()
+    letters = []
+    for step, change in enumerate(changes):
+        decision = decide(state, change, step, len(changes), config)
+        state = decision.state
+        letters.append("S" if decision.kind == "reuse" else "C")
+    return "".join(letters)
+
+
+def is_window(value: object) -> bool:
+    """Steps (a whole number from 0), or a fraction of the run between 0 and 1."""
+    if isinstance(value, float):
+        return 0 < value < 1
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def resolve_window(value: float, total: int) -> int:
+    """How many of ``total`` steps a window covers; a fraction is rounded up.
+
+    Raises:
+        OptionError: neither steps nor a fraction.
+    """
+    if not is_window(value):
+        raise OptionError(
+            f"TeaCache's window is {value!r}; it must be a whole number of steps from 0, such as 3, "
+            f"or a fraction of the run between 0 and 1, such as 0.2."
+        )
+    return value if isinstance(value, int) else math.ceil(_exact(value) * total)
+
+
+def leaves_a_step(skip_first: float, skip_last: float, total: int) -> bool:
+    """Whether the windows leave a step that can be skipped; the first one never can."""
+    return max(1, resolve_window(skip_first, total)) + resolve_window(skip_last, total) < total
+
+
+def shortest_run(skip_first: float, skip_last: float) -> int | None:
+    """The fewest steps of which the windows leave one to skip; ``None`` if they cover every run."""
+    if sum(_exact(value) for value in (skip_first, skip_last) if isinstance(value, float)) >= 1:
+        return None
+    return next(total for total in count(2) if leaves_a_step(skip_first, skip_last, total))
+
+
+def _exact(fraction: float) -> Fraction:
+    """The decimal as it was written: 0.07 of 100 steps is 7, but ``math.ceil(0.07 * 100)`` is 8."""
+    return Fraction(str(fraction))

@@ -1,0 +1,411 @@
+import itertools
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mflux_teacache.errors import OptionError
+from mflux_teacache.teacache.calibration import load
+from mflux_teacache.teacache.policy import (
+    PolicyConfig,
+    PolicyState,
+    decide,
+    evaluate,
+    leaves_a_step,
+    predict,
+    replay,
+    resolve_window,
+    shortest_run,
+)
+
+TRACE = json.loads((Path(__file__).parents[1] / "data" / "trace-krea.json").read_text())
+
+# The identity: what is predicted is the change itself, so sums can be done by eye.
+IDENTITY = (1.0, 0.0)
+
+
+def config(threshold=1.0, **changes):
+    return PolicyConfig(**{"threshold": threshold, "polynomial": IDENTITY, **changes})
+
+
+def in_the_middle(state, change, settings):
+    """One decision far from both windows."""
+    return decide(state, change, 50, 100, settings)
+
+
+CACHED = PolicyState(cached=True)
+
+# --- published ---------------------------------------------------------------------------------------------------
+
+
+def published_replay(threshold):
+    calibration = load(TRACE["calibration"])
+    return replay(
+        TRACE["rel_l1"],
+        PolicyConfig(threshold=threshold, polynomial=calibration.polynomial, upper=calibration.upper),
+    )
+
+
+def test_the_krea_trace_gives_the_pattern_that_was_measured_on_the_device():
+    assert published_replay(TRACE["threshold"]) == TRACE["pattern"] == "CCCSCSCSCSCSCSCSCSCSCSCCCCCC"
+
+
+def test_a_threshold_under_the_krea_floor_skips_nothing():
+    assert published_replay(0.25) == "C" * 28
+
+
+# --- one decision ------------------------------------------------------------------------------------------------
+
+
+def test_first_step_has_nothing_to_compare_with():
+    decision = decide(PolicyState(), None, 0, 10, config(skip_first=0))
+    assert (decision.kind, decision.reason) == ("force", "nothing to compare with")
+    assert decision.state == CACHED
+
+
+def test_reuse_adds_to_the_sum_and_counts():
+    decision = in_the_middle(PolicyState(running_sum=0.25, skips=1, cached=True), 0.5, config())
+    assert decision.kind == "reuse"
+    assert (decision.change, decision.prediction, decision.running_sum) == (0.5, 0.5, 0.75)
+    assert decision.state == PolicyState(running_sum=0.75, skips=2, cached=True)
+
+
+def test_compute_reports_the_sum_that_reached_the_threshold_and_resets_it():
+    decision = in_the_middle(PolicyState(running_sum=0.75, skips=1, cached=True), 0.5, config())
+    assert (decision.kind, decision.running_sum, decision.state) == ("compute", 1.25, CACHED)
+
+
+def test_the_threshold_itself_computes():
+    assert in_the_middle(PolicyState(running_sum=0.5, cached=True), 0.5, config()).kind == "compute"
+
+
+@pytest.mark.parametrize(("step", "reason"), [(0, "first steps"), (1, "first steps"), (7, "last steps"), (9, "last steps")])
+def test_windows_force_and_reset(step, reason):
+    before = PolicyState(running_sum=0.25, skips=1, cached=True)
+    decision = decide(before, 0.125, step, 10, config(skip_first=2, skip_last=3))
+    assert (decision.kind, decision.reason, decision.state) == ("force", reason, CACHED)
+    assert (decision.prediction, decision.running_sum) == (0.125, None)
+
+
+@pytest.mark.parametrize("step", [2, 6])
+def test_the_steps_just_inside_the_windows_may_be_skipped(step):
+    assert decide(CACHED, 0.125, step, 10, config(skip_first=2, skip_last=3)).kind == "reuse"
+
+
+def test_nothing_is_reused_without_a_cache():
+    decision = in_the_middle(PolicyState(), 0.0, config())
+    assert (decision.kind, decision.reason) == ("force", "nothing to reuse")
+
+
+def test_a_change_under_the_range_counts_as_its_lower_end():
+    decision = in_the_middle(CACHED, 0.0, config(lower=0.25))
+    assert (decision.kind, decision.change, decision.prediction) == ("reuse", 0.0, 0.25)
+
+
+def test_the_upper_end_belongs_to_the_range():
+    settings = config(upper=0.5)
+    assert in_the_middle(CACHED, 0.5, settings).kind == "reuse"
+    above = in_the_middle(CACHED, math.nextafter(0.5, 1), settings)
+    assert (above.kind, above.reason, above.prediction) == ("force", "change above the calibrated range", None)
+
+
+def test_a_negative_prediction_counts_as_none():
+    decision = in_the_middle(PolicyState(running_sum=0.5, cached=True), 0.25, config(polynomial=(-8.0, 1.0)))
+    assert (decision.kind, decision.prediction, decision.running_sum) == ("reuse", 0.0, 0.5)
+
+
+def test_the_cap_forces_only_what_would_have_been_skipped():
+    before = PolicyState(running_sum=0.5, skips=2, cached=True)
+    capped = in_the_middle(before, 0.25, config(max_skips=2))
+    assert (capped.kind, capped.reason, capped.running_sum, capped.state) == ("force", "2 skips in a row", 0.75, CACHED)
+    assert in_the_middle(before, 0.5, config(max_skips=2)).kind == "compute"
+    assert in_the_middle(before, 0.25, config(max_skips=3)).kind == "reuse"
+
+
+@pytest.mark.parametrize("change", [math.nan, math.inf, -math.inf])
+def test_a_change_that_is_not_finite_drops_the_cache(change):
+    decision = in_the_middle(PolicyState(running_sum=0.5, skips=1, cached=True), change, config(upper=0.5))
+    assert (decision.kind, decision.drop_cache, decision.state) == ("force", True, PolicyState())
+
+
+@pytest.mark.parametrize(
+    "polynomial",
+    [
+        pytest.param((1e308, 0.0, 0.0), id="inf"),
+        pytest.param((-1e308, 0.0, 0.0), id="minus inf"),
+        pytest.param((1e308, 0.0, 0.0, -1e308, 0.0, 0.0, 0.0), id="nan"),
+    ],
+)
+def test_a_prediction_that_is_not_finite_drops_the_cache(polynomial):
+    decision = in_the_middle(CACHED, 1e308, config(polynomial=polynomial))
+    assert (decision.kind, decision.drop_cache, decision.state) == ("force", True, PolicyState())
+
+
+def test_a_dropped_cache_is_noticed_in_the_windows_too():
+    assert decide(CACHED, math.nan, 0, 10, config()).drop_cache
+    assert decide(CACHED, math.nan, 9, 10, config()).drop_cache
+
+
+def test_two_computed_steps_lie_between_a_dropped_cache_and_the_next_skip():
+    assert replay([0.1, 0.1, math.nan, 0.1, 0.1, 0.1], config()) == "CSSCCSC"
+
+
+EDGES = {
+    "state": [
+        PolicyState(),
+        CACHED,
+        PolicyState(running_sum=0.5, skips=1, cached=True),
+        PolicyState(running_sum=0.5, skips=2, cached=True),
+    ],
+    "change": [None, -1.0, 0.0, 0.25, 0.5, 0.75, 1e308, math.inf, math.nan],
+    "step": [0, 1, 4, 8, 9],
+    "threshold": [0.0, 0.5, 0.75, 1.0],
+    "polynomial": [IDENTITY, (0.0,), (-1.0, 0.0), (1e308, 0.0, 0.0)],
+    "upper": [0.5, math.inf],
+}
+
+
+@pytest.mark.parametrize("state", EDGES["state"], ids=["new", "cached", "1 skip", "2 skips"])
+@pytest.mark.parametrize("change", EDGES["change"])
+def test_every_edge_at_once(state, change):
+    """A step is reused exactly if all of the conditions hold that the rule names."""
+    rest = itertools.product(EDGES["step"], EDGES["threshold"], EDGES["polynomial"], EDGES["upper"])
+    for step, threshold, polynomial, upper in rest:
+        settings = config(threshold, polynomial=polynomial, upper=upper, max_skips=2)
+        decision = decide(state, change, step, 10, settings)
+        value = None if change is None else evaluate(polynomial, max(change, 0.0))
+        allowed = (
+            1 <= step <= 8
+            and state.cached
+            and state.skips < 2
+            and change is not None
+            and change <= upper
+            and math.isfinite(value)
+            and state.running_sum + max(0.0, value) < threshold
+        )
+        assert (decision.kind == "reuse") == allowed
+        assert decision.state.cached != decision.drop_cache
+        assert decision.kind == "reuse" or (decision.state.running_sum, decision.state.skips) == (0.0, 0)
+
+
+# --- runs --------------------------------------------------------------------------------------------------------
+
+
+def test_the_cap_holds_over_a_run():
+    assert replay([0.0] * 11, config()) == "CSSSSSSSSCSC"
+    assert replay([0.0] * 7, config(max_skips=2)) == "CSSCSSCC"
+
+
+def test_max_skips_0_never_skips():
+    assert replay([0.0] * 5, config(max_skips=0)) == "CCCCCC"
+
+
+def test_the_sum_is_over_the_skipped_steps_and_reset_by_a_computed_one():
+    # 0.5 | +0.25 = 0.75 | +0.25 = 1.0 reaches the threshold | 0.25 | +0.5 = 0.75 | last
+    assert replay([0.5, 0.25, 0.25, 0.25, 0.5, 0.0], config()) == "CSSCSSC"
+
+
+def test_replay_of_no_change_is_one_computed_step():
+    assert replay([], config()) == "C"
+
+
+def test_without_windows_only_the_first_step_is_forced():
+    assert replay([0.0] * 3, config(skip_first=0, skip_last=0)) == "CSSS"
+
+
+def test_more_threshold_can_mean_fewer_skips():
+    """The number of skips is not monotone: a counterexample to keep the docstring honest."""
+    changes = [0.75, 0.5, 0.5, 1.0, 0.0]
+    # At 1.25 the run 0.5 + 0.5 fits. At 1.0 none of the pairs; 0.75 is skipped either way.
+    trace = [0.9, 0.2, 0.2, 0.2, 0.9, 0.0]
+    few, many = replay(trace, config(1.0)), replay(trace, config(0.8))
+    assert (few, many) == ("CSCSSCC", "CCSSSCC")
+    assert changes
+
+
+changes = st.floats(min_value=0.0, max_value=1.0)
+odd_changes = changes | st.sampled_from([math.nan, math.inf, None])
+configs = st.builds(
+    PolicyConfig,
+    threshold=st.floats(min_value=0.0, max_value=2.0),
+    polynomial=st.lists(st.floats(min_value=-5.0, max_value=5.0), min_size=1, max_size=5).map(tuple),
+    lower=st.floats(min_value=0.0, max_value=0.2),
+    upper=st.floats(min_value=0.3, max_value=1.0) | st.just(math.inf),
+    skip_first=st.integers(0, 5),
+    skip_last=st.integers(0, 5),
+    max_skips=st.integers(0, 4),
+)
+states = st.builds(
+    PolicyState, running_sum=st.floats(min_value=0.0, max_value=2.0), skips=st.integers(0, 4), cached=st.booleans()
+)
+
+
+def run(trace, settings):
+    """Every decision of a run; the first step's change is None."""
+    state, decisions = PolicyState(), []
+    for step, change in enumerate([None, *trace]):
+        decisions.append(decide(state, change, step, len(trace) + 1, settings))
+        state = decisions[-1].state
+    return decisions
+
+
+def pattern(decisions):
+    return "".join("S" if decision.kind == "reuse" else "C" for decision in decisions)
+
+
+@given(st.lists(odd_changes, max_size=30), configs)
+def test_a_run_keeps_every_promise(trace, settings):
+    decisions = run(trace, settings)
+    letters = pattern(decisions)
+    assert replay(trace, settings) == letters and len(letters) == len(trace) + 1
+    assert "S" not in letters[: max(1, settings.skip_first)]
+    assert "S" not in letters[len(letters) - settings.skip_last :]
+    assert "S" * (settings.max_skips + 1) not in letters
+    for before, decision in itertools.pairwise(decisions):
+        if decision.kind == "reuse":
+            assert decision.running_sum < settings.threshold
+            assert decision.change <= settings.upper
+            assert before.state.cached and not before.drop_cache
+        else:
+            assert (decision.state.running_sum, decision.state.skips) == (0.0, 0)
+
+
+@given(st.lists(changes, max_size=30), configs)
+def test_the_sum_of_a_run_of_skips_is_that_of_its_predictions(trace, settings):
+    expected = 0.0
+    for decision in run(trace, settings):
+        if decision.kind == "reuse":
+            expected += predict(decision.change, settings)
+            assert decision.running_sum == expected
+        else:
+            expected = 0.0
+
+
+@given(st.lists(odd_changes, max_size=30), configs)
+def test_threshold_0_never_skips(trace, settings):
+    assert "S" not in replay(trace, replace(settings, threshold=0.0))
+
+
+@given(states, odd_changes, st.integers(0, 12), configs, st.floats(min_value=0.0, max_value=2.0))
+def test_from_the_same_state_more_threshold_skips_at_least_as_readily(state, change, step, settings, more):
+    if decide(state, change, step, 12, settings).kind == "reuse":
+        higher = replace(settings, threshold=settings.threshold + more)
+        assert decide(state, change, step, 12, higher).kind == "reuse"
+
+
+@given(st.lists(odd_changes, max_size=30), configs, st.floats(min_value=0.0, max_value=2.0))
+def test_more_threshold_skips_no_later_for_the_first_time(trace, settings, more):
+    low = replay(trace, settings)
+    high = replay(trace, replace(settings, threshold=settings.threshold + more))
+    assert (high + "S").index("S") <= (low + "S").index("S")
+
+
+@given(st.lists(odd_changes, max_size=30), configs, st.floats(min_value=0.0, max_value=2.0))
+def test_a_run_of_skips_that_starts_alike_is_no_shorter_with_more_threshold(trace, settings, more):
+    """From the same state at the same step: a cached one, right after the window."""
+    def skips(threshold):
+        state, length = CACHED, 0
+        for step, change in enumerate(trace, start=settings.skip_first):
+            decision = decide(state, change, step, len(trace) + 99, replace(settings, threshold=threshold))
+            if decision.kind != "reuse":
+                return length
+            state, length = decision.state, length + 1
+        return length
+
+    assert skips(settings.threshold + more) >= skips(settings.threshold)
+
+
+@given(states, odd_changes, st.integers(0, 12), configs)
+def test_deciding_changes_nothing_that_it_was_given(state, change, step, settings):
+    first = decide(state, change, step, 12, settings)
+    second = decide(state, change, step, 12, settings)
+    assert repr(first) == repr(second)  # NaN is not equal to itself, its text is
+
+
+@given(st.lists(st.floats(-3, 3), min_size=1, max_size=6), st.floats(-2, 2))
+def test_evaluate_is_the_sum_of_the_powers(coefficients, x):
+    powers = range(len(coefficients) - 1, -1, -1)
+    expected = math.fsum(c * x**p for c, p in zip(coefficients, powers, strict=True))
+    assert evaluate(coefficients, x) == pytest.approx(expected, abs=1e-9)
+
+
+# --- windows -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "total", "steps"),
+    [
+        (0, 10, 0),
+        (3, 10, 3),
+        (30, 10, 30),
+        (0.2, 25, 5),
+        (0.2, 28, 6),  # 5.6, rounded up
+        (0.1, 28, 3),
+        (0.07, 100, 7),  # 7.000000000000001 in binary
+        (0.29, 100, 29),
+        (1e-05, 10, 1),
+        (0.999, 10, 10),
+    ],
+)
+def test_resolve_window(value, total, steps):
+    assert resolve_window(value, total) == steps
+
+
+@pytest.mark.parametrize("value", [-1, 0.0, 1.0, 1.5, -0.2, math.nan, math.inf, True])
+def test_a_window_that_is_neither_steps_nor_a_fraction(value):
+    with pytest.raises(OptionError, match="window is .*whole number of steps from 0.*or a fraction"):
+        resolve_window(value, 10)
+
+
+windows = st.integers(0, 6) | st.floats(0.01, 0.99)
+
+
+@given(windows, windows)
+def test_the_shortest_run_is_the_first_that_leaves_a_step(first, last):
+    shortest = shortest_run(first, last)
+    if shortest is None:
+        assert not any(leaves_a_step(first, last, total) for total in range(200))
+    else:
+        assert leaves_a_step(first, last, shortest)
+        assert not any(leaves_a_step(first, last, total) for total in range(shortest))
+
+
+@given(st.integers(0, 6), st.integers(0, 6), st.integers(1, 20))
+def test_leaves_a_step_says_whether_a_still_signal_is_ever_skipped(first, last, total):
+    letters = replay([0.0] * (total - 1), config(skip_first=first, skip_last=last))
+    assert leaves_a_step(first, last, total) == ("S" in letters)
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "needed"), [(1, 1, 3), (0, 0, 2), (0, 1, 3), (3, 2, 6), (0.2, 0.1, 4), (0.5, 0.5, None)]
+)
+def test_shortest_run(first, last, needed):
+    assert shortest_run(first, last) == needed
+
+
+# --- config ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"threshold": -0.1}, "threshold is -0.1; it must be a finite number from 0"),
+        ({"threshold": math.nan}, "threshold is nan"),
+        ({"threshold": math.inf}, "threshold is inf"),
+        ({"polynomial": ()}, "at least one finite number"),
+        ({"polynomial": (1.0, math.nan)}, "at least one finite number"),
+        ({"lower": -0.1}, "range is -0.1 to inf"),
+        ({"lower": 0.5, "upper": 0.4}, "range is 0.5 to 0.4"),
+        ({"upper": math.nan}, "range is 0.0 to nan"),
+        ({"skip_first": -1}, "skip_first is -1"),
+        ({"skip_last": -2}, "skip_last is -2"),
+        ({"max_skips": -3}, "max_skips is -3"),
+    ],
+)
+def test_config_refuses(changes, message):
+    with pytest.raises(OptionError, match=message):
+        config(**changes)
