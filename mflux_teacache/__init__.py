@@ -9,9 +9,9 @@ if TYPE_CHECKING:
     from mflux_teacache.adapters.family import Dual as Dual
     from mflux_teacache.adapters.family import Family as Family
     from mflux_teacache.adapters.family import Joint as Joint
-    from mflux_teacache.attach import Handle as Handle
-    from mflux_teacache.attach import apply_teacache as apply_teacache
-    from mflux_teacache.attach import attach as attach
+    from mflux_teacache.attachment import Handle as Handle
+    from mflux_teacache.attachment import apply_teacache as apply_teacache
+    from mflux_teacache.attachment import attach as attach
     from mflux_teacache.errors import PluginError as PluginError
     from mflux_teacache.errors import PluginWarning as PluginWarning
     from mflux_teacache.errors import Refused as Refused
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     from mflux_teacache.records import Target as Target
 
 _HOME = {
-    "apply_teacache": "attach",
-    "attach": "attach",
+    "apply_teacache": "attachment",
+    "attach": "attachment",
     "Body": "records",
     "Decision": "records",
     "Dual": "adapters.family",
     "Family": "adapters.family",
     "Generation": "records",
     "GenerationStats": "records",
-    "Handle": "attach",
+    "Handle": "attachment",
     "hookimpl": "hookspecs",
     "Joint": "adapters.family",
     "PluginError": "errors",
@@ -44,7 +44,7 @@ _HOME = {
     "Target": "records",
 }
 
-__all__ = sorted(_HOME)  # noqa: PLE0605
+__all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> Any:

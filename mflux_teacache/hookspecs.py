@@ -174,7 +174,7 @@ def mflux_image_metadata(generation: Generation) -> Mapping[str, Any] | None:
 
 
 @hookspec
-def mflux_families() -> Sequence[Family]:
+def mflux_families() -> Sequence[Family]:  # type: ignore[empty-body]
     """Further transformer families, for models that mflux itself does not have.
 
     When: once per attachment, before the model's transformer is looked up.

@@ -12,7 +12,7 @@ from mflux_teacache.options import as_json
 from mflux_teacache.records import Generation
 
 if TYPE_CHECKING:
-    from mflux_teacache.attach import Request
+    from mflux_teacache.attachment import Request
 
 KEY = "mflux_plugins"
 SCHEMA = 1

@@ -44,8 +44,11 @@ class Forward(Protocol):
     def probe(self) -> Probed:
         """Run as far as the body's block 0."""
 
-    def run(self, residuals: Sequence[mx.array | None], carry: Probed | None) -> tuple[Any, Sequence[Ran]]:
-        """Run through; branch i reuses ``residuals[i]`` where it fits. Returns mflux's result and the branches."""
+    def run(self, residuals: Sequence[mx.array | None], carry: Any) -> tuple[Any, Sequence[Ran]]:
+        """Run through; branch i reuses ``residuals[i]`` where it fits. Returns mflux's result and the branches.
+
+        ``carry`` is what ``probe`` returned, or ``None``.
+        """
 
     def sigma(self) -> mx.array | float | None:
         """Noise level, 1 = pure noise."""
@@ -57,7 +60,7 @@ class Forward(Protocol):
 def read_floats(*values: mx.array | float) -> list[float]:
     """Wait for the device, once, and return numbers. The only place where the runtime does."""
     mx.eval(*(value for value in values if isinstance(value, mx.array)))
-    return [float(value.item()) if isinstance(value, mx.array) else float(value) for value in values]
+    return [value.item() if isinstance(value, mx.array) else value for value in values]  # type: ignore[misc]
 
 
 @dataclass(slots=True)
@@ -138,10 +141,10 @@ class Runtime:
     def predict(self, forward: Forward) -> Any:
         """One of mflux's calls for a prediction: the step's first one decides, the others follow."""
         first = self._open is None
-        step, decision, signals, branches = self._open = self._open or self._begin(forward)
-        residuals = (decision.residuals or ())[len(branches) :]
-        result, ran = forward.run(residuals, signals.probed if first else None)
-        branches.extend(ran)
+        self._open = step = self._open or self._begin(forward)
+        residuals = (step.decision.residuals or ())[len(step.branches) :]
+        result, ran = forward.run(residuals, step.signals.probed if first else None)
+        step.branches.extend(ran)
         return result
 
     def _begin(self, forward: Forward) -> _OpenStep:

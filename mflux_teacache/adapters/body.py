@@ -208,7 +208,9 @@ class Body:
 
 def subclass(cls: type, call: Callable[..., Any]) -> type:
     """A subclass that differs in ``__call__`` only and looks like the class itself in names and reprs."""
-    return type(cls.__name__, (cls,), {"__call__": call, "__module__": cls.__module__, "__qualname__": cls.__qualname__})
+    return type(
+        cls.__name__, (cls,), {"__call__": call, "__module__": cls.__module__, "__qualname__": cls.__qualname__}
+    )
 
 
 @dataclass(slots=True)
@@ -261,10 +263,8 @@ class _Running:
         return call.pack(Streams(output, call.streams(self._text_rows).text))
 
     def _compute(self, call: _Call) -> Any:
-        if call.index == 0 and self._carry:
-            returned = call.pack(self._carry.first.copy())
-        else:
-            returned = call.run()
+        carried = self._carry if call.index == 0 else None
+        returned = call.pack(carried.first.copy()) if carried else call.run()
         if call.index == self._body.residual_after - 1:
             self._input = _own(call.unpack(returned, self._text_rows).image)
         if call.index == self._body.last:
@@ -282,7 +282,8 @@ def _blocks(transformer: Any, stage: Dual | Joint, family: Family) -> list[Any]:
     blocks = getattr(transformer, stage.blocks, None)
     if not isinstance(blocks, list) or not blocks:
         raise UnsupportedModel(
-            f"{type(transformer).__name__} has no block list {stage.blocks!r}, which the entry for {family.name} names. "
+            f"{type(transformer).__name__} has no block list {stage.blocks!r}, which the entry for "
+            f"{family.name} names. "
             f"This version of mflux may be newer than the newest supported one: upgrade mflux-teacache-plugin."
         )
     return blocks

@@ -21,7 +21,8 @@ def _flux1_modulated_input(block: Any, arguments: Arguments) -> mx.array:
 
 def _flux2_modulated_input(block: Any, arguments: Arguments) -> mx.array:
     (shift, scale, _), _ = arguments["temb_mod_params_img"]
-    return (1 + scale) * block.norm1(arguments["hidden_states"]) + shift
+    signal: mx.array = (1 + scale) * block.norm1(arguments["hidden_states"]) + shift
+    return signal
 
 
 FLUX1 = Family(

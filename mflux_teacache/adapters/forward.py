@@ -12,7 +12,6 @@ import mlx.core as mx
 
 from mflux_teacache.adapters.body import Body, Branch, Probe, Streams
 
-
 Probing = Callable[[dict[str, Any]], Any]
 Running = Callable[[dict[str, Any], tuple[Any, ...], Any], Any]
 
@@ -31,15 +30,14 @@ class Forward:
 
     def run(self, residuals: Sequence[mx.array | None], carry: Probe | None) -> tuple[Any, list[Branch]]:
         result, branches = self._run(self._arguments, tuple(residuals), carry and _arrays(carry))
-        return result, [
-            Branch(*branch[key], reused) for branch in branches for reused, key in _KEYS.items() if key in branch
-        ]
+        return result, [_branch(branch) for branch in branches]
 
     def sigma(self) -> mx.array | float | None:
         return self._family.sigma(self._arguments)
 
     def latents(self) -> mx.array:
-        return self._arguments[self._family.latents]
+        latents: mx.array = self._arguments[self._family.latents]
+        return latents
 
 
 def eager_forward(body: Body, predict: Callable[..., Any]) -> Callable[[dict[str, Any]], Forward]:
@@ -68,12 +66,16 @@ def _running(body: Body, predict: Callable[..., Any]) -> Running:
     def run(arguments: dict[str, Any], residuals: tuple[Any, ...], carry: Any) -> Any:
         result, branches = body.run(lambda: predict(**arguments), residuals, carry and _probe(carry))
         # A compiled function returns arrays only; the key tells what the branch did.
-        return result, [{_KEYS[branch.reused]: (branch.input, branch.output)} for branch in branches]
+        return result, [
+            {"reused" if branch.reused else "computed": (branch.input, branch.output)} for branch in branches
+        ]
 
     return run
 
 
-_KEYS = {True: "reused", False: "computed"}
+def _branch(arrays: dict[str, tuple[mx.array, mx.array]]) -> Branch:
+    [(done, (body_input, output))] = arrays.items()
+    return Branch(body_input, output, done == "reused")
 
 
 def _arrays(probe: Probe) -> tuple[Any, ...]:
@@ -124,4 +126,3 @@ def bind(signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, 
     bound = signature.bind(*args, **kwargs)
     bound.apply_defaults()
     return bound.arguments
-

@@ -134,7 +134,9 @@ def test_the_signal_is_what_block_0_hands_to_its_attention(make: Any, family: Fa
     assert same(body.probe(lambda: transformer(**arguments)).modulated_input, seen[0])
 
 
-@pytest.mark.parametrize(("shape", "dtype"), [((1, 15, 64), mx.float32), ((1, 16, 63), mx.float32), ((2, 16, 64), mx.float32)])
+@pytest.mark.parametrize(
+    ("shape", "dtype"), [((1, 15, 64), mx.float32), ((1, 16, 63), mx.float32), ((2, 16, 64), mx.float32)]
+)
 def test_a_residual_of_another_shape_computes(shape: tuple[int, ...], dtype: mx.Dtype) -> None:
     transformer, arguments = _flux2()
     body = Body(transformer, FLUX2)
@@ -173,9 +175,10 @@ def test_the_body_does_not_keep_the_transformer_alive() -> None:
     transformer, arguments = _flux2()
     body = Body(transformer, FLUX2)
     body.install()
-    body.run(lambda: transformer(**arguments), [], body.probe(lambda: transformer(**arguments)))
+    forward = functools.partial(transformer, **arguments)
+    body.run(forward, [], body.probe(forward))
     blocks = body._blocks
-    del transformer
+    del transformer, forward
     gc.collect()
     assert all(block() is None for block in blocks)
     body.restore()
@@ -184,7 +187,12 @@ def test_the_body_does_not_keep_the_transformer_alive() -> None:
 @pytest.mark.parametrize(
     ("family", "missing"),
     [
-        (Family(name="x", transformer="", body=(Joint("layers", "x"),), modulated_input=None, sigma=None, latents=""), "'layers'"),  # type: ignore[arg-type]
+        (
+            Family(
+                name="x", transformer="", body=(Joint("layers", "x"),), modulated_input=None, sigma=None, latents=""
+            ),
+            "'layers'",
+        ),  # type: ignore[arg-type]
         (
             Family(
                 name="x",

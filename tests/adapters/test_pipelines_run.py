@@ -51,7 +51,11 @@ CASES: dict[str, tuple[type, Any, dict[str, str]]] = {
     "flux2-guidance": (Flux2Klein, ModelConfig.flux2_klein_base_4b, {"guidance": "4.0"}),
     "flux2-img2img": (Flux2Klein, ModelConfig.flux2_klein_base_4b, {"image_path": "photo", "image_strength": "0.4"}),
     "flux2-edit": (Flux2KleinEdit, ModelConfig.flux2_klein_base_4b, {"image_paths": "[photo]"}),
-    "flux2-edit-guidance": (Flux2KleinEdit, ModelConfig.flux2_klein_base_9b, {"image_paths": "[photo]", "guidance": "4.0"}),
+    "flux2-edit-guidance": (
+        Flux2KleinEdit,
+        ModelConfig.flux2_klein_base_9b,
+        {"image_paths": "[photo]", "guidance": "4.0"},
+    ),
 }
 
 PIPELINE_CLASSES = {cls.__name__ for cls, _, _ in CASES.values()}

@@ -39,7 +39,9 @@ def narrow_flux1() -> Iterator[None]:
     import mflux.models.flux.model.flux_transformer as package
     from mflux.models.flux.variants.controlnet import transformer_controlnet
 
-    modules = [importlib.import_module(f"{package.__name__}.{info.name}") for info in pkgutil.iter_modules(package.__path__)]
+    modules = [
+        importlib.import_module(f"{package.__name__}.{info.name}") for info in pkgutil.iter_modules(package.__path__)
+    ]
     functions = [function for module in [*modules, transformer_controlnet] for function in _methods(module)]
     before = [(function, function.__code__, function.__defaults__) for function in functions]
     for function, code, defaults in before:
@@ -76,7 +78,9 @@ def randomised(module: nn.Module, seed: int, scale: float = 0.05) -> nn.Module:
     mx.random.seed(seed)
     module.update(
         tree_map(
-            lambda p: (mx.random.normal(p.shape) * scale).astype(mx.float32) if mx.issubdtype(p.dtype, mx.floating) else p,
+            lambda p: (
+                (mx.random.normal(p.shape) * scale).astype(mx.float32) if mx.issubdtype(p.dtype, mx.floating) else p
+            ),
             module.parameters(),
         )
     )
@@ -197,7 +201,9 @@ def generate(model: Any, **arguments: Any) -> mx.array:
     listener = types.SimpleNamespace(call_after_loop=lambda *, latents, **_: final.append(latents))
     model.callbacks.register(listener)
     try:
-        model.generate_image(**{"seed": 1, "prompt": "x", "num_inference_steps": 5, "height": 64, "width": 64, **arguments})
+        model.generate_image(
+            **{"seed": 1, "prompt": "x", "num_inference_steps": 5, "height": 64, "width": 64, **arguments}
+        )
     finally:
         model.callbacks.after_loop.remove(listener)
     return final[0]

@@ -1,0 +1,227 @@
+"""Put plugins on a loaded mflux model, and take them off again."""
+
+from __future__ import annotations
+
+import argparse
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+from mflux_teacache import metadata, options
+from mflux_teacache.errors import AlreadyAttached, OptionError
+from mflux_teacache.plugins import Loaded, PluginSet, check_fit, load
+from mflux_teacache.records import AttachmentStats, Generation, GenerationStats, Target
+
+_MARK = "_mflux_plugins_handle"
+
+Report = Callable[[GenerationStats], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A plugin that was asked for, with its options."""
+
+    plugin: Loaded
+    options: argparse.Namespace
+
+
+class Handle:
+    """One attachment: what was done under it, and the way to undo it. Also a context manager.
+
+    Attributes:
+        stats: counts and per-step records of every image.
+        plugins: names of the plugins, in the order in which they were named.
+    """
+
+    def __init__(self, plugins: list[str]) -> None:
+        self.stats = AttachmentStats()
+        self.plugins = plugins
+        self._undo: Callable[[], None] = lambda: None
+
+    def restore(self) -> None:
+        """Take the plugins off: the model is then bit for bit what it was. A second call does nothing."""
+        undo, self._undo = self._undo, lambda: None
+        undo()
+
+    def __enter__(self) -> Handle:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.restore()
+
+
+def attach(model: Any, plugin: str | Callable[[], Any] | None = None, /, **keywords: Any) -> Handle:
+    """Attach plugins to a loaded mflux pipeline.
+
+    ``attach(flux, "teacache", thresh=0.2)`` attaches one plugin, with its options as keywords;
+    ``attach(flux, teacache={"thresh": 0.2}, other={})`` attaches several, each with its options
+    (``first_block_cache`` stands for ``first-block-cache``). A plugin class may be given instead of a name.
+
+    Args:
+        model: an mflux pipeline, such as ``Flux1`` or ``Flux2Klein``.
+        plugin: the name of an installed plugin, or a plugin class.
+        keywords: options, checked as the command line would check them.
+
+    Returns:
+        The handle; use it as a context manager, or call ``restore()``.
+
+    Raises:
+        UnknownPlugin, BrokenPlugin: no such plugin, or it does not fit the hooks.
+        OptionError: an option that does not exist, or a value that is not allowed.
+        UnsupportedModel: the pipeline or its transformer is not supported.
+        AlreadyAttached: something else reuses steps of this model already.
+        Refused: a plugin turned the model down, or two plugins decide.
+    """
+    return attach_requests(model, _requests(plugin, keywords))
+
+
+def apply_teacache(
+    model: Any,
+    *,
+    rel_l1_thresh: float | None = None,
+    coefficients: Sequence[float] | None = None,
+    skip_first_n_steps: int = 1,
+    skip_last_n_steps: int = 1,
+) -> Handle:
+    """Attach TeaCache by the call that mlx-teacache has, so that users can switch.
+
+    Args:
+        model: an mflux pipeline.
+        rel_l1_thresh: threshold of the accumulated prediction; ``None`` = the calibration's own.
+        coefficients: of the polynomial, highest power first; ``None`` = the model's calibration.
+        skip_first_n_steps, skip_last_n_steps: steps that are always computed.
+
+    Raises as ``attach`` does.
+    """
+    return attach(
+        model,
+        "teacache",
+        thresh=rel_l1_thresh,
+        coefficients=coefficients,
+        skip_first=skip_first_n_steps,
+        skip_last=skip_last_n_steps,
+    )
+
+
+def _requests(plugin: str | Callable[[], Any] | None, keywords: Mapping[str, Any]) -> list[Request]:
+    if plugin is not None:
+        loaded = load(plugin) if isinstance(plugin, str) else _unpacked(plugin)
+        return [Request(loaded, options.from_keywords(loaded, keywords))]
+    if not keywords:
+        raise OptionError('no plugin named: attach(model, "teacache", thresh=0.2), or attach(model, teacache={...}).')
+    requests = []
+    for name, values in keywords.items():
+        if not isinstance(values, Mapping):
+            raise OptionError(
+                f"{name}={values!r}: without a plugin's name before it, each keyword is a plugin with a dict of its "
+                f'options: attach(model, teacache={{"thresh": 0.2}}).'
+            )
+        loaded = load(name.replace("_", "-"))
+        requests.append(Request(loaded, options.from_keywords(loaded, values)))
+    return requests
+
+
+def _unpacked(factory: Callable[[], Any]) -> Loaded:
+    """A class that no package announces, under its own name."""
+    loaded = Loaded(getattr(factory, "__name__", type(factory).__name__).lower(), factory)
+    check_fit(loaded)
+    return loaded
+
+
+def attach_requests(model: Any, requests: Sequence[Request], report: Report | None = None) -> Handle:
+    """What ``attach`` does once the plugins are loaded and their options checked.
+
+    Args:
+        report: called with the stats of each finished image as ``generate_image`` returns.
+    """
+    from mflux_teacache.adapters.body import Body
+    from mflux_teacache.adapters.families import FAMILIES, family_of
+    from mflux_teacache.adapters.lifecycle import Lifecycle
+    from mflux_teacache.adapters.pipelines import pipeline_of, refuse_unsupported
+    from mflux_teacache.adapters.targets import for_image, of_model
+    from mflux_teacache.runtime import Runtime
+
+    _refuse_attached(model)
+    plugins = PluginSet([request.plugin for request in requests])
+    families = [*_third_party_families(plugins), *FAMILIES]
+    pipeline = pipeline_of(type(model))
+    transformer = _transformer(model, {family.attribute for family in families})
+    if pipeline.level == "refused" or transformer is None:
+        refuse_unsupported(pipeline)
+    family = family_of(transformer, families)
+    target = of_model(model, family.name)
+    check_all(plugins, requests, target)
+    for request in requests:
+        plugins.check(request.plugin.name, "mflux_attach", options=request.options, model=model)
+
+    handle = Handle(plugins.names)
+
+    def check_image(arguments: dict[str, Any]) -> None:
+        check_all(plugins, requests, for_image(target, arguments))
+
+    def end(generation: Generation) -> None:
+        handle.stats.history.append(generation.stats)
+
+    def record(image: Any, generation: Generation) -> None:
+        metadata.record(image, requests, generation, runtime.image_metadata(generation))
+        if report is not None:
+            report(generation.stats)
+
+    runtime = Runtime(plugins, end)
+    body = Body(transformer, family, plugins.residual_after)
+    lifecycle = Lifecycle(model, body, runtime, check_image, record, handle.restore)
+    lifecycle.install()
+    handle._undo = _marked(model, handle, lifecycle.restore)
+    return handle
+
+
+def check_all(plugins: PluginSet, requests: Sequence[Request], target: Target) -> None:
+    """Let every plugin refuse."""
+    for request in requests:
+        plugins.check(request.plugin.name, "mflux_check", options=request.options, target=target)
+
+
+def _third_party_families(plugins: PluginSet) -> list[Any]:
+    found: list[Any] = []
+    for name in plugins.implementers("mflux_families"):
+        found += plugins.check(name, "mflux_families") or []
+    return found
+
+
+def _transformer(model: Any, attributes: set[str]) -> Any:
+    for attribute in sorted(attributes):
+        if (transformer := getattr(model, attribute, None)) is not None:
+            return transformer
+    return None
+
+
+def _marked(model: Any, handle: Handle, undo: Callable[[], None]) -> Callable[[], None]:
+    """Note on the model that it is taken, until the undo has run."""
+    setattr(model, _MARK, handle)
+    reference = weakref.ref(model)
+
+    def unmark() -> None:
+        undo()
+        if (alive := reference()) is not None:
+            delattr(alive, _MARK)
+
+    return unmark
+
+
+def _refuse_attached(model: Any) -> None:
+    handle = vars(model).get(_MARK)
+    if handle is not None:
+        raise AlreadyAttached(
+            f"plugin {', '.join(map(repr, handle.plugins))} is attached to this model already. "
+            f"Call restore() on its handle first, or name all plugins in one attach()."
+        )
+    places = [*vars(model).values(), type(getattr(model, "transformer", None))]
+    if any(str(getattr(place, "__module__", "")).split(".")[0] == "mlx_teacache" for place in places):
+        raise AlreadyAttached(
+            "mlx-teacache is at work on this model already, and two caches would reuse what the other reused. "
+            "Call restore() on its handle first."
+        )
