@@ -89,7 +89,7 @@ def mflux_generation_start(generation: Generation) -> None:
         generation: seed, size, guidance and number of steps of the image.
 
     Returns ``None``. Raising ends the image: an error that names plugin and hook, exit code 1, and the
-    model is restored.
+    model is restored. May evaluate arrays.
     """
 
 
@@ -155,7 +155,7 @@ def mflux_generation_end(generation: Generation) -> None:
     Args:
         generation: with one record per completed step.
 
-    Returns ``None``. Raising gives a warning, and the image is kept.
+    Returns ``None``. Raising gives a warning, and the image is kept. May evaluate arrays; better drop them.
     """
 
 

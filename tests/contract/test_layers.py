@@ -1,0 +1,99 @@
+"""Which way imports go: read from the sources."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import mflux_teacache
+
+ROOT = Path(mflux_teacache.__file__).parent
+CONTRACT = {"hookspecs", "records", "errors"}
+
+# A part (file or folder) and what of the package it may import at run time.
+ALLOWED = {
+    "errors": set(),
+    "records": set(),
+    "hookspecs": set(),
+    "plugins": {"errors", "hookspecs"},
+    "options": {"errors", "plugins"},
+    "metadata": {"errors", "options", "records"},
+    "runtime": {"errors", "plugins", "records"},
+    "adapters": {"errors", "records", "runtime", "adapters"},
+    "teacache": {*CONTRACT, "teacache"},
+    "strategies": {*CONTRACT, "strategies"},
+    "attachment": {"adapters", "errors", "metadata", "options", "plugins", "records", "runtime"},
+}
+
+
+def _imports(path: Path, *, typing_too: bool = False) -> Iterator[str]:
+    for node in _nodes(ast.parse(path.read_text()), typing_too):
+        if isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+            if node.module == "mflux_teacache":
+                yield from (f"mflux_teacache.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def _nodes(tree: ast.AST, typing_too: bool) -> Iterator[ast.AST]:
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING" and not typing_too:
+            continue
+        yield node
+        yield from _nodes(node, typing_too)
+
+
+def _files(part: str) -> list[Path]:
+    return sorted((ROOT / part).rglob("*.py")) or [ROOT / f"{part}.py"]
+
+
+def test_the_walk_finds_imports() -> None:
+    assert "mflux_teacache.errors" in set(_imports(ROOT / "plugins.py"))
+    assert "mlx.core" not in set(_imports(ROOT / "records.py"))
+    assert "mlx.core" in set(_imports(ROOT / "records.py", typing_too=True))
+
+
+@pytest.mark.parametrize("part", ALLOWED)
+def test_a_part_imports_only_what_it_may(part: str) -> None:
+    for path in _files(part):
+        ours = {name.split(".")[1] for name in _imports(path) if name.startswith("mflux_teacache.")}
+        assert ours <= ALLOWED[part], path
+
+
+def test_only_adapters_command_line_and_demo_know_mflux() -> None:
+    for path in ROOT.rglob("*.py"):
+        knows = any(name == "mflux" or name.startswith("mflux.") for name in _imports(path))
+        assert not knows or path.relative_to(ROOT).parts[0] in ("adapters", "cli", "demo"), path
+
+
+def test_the_policy_is_pure() -> None:
+    imported = {name.split(".")[0] for name in _imports(ROOT / "teacache" / "policy.py")}
+    assert imported.isdisjoint({"mlx", "numpy", "mflux", "time", "logging", "random"})
+
+
+def test_hookspecs_have_no_logic() -> None:
+    tree = ast.parse((ROOT / "hookspecs.py").read_text())
+    for function in [node for node in tree.body if isinstance(node, ast.FunctionDef)]:
+        [body] = function.body
+        assert isinstance(body, ast.Expr), function.name
+        assert isinstance(body.value, ast.Constant), function.name
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    script = "import sys, mflux_teacache; print(sorted({'pluggy', 'mlx', 'mflux', 'numpy'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_public_name_loads() -> None:
+    for name in mflux_teacache.__all__:
+        assert getattr(mflux_teacache, name).__module__.startswith("mflux_teacache.") or name == "hookimpl"
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = mflux_teacache.nothing
+    assert set(mflux_teacache.__all__) <= set(dir(mflux_teacache))
