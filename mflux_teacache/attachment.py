@@ -141,7 +141,7 @@ def attach_requests(model: Any, requests: Sequence[Request], report: Report | No
     from mflux_teacache.adapters.body import Body
     from mflux_teacache.adapters.families import FAMILIES, family_of
     from mflux_teacache.adapters.lifecycle import Lifecycle
-    from mflux_teacache.adapters.pipelines import pipeline_of, refuse_unsupported
+    from mflux_teacache.adapters.pipelines import pipeline_of, refuse_partly, refuse_unsupported
     from mflux_teacache.adapters.targets import for_image, of_model
     from mflux_teacache.runtime import Runtime
 
@@ -152,15 +152,18 @@ def attach_requests(model: Any, requests: Sequence[Request], report: Report | No
     transformer = _transformer(model, {family.attribute for family in families})
     if pipeline.level == "refused" or transformer is None:
         refuse_unsupported(pipeline)
+    config = getattr(model, "model_config", None)
+    refuse_partly(pipeline, config, {})
     family = family_of(transformer, families)
     target = of_model(model, family.name)
     check_all(plugins, requests, target)
     for request in requests:
-        plugins.check(request.plugin.name, "mflux_attach", options=request.options, model=model)
+        plugins.check(request.plugin.name, "mflux_attach", options=request.options, target=target, model=model)
 
     handle = Handle(plugins.names)
 
     def check_image(arguments: dict[str, Any]) -> None:
+        refuse_partly(pipeline, config, arguments)
         check_all(plugins, requests, for_image(target, arguments))
 
     def end(generation: Generation) -> None:

@@ -65,13 +65,14 @@ def mflux_check(options: argparse.Namespace, target: Target) -> None:
 
 
 @hookspec
-def mflux_attach(options: argparse.Namespace, model: Any) -> None:
+def mflux_attach(options: argparse.Namespace, target: Target, model: Any) -> None:
     """Read the options and build the plugin's state.
 
     When: once per attachment, after ``mflux_check``, when the weights are loaded.
 
     Args:
         options: the plugin's own options, without their prefix.
+        target: what the model is; steps, guidance and size are not known yet.
         model: the mflux pipeline object. Do not keep it, nor its transformer: mflux's memory saver
             frees them by dropping the last reference.
 

@@ -103,6 +103,8 @@ def _as_words(action: argparse.Action, value: Any) -> list[str]:
             raise OptionError(f"{option} is on or off: True or False, not {value!r}.")
         return [option] if value == action.const else []
     if isinstance(value, list | tuple):
+        if isinstance(action, argparse._AppendAction):
+            return [f"{option}={entry}" for entry in value]
         if action.nargs is None:
             return [f"{option}={','.join(map(str, value))}"]
         return [option, *map(str, value)]

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 import mlx.core as mx
 
-from mflux_teacache.errors import BrokenPlugin, HookFailed, PluginWarning
+from mflux_teacache.errors import BrokenPlugin, HookFailed, PluginError, PluginWarning
 from mflux_teacache.plugins import DECIDES, PluginSet
 from mflux_teacache.records import Body, BodyBranch, Decision, Generation, Outcome, Status, Step, StepRecord
 
@@ -22,6 +22,8 @@ class Probed(Protocol):
     def modulated_input(self) -> mx.array: ...
     @property
     def first_block_residual(self) -> mx.array: ...
+    def carry(self, *, first_block: bool) -> Any:
+        """What the run takes over, with block 0's output if that was read."""
 
 
 class Ran(Protocol):
@@ -47,7 +49,7 @@ class Forward(Protocol):
     def run(self, residuals: Sequence[mx.array | None], carry: Any) -> tuple[Any, Sequence[Ran]]:
         """Run through; branch i reuses ``residuals[i]`` where it fits. Returns mflux's result and the branches.
 
-        ``carry`` is what ``probe`` returned, or ``None``.
+        ``carry`` is what the probe hands over, or ``None``.
         """
 
     def sigma(self) -> mx.array | float | None:
@@ -65,29 +67,40 @@ def read_floats(*values: mx.array | float) -> list[float]:
 
 @dataclass(slots=True)
 class _Signals:
-    """What a :class:`Step` reads: probes its forward at the first read."""
+    """What a :class:`Step` reads: probes its forward at the first read, and lets go of it when the step is over."""
 
-    forward: Forward
+    forward: Forward | None
     known_sigma: float | None = None
     probed: Probed | None = None
+    ran_first_block: bool = False
     read: list[mx.array] = field(default_factory=list)
 
     def probe(self) -> Probed:
         if self.probed is None:
-            self.probed = self.forward.probe()
+            self.probed = self._live.probe()
         return self.probed
+
+    @property
+    def _live(self) -> Forward:
+        if self.forward is None:
+            raise PluginError(
+                "the signals of a step can be read until mflux_post_transformer has returned; this step is over. "
+                "Keep the arrays that are needed later, not the step."
+            )
+        return self.forward
 
     def modulated_input(self) -> mx.array:
         return self._keep(self.probe().modulated_input)
 
     def first_block_residual(self) -> mx.array:
+        self.ran_first_block = True
         return self._keep(self.probe().first_block_residual)
 
     def latents(self) -> mx.array:
-        return self.forward.latents()
+        return self._live.latents()
 
     def sigma(self) -> float | None:
-        if self.known_sigma is None and (sigma := self.forward.sigma()) is not None:
+        if self.known_sigma is None and (sigma := self._live.sigma()) is not None:
             [self.known_sigma] = read_floats(sigma)
         return self.known_sigma
 
@@ -96,11 +109,19 @@ class _Signals:
             return float("nan")
         now, earlier = now.astype(mx.float32), earlier.astype(mx.float32)
         change = mx.abs(now - earlier).mean() / mx.abs(earlier).mean()
-        sigma = self.forward.sigma() if self.known_sigma is None else self.known_sigma
+        sigma = self._live.sigma() if self.known_sigma is None else self.known_sigma
         if sigma is None:
             return read_floats(change)[0]
         number, self.known_sigma = read_floats(change, sigma)  # the sigma comes with the same wait
         return number
+
+    def carry(self) -> Any:
+        return None if self.probed is None else self.probed.carry(first_block=self.ran_first_block)
+
+    def close(self) -> None:
+        """The forward holds the transformer, which must not live on in a step that a plugin keeps."""
+        self.forward = self.probed = None
+        self.read = []
 
     def _keep(self, signal: mx.array) -> mx.array:
         self.read.append(signal)
@@ -134,7 +155,7 @@ class Runtime:
     def start(self, generation: Generation) -> None:
         """The denoising loop is about to begin."""
         self.generation = generation
-        self._open, self._branches, self._index = None, None, 0
+        self._branches, self._index = None, 0
         self._begun = time.perf_counter()
         self._plugins.tell("mflux_generation_start", generation=generation)
 
@@ -143,7 +164,7 @@ class Runtime:
         first = self._open is None
         self._open = step = self._open or self._begin(forward)
         residuals = (step.decision.residuals or ())[len(step.branches) :]
-        result, ran = forward.run(residuals, step.signals.probed if first else None)
+        result, ran = forward.run(residuals, step.signals.carry() if first else None)
         step.branches.extend(ran)
         return result
 
@@ -174,12 +195,18 @@ class Runtime:
             # Together with the new latents, for which mflux is about to wait: residuals that stay lazy
             # would keep every activation of the step.
             mx.async_eval(latents, *kept, *signals.read)
-            self._open = None
+            self._close_step()
         self._index += 1
+
+    def _close_step(self) -> None:
+        if self._open is not None:
+            self._open.signals.close()
+            self._open = None
 
     def end(self, status: Status) -> None:
         """The loop is over: finished, interrupted or failed. Does nothing if it was said already."""
-        generation, self.generation, self._open = self.generation, None, None
+        self._close_step()
+        generation, self.generation = self.generation, None
         if generation is None:
             return
         generation.seconds = time.perf_counter() - self._begun

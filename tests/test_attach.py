@@ -21,7 +21,18 @@ from mlx.utils import tree_flatten
 from strategies import Observer, Pattern, ProbedPattern, ReadsEverything, kept
 from tiny_models import generate, same
 
-from mflux_teacache import Decision, Family, Generation, PluginWarning, Refused, Step, apply_teacache, attach, hookimpl
+from mflux_teacache import (
+    Decision,
+    Family,
+    Generation,
+    PluginError,
+    PluginWarning,
+    Refused,
+    Step,
+    apply_teacache,
+    attach,
+    hookimpl,
+)
 from mflux_teacache.adapters.families import FLUX2
 from mflux_teacache.errors import AlreadyAttached, HookFailed, OptionError, UnknownPlugin, UnsupportedModel
 
@@ -288,6 +299,20 @@ def test_post_transformer_sees_every_branch(model: Any) -> None:
         assert same(again.residual, branch.residual)
         assert same(again.output, again.input + branch.residual)
     assert [step.branches for step in instance.steps] == [None, 2, 2, 2, 2]
+
+
+def test_a_step_that_a_plugin_keeps_lets_the_model_go(model: Any) -> None:
+    plugin, made = kept(ProbedPattern)
+    with attach(model, plugin):
+        generate(model)
+    step = made[0].steps[2]
+    assert step.sigma is not None
+    with pytest.raises(PluginError, match="this step is over"):
+        _ = step.latents
+    transformer = weakref.ref(model.transformer)
+    model.transformer = None
+    gc.collect()
+    assert transformer() is None
 
 
 def test_image_to_image_counts_its_active_steps(model: Any, photo: Path) -> None:

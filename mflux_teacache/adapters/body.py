@@ -38,16 +38,27 @@ class Streams(NamedTuple):
 
 
 class Probe(NamedTuple):
-    """What is known at block 0 of a step's first branch. Nothing is evaluated.
-
-    ``entry`` and ``first`` (the streams before and after block 0) are carried into the run, so that neither
-    what comes before the body nor block 0 is evaluated twice.
-    """
+    """What is known at block 0 of a step's first branch. Nothing is evaluated, and most of it never will be."""
 
     entry: Streams
     first: Streams
     modulated_input: mx.array
     first_block_residual: mx.array
+
+    def carry(self, *, first_block: bool) -> Carry:
+        """What the run takes over: nothing that the probe evaluated is evaluated again.
+
+        Block 0's output only if it was read. A compiled run fuses across block 0 as mflux's own does, and
+        rounds alike, if block 0 is part of it.
+        """
+        return Carry(self.entry, self.first if first_block else None)
+
+
+class Carry(NamedTuple):
+    """Streams before and, where they are known, after block 0 of a step's first branch."""
+
+    entry: Streams
+    first: Streams | None
 
 
 class Branch(NamedTuple):
@@ -84,11 +95,20 @@ class _Call:
     def run(self) -> Any:
         return self._forward(self.block, *self._args, **self._kwargs)
 
+    def run_on(self, streams: Streams) -> Any:
+        """As mflux called it, but on these streams."""
+        if isinstance(self.stage, Dual):
+            replaced = {self.stage.image: streams.image, self.stage.text: streams.text}
+        else:
+            replaced = {self.stage.stream: self.pack(streams)}
+        return self._forward(self.block, **{**self.arguments, **replaced})
+
     @cached_property
     def arguments(self) -> dict[str, Any]:
+        """By name, without the block itself."""
         bound = self._signature.bind(self.block, *self._args, **self._kwargs)
         bound.apply_defaults()
-        return bound.arguments
+        return dict(list(bound.arguments.items())[1:])
 
     def streams(self, text_rows: int) -> Streams:
         """What enters the block."""
@@ -168,12 +188,12 @@ class Body:
         return phase.found
 
     def run(
-        self, forward: Callable[[], Any], residuals: Sequence[mx.array | None], carry: Probe | None
+        self, forward: Callable[[], Any], residuals: Sequence[mx.array | None], carry: Carry | None
     ) -> tuple[Any, list[Branch]]:
         """Run ``forward``; branch i reuses ``residuals[i]`` if it fits, and computes otherwise.
 
         Args:
-            carry: the probe of the same forward, if there was one.
+            carry: from the probe of the same forward, if there was one.
 
         Returns what ``forward`` returns, and its branches in the order of their calls.
         """
@@ -229,7 +249,7 @@ class _Probing:
 class _Running:
     """Several guidance branches, one after the other; each begins with a call of block 0."""
 
-    def __init__(self, body: Body, residuals: Sequence[mx.array | None], carry: Probe | None) -> None:
+    def __init__(self, body: Body, residuals: Sequence[mx.array | None], carry: Carry | None) -> None:
         self.branches: list[Branch] = []
         self._body = body
         self._residuals = residuals
@@ -263,13 +283,20 @@ class _Running:
         return call.pack(Streams(output, call.streams(self._text_rows).text))
 
     def _compute(self, call: _Call) -> Any:
-        carried = self._carry if call.index == 0 else None
-        returned = call.pack(carried.first.copy()) if carried else call.run()
+        returned = self._first(call) if call.index == 0 else call.run()
         if call.index == self._body.residual_after - 1:
             self._input = _own(call.unpack(returned, self._text_rows).image)
         if call.index == self._body.last:
             self._end(_own(call.unpack(returned, self._text_rows).image), reused=False)
         return returned
+
+    def _first(self, call: _Call) -> Any:
+        """Block 0: from where the probe left it."""
+        if self._carry is None:
+            return call.run()
+        if self._carry.first is None:
+            return call.run_on(self._carry.entry.copy())
+        return call.pack(self._carry.first.copy())
 
     def _end(self, output: mx.array, *, reused: bool) -> None:
         if not reused:

@@ -10,7 +10,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from mflux_teacache.adapters.body import Body, Branch, Probe, Streams
+from mflux_teacache.adapters.body import Body, Branch, Carry, Probe, Streams
 
 Probing = Callable[[dict[str, Any]], Any]
 Running = Callable[[dict[str, Any], tuple[Any, ...], Any], Any]
@@ -26,10 +26,12 @@ class Forward:
         self._arguments = arguments
 
     def probe(self) -> Probe:
-        return _probe(self._probe(self._arguments))
+        entry, first, modulated_input, first_block_residual = self._probe(self._arguments)
+        return Probe(Streams(*entry), Streams(*first), modulated_input, first_block_residual)
 
-    def run(self, residuals: Sequence[mx.array | None], carry: Probe | None) -> tuple[Any, list[Branch]]:
-        result, branches = self._run(self._arguments, tuple(residuals), carry and _arrays(carry))
+    def run(self, residuals: Sequence[mx.array | None], carry: Carry | None) -> tuple[Any, list[Branch]]:
+        carried = None if carry is None else tuple(_arrays(streams) for streams in carry if streams is not None)
+        result, branches = self._run(self._arguments, tuple(residuals), carried)
         return result, [_branch(branch) for branch in branches]
 
     def sigma(self) -> mx.array | float | None:
@@ -57,14 +59,16 @@ def compiled_forward(body: Body, predict: Callable[..., Any]) -> Callable[[dict[
 
 def _probing(body: Body, predict: Callable[..., Any]) -> Probing:
     def probe(arguments: dict[str, Any]) -> Any:
-        return _arrays(body.probe(lambda: predict(**arguments)))
+        found = body.probe(lambda: predict(**arguments))
+        return _arrays(found.entry), _arrays(found.first), found.modulated_input, found.first_block_residual
 
     return probe
 
 
 def _running(body: Body, predict: Callable[..., Any]) -> Running:
     def run(arguments: dict[str, Any], residuals: tuple[Any, ...], carry: Any) -> Any:
-        result, branches = body.run(lambda: predict(**arguments), residuals, carry and _probe(carry))
+        carried = None if carry is None else _carry(*carry)
+        result, branches = body.run(lambda: predict(**arguments), residuals, carried)
         # A compiled function returns arrays only; the key tells what the branch did.
         return result, [
             {"reused" if branch.reused else "computed": (branch.input, branch.output)} for branch in branches
@@ -78,15 +82,13 @@ def _branch(arrays: dict[str, tuple[mx.array, mx.array]]) -> Branch:
     return Branch(body_input, output, done == "reused")
 
 
-def _arrays(probe: Probe) -> tuple[Any, ...]:
-    """A probe without its ``None``s."""
-    streams = (tuple(array for array in streams if array is not None) for streams in (probe.entry, probe.first))
-    return (*streams, probe.modulated_input, probe.first_block_residual)
+def _arrays(streams: Streams) -> tuple[mx.array, ...]:
+    """A compiled function takes and returns arrays only: without the ``None`` of a missing text stream."""
+    return tuple(array for array in streams if array is not None)
 
 
-def _probe(arrays: Sequence[Any]) -> Probe:
-    entry, first, modulated_input, first_block_residual = arrays
-    return Probe(Streams(*entry), Streams(*first), modulated_input, first_block_residual)
+def _carry(entry: Sequence[mx.array], first: Sequence[mx.array] | None = None) -> Carry:
+    return Carry(Streams(*entry), None if first is None else Streams(*first))
 
 
 class _CompileNoted:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import ast
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from mflux_teacache.errors import UnsupportedModel
 
 Level = Literal["full", "partial", "refused", "unknown"]
+
+# From the model's config and the arguments of generate_image to what asks for the thing that is refused.
+Asks = Callable[[Any, Mapping[str, Any]], str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +28,21 @@ class Pipeline:
         level: ``full``; ``partial`` (``note`` says what is refused); ``refused`` (``note`` says why);
             ``unknown`` (in the installed mflux, but not in this table).
         note: for people.
+        asks_for_refused: of a ``partial`` pipeline.
     """
 
     name: str
     family: str | None
     level: Level = "full"
     note: str = ""
+    asks_for_refused: Asks | None = None
+
+
+def _asks_for_kv_cache(config: Any, arguments: Mapping[str, Any]) -> str | None:
+    asked = arguments.get("use_kv_cache")
+    if asked is None and getattr(config, "supports_kv_cache", False):
+        return f"the model {config.model_name} uses it by default"
+    return "use_kv_cache=True asks for it" if asked else None
 
 
 _KV_CACHE = "not with its key/value cache, which fills while a reference image passes through every block"
@@ -51,7 +63,7 @@ PIPELINES = {
         Pipeline("Flux1Concept", None, "refused", _CONCEPT),
         Pipeline("Flux1ConceptFromImage", None, "refused", _CONCEPT),
         Pipeline("Flux2Klein", "flux2"),
-        Pipeline("Flux2KleinEdit", "flux2", "partial", _KV_CACHE),
+        Pipeline("Flux2KleinEdit", "flux2", "partial", _KV_CACHE, _asks_for_kv_cache),
         Pipeline("SeedVR2", None, "refused", _ONE_STEP),
     )
 }
@@ -74,6 +86,21 @@ def refuse_unsupported(pipeline: Pipeline) -> None:
         raise UnsupportedModel(
             f"plugins do not run on the pipeline {pipeline.name}: {pipeline.note}. Supported: {supported}. "
             f"Run it without --plugin; `mflux-teacache plugins` lists every pipeline."
+        )
+
+
+def refuse_partly(pipeline: Pipeline, config: Any, arguments: Mapping[str, Any]) -> None:
+    """Args:
+        config: mflux's configuration of the model.
+        arguments: of ``generate_image``, as far as they are known.
+
+    Raises:
+        UnsupportedModel: they ask for what plugins do not run with on this pipeline.
+    """
+    if pipeline.asks_for_refused and (asking := pipeline.asks_for_refused(config, arguments)):
+        raise UnsupportedModel(
+            f"plugins run on the pipeline {pipeline.name}, but {pipeline.note}: {asking}. "
+            f"Turn it off, use a model without it, or run without plugins."
         )
 
 

@@ -136,8 +136,7 @@ class TeaCache:
         _refuse_short_run(settings, target.active_steps)
 
     @hookimpl
-    def mflux_attach(self, options: argparse.Namespace, model: Any) -> None:
-        target = _target_of(model)
+    def mflux_attach(self, options: argparse.Namespace, target: Target) -> None:
         match = _match(options, target)
         self._settings = _settings(options, match.calibration)
         if not match.exact:
@@ -219,15 +218,6 @@ def _decision(verdict: PolicyDecision, image: _Image) -> Decision:
     )
 
 
-def _target_of(model: Any) -> Target:
-    config = getattr(model, "model_config", None)
-    return Target(
-        pipeline=type(model).__name__,
-        model=getattr(config, "model_name", None),
-        base_model=getattr(config, "base_model", None),
-    )
-
-
 def _match(options: argparse.Namespace, target: Target) -> Match:
     """The calibration that the options name, else the model's."""
     if options.coefficients is not None:
@@ -272,7 +262,7 @@ def _refuse_short_run(settings: _Settings, steps: int | None) -> None:
     windows = f"TeaCache always computes the first {_spell(first)} and the last {_spell(last)}"
     if needed is None:
         raise Refused(
-            f"{windows}, which leaves nothing to skip in a run of any length. "
+            f"{windows}, which leaves nothing to skip, however many steps there are. "
             f"Lower --teacache-skip-first or --teacache-skip-last."
         )
     if steps is not None and not leaves_a_step(first, last, steps):

@@ -4,9 +4,9 @@ Before each step the signal's relative L1 change since the step before, skipped 
 fitted polynomial: a prediction of how much the body's output will change. Steps are skipped while the sum
 of the predictions since the last computed step stays under a threshold.
 
-A higher threshold skips a step wherever a lower one would from the same state, so its first skip comes no
-later, and a run of skips that starts in the same state at the same step is no shorter. The *number* of skips
-in an image is not monotone: an early skip can use up a sum that two later ones would have shared.
+A higher threshold never skips fewer steps: the later a step is computed and the higher the threshold, the
+later the next one is computed. Which steps are skipped can differ, though: a single step may be computed at a
+higher threshold and skipped at a lower one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import count
 from typing import Literal
 
 from mflux_teacache.errors import OptionError
@@ -229,10 +228,8 @@ def leaves_a_step(skip_first: float, skip_last: float, total: int) -> bool:
 
 
 def shortest_run(skip_first: float, skip_last: float) -> int | None:
-    """The fewest steps of which the windows leave one to skip; ``None`` if they cover every run."""
-    if sum(_exact(value) for value in (skip_first, skip_last) if isinstance(value, float)) >= 1:
-        return None
-    return next(total for total in count(2) if leaves_a_step(skip_first, skip_last, total))
+    """The fewest steps of which the windows leave one to skip; ``None`` if that takes more than 1000."""
+    return next((total for total in range(2, 1001) if leaves_a_step(skip_first, skip_last, total)), None)
 
 
 def _exact(fraction: float) -> Fraction:

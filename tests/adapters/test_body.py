@@ -75,7 +75,8 @@ def test_a_reused_body_is_its_input_plus_the_residual(make: Any, family: Family,
     forward = lambda: transformer(**arguments)  # noqa: E731
     plain, [computed] = body.run(forward, [], None)
     residual = mx.random.normal(computed.input.shape) * 0.1
-    for carry in (None, body.probe(forward)):
+    probe = body.probe(forward)
+    for carry in (None, probe.carry(first_block=False), probe.carry(first_block=True)):
         result, [branch] = body.run(forward, [residual], carry)
         assert branch.reused
         assert same(branch.output, computed.input + residual)
@@ -113,7 +114,7 @@ def test_block_0_runs_once_although_its_residual_was_read(make: Any, family: Fam
     forward = lambda: transformer(**arguments)  # noqa: E731
     probe = body.probe(forward)
     mx.eval(probe.first_block_residual)
-    body.run(forward, [], probe)
+    body.run(forward, [], probe.carry(first_block=True))
     assert len(calls) == 1
 
 
@@ -176,7 +177,7 @@ def test_the_body_does_not_keep_the_transformer_alive() -> None:
     body = Body(transformer, FLUX2)
     body.install()
     forward = functools.partial(transformer, **arguments)
-    body.run(forward, [], body.probe(forward))
+    body.run(forward, [], body.probe(forward).carry(first_block=True))
     blocks = body._blocks
     del transformer, forward
     gc.collect()

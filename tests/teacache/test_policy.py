@@ -83,7 +83,9 @@ def test_the_threshold_itself_computes():
     assert in_the_middle(PolicyState(running_sum=0.5, cached=True), 0.5, config()).kind == "compute"
 
 
-@pytest.mark.parametrize(("step", "reason"), [(0, "first steps"), (1, "first steps"), (7, "last steps"), (9, "last steps")])
+@pytest.mark.parametrize(
+    ("step", "reason"), [(0, "first steps"), (1, "first steps"), (7, "last steps"), (9, "last steps")]
+)
 def test_windows_force_and_reset(step, reason):
     before = PolicyState(running_sum=0.25, skips=1, cached=True)
     decision = decide(before, 0.125, step, 10, config(skip_first=2, skip_last=3))
@@ -217,14 +219,10 @@ def test_without_windows_only_the_first_step_is_forced():
     assert replay([0.0] * 3, config(skip_first=0, skip_last=0)) == "CSSS"
 
 
-def test_more_threshold_can_mean_fewer_skips():
-    """The number of skips is not monotone: a counterexample to keep the docstring honest."""
-    changes = [0.75, 0.5, 0.5, 1.0, 0.0]
-    # At 1.25 the run 0.5 + 0.5 fits. At 1.0 none of the pairs; 0.75 is skipped either way.
-    trace = [0.9, 0.2, 0.2, 0.2, 0.9, 0.0]
-    few, many = replay(trace, config(1.0)), replay(trace, config(0.8))
-    assert (few, many) == ("CSCSSCC", "CCSSSCC")
-    assert changes
+def test_more_threshold_can_compute_a_step_that_less_skips():
+    """Single steps are not monotone in the threshold: the sum of a longer run of skips can end on any step."""
+    assert replay([0.5, 0.5, 0.25, 0.0], config(0.75)) == "CSCSC"
+    assert replay([0.5, 0.5, 0.25, 0.0], config(1.25)) == "CSSCC"
 
 
 changes = st.floats(min_value=0.0, max_value=1.0)
@@ -261,7 +259,8 @@ def pattern(decisions):
 def test_a_run_keeps_every_promise(trace, settings):
     decisions = run(trace, settings)
     letters = pattern(decisions)
-    assert replay(trace, settings) == letters and len(letters) == len(trace) + 1
+    assert replay(trace, settings) == letters
+    assert len(letters) == len(trace) + 1
     assert "S" not in letters[: max(1, settings.skip_first)]
     assert "S" not in letters[len(letters) - settings.skip_last :]
     assert "S" * (settings.max_skips + 1) not in letters
@@ -269,7 +268,8 @@ def test_a_run_keeps_every_promise(trace, settings):
         if decision.kind == "reuse":
             assert decision.running_sum < settings.threshold
             assert decision.change <= settings.upper
-            assert before.state.cached and not before.drop_cache
+            assert before.state.cached
+            assert not before.drop_cache
         else:
             assert (decision.state.running_sum, decision.state.skips) == (0.0, 0)
 
@@ -298,25 +298,20 @@ def test_from_the_same_state_more_threshold_skips_at_least_as_readily(state, cha
 
 
 @given(st.lists(odd_changes, max_size=30), configs, st.floats(min_value=0.0, max_value=2.0))
-def test_more_threshold_skips_no_later_for_the_first_time(trace, settings, more):
+def test_the_kth_computed_step_is_no_earlier_with_more_threshold(trace, settings, more):
+    """Hence more threshold never skips fewer steps."""
     low = replay(trace, settings)
     high = replay(trace, replace(settings, threshold=settings.threshold + more))
-    assert (high + "S").index("S") <= (low + "S").index("S")
+    computed_low, computed_high = ([i for i, letter in enumerate(x) if letter == "C"] for x in (low, high))
+    assert len(computed_high) <= len(computed_low)
+    assert all(late >= early for late, early in zip(computed_high, computed_low, strict=False))
 
 
-@given(st.lists(odd_changes, max_size=30), configs, st.floats(min_value=0.0, max_value=2.0))
-def test_a_run_of_skips_that_starts_alike_is_no_shorter_with_more_threshold(trace, settings, more):
-    """From the same state at the same step: a cached one, right after the window."""
-    def skips(threshold):
-        state, length = CACHED, 0
-        for step, change in enumerate(trace, start=settings.skip_first):
-            decision = decide(state, change, step, len(trace) + 99, replace(settings, threshold=threshold))
-            if decision.kind != "reuse":
-                return length
-            state, length = decision.state, length + 1
-        return length
-
-    assert skips(settings.threshold + more) >= skips(settings.threshold)
+@given(st.lists(odd_changes, max_size=30), configs, st.integers(0, 4))
+def test_a_higher_cap_never_skips_fewer_steps(trace, settings, more):
+    low = replay(trace, settings)
+    high = replay(trace, replace(settings, max_skips=settings.max_skips + more))
+    assert high.count("S") >= low.count("S")
 
 
 @given(states, odd_changes, st.integers(0, 12), configs)
@@ -357,7 +352,7 @@ def test_resolve_window(value, total, steps):
 
 @pytest.mark.parametrize("value", [-1, 0.0, 1.0, 1.5, -0.2, math.nan, math.inf, True])
 def test_a_window_that_is_neither_steps_nor_a_fraction(value):
-    with pytest.raises(OptionError, match="window is .*whole number of steps from 0.*or a fraction"):
+    with pytest.raises(OptionError, match=r"window is .*whole number of steps from 0.*or a fraction"):
         resolve_window(value, 10)
 
 
@@ -368,7 +363,7 @@ windows = st.integers(0, 6) | st.floats(0.01, 0.99)
 def test_the_shortest_run_is_the_first_that_leaves_a_step(first, last):
     shortest = shortest_run(first, last)
     if shortest is None:
-        assert not any(leaves_a_step(first, last, total) for total in range(200))
+        assert not any(leaves_a_step(first, last, total) for total in range(1001))
     else:
         assert leaves_a_step(first, last, shortest)
         assert not any(leaves_a_step(first, last, total) for total in range(shortest))
@@ -381,7 +376,17 @@ def test_leaves_a_step_says_whether_a_still_signal_is_ever_skipped(first, last, 
 
 
 @pytest.mark.parametrize(
-    ("first", "last", "needed"), [(1, 1, 3), (0, 0, 2), (0, 1, 3), (3, 2, 6), (0.2, 0.1, 4), (0.5, 0.5, None)]
+    ("first", "last", "needed"),
+    [
+        (1, 1, 3),
+        (0, 0, 2),
+        (0, 1, 3),
+        (3, 2, 6),
+        (0.2, 0.1, 3),
+        (0.4, 0.3, 5),
+        (0.5, 0.5, None),
+        (0.5, 0.4999999999999999, None),
+    ],
 )
 def test_shortest_run(first, last, needed):
     assert shortest_run(first, last) == needed
