@@ -315,7 +315,7 @@ class Step:
         """Block 0's normalised and modulated image input of the first branch: TeaCache's signal.
 
         Shape ``(batch, rows, width)`` in the stream's dtype; not evaluated. Rows go on with the reference
-        images where there are some (``generation.target_rows``), and cover the text as well where a family
+        images where there are some (``target_part`` cuts them off), and cover the text as well where a family
         concatenates its streams before block 0.
         """
         return self._signals.modulated_input()
@@ -332,6 +332,10 @@ class Step:
     def latents(self) -> mx.array:
         """The latents that enter this step, as the family shapes them; not evaluated."""
         return self._signals.latents()
+
+    def target_part(self, signal: mx.array) -> mx.array:
+        """A signal's rows of the image being made, without the reference images that may follow them."""
+        return signal[:, : self.generation.target_rows]
 
     def relative_l1(self, now: mx.array, earlier: mx.array) -> float:
         """``mean|now - earlier| / mean|earlier|`` in float32: waits for the device once.

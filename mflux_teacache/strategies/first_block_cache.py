@@ -66,7 +66,7 @@ class FirstBlockCache:
     @hookimpl
     def mflux_pre_transformer(self, step: Step) -> Decision:
         # Reference images hardly change from step to step: they would hide the change of the image being made.
-        signal = step.first_block_residual[:, : step.generation.target_rows]
+        signal = step.target_part(step.first_block_residual)
         if self._reference is None:
             self._reference = signal
             return Decision.compute("nothing to compare with", forced=True, threshold=self._threshold)

@@ -118,7 +118,7 @@ class TeaCache:
         group.add_argument(
             "--teacache-force",
             action="store_true",
-            help="run on a model that is distilled to a few steps, or with another model's calibration",
+            help="run on a model that is distilled to a few steps",
         )
 
     @hookimpl
@@ -194,7 +194,7 @@ class TeaCache:
         calibration = self._settings.calibration
         signal: mx.array = getattr(step, calibration.signal)
         # Reference images hardly change from step to step: they would hide the change of the image being made.
-        return signal[:, : step.generation.target_rows] if calibration.rows == "target" else signal
+        return step.target_part(signal) if calibration.rows == "target" else signal
 
 
 def _decision(verdict: PolicyDecision, image: _Image) -> Decision:
@@ -230,13 +230,7 @@ def _match(options: argparse.Namespace, target: Target) -> Match:
     if options.calibration is None:
         return calibrations.find(target)
     chosen = calibrations.load(options.calibration)
-    distance = chosen.distance(target)
-    if distance is None and not options.force:
-        raise Refused(
-            f"The calibration {chosen.name} was made for {chosen.model}, not for {target.model}; a polynomial of "
-            f"one model can be far off on another. Use one that was made for this model, or --teacache-force."
-        )
-    return Match(calibration=chosen, exact=distance == 0)
+    return Match(calibration=chosen, exact=chosen.distance(target) == 0)
 
 
 def _settings(options: argparse.Namespace, calibration: Calibration) -> _Settings:

@@ -393,10 +393,8 @@ def test_a_calibration_and_coefficients():
 
 
 def test_a_calibration_of_another_model():
-    with pytest.raises(Refused, match=r"flux1-krea-dev was made for .*Krea-dev, not for .*FLUX\.1-dev; .*-force"):
-        check(DEV, calibration="flux1-krea-dev")
-    check(DEV, calibration="flux1-krea-dev", force=True)
-    check(UNKNOWN, calibration="flux1-dev", force=True)
+    check(DEV, calibration="flux1-krea-dev")
+    check(UNKNOWN, calibration="flux1-dev")
 
 
 def test_a_calibration_that_does_not_exist():
@@ -450,9 +448,9 @@ def test_a_pipeline_without_a_calibration_of_its_own_is_told_which_one_it_gets()
     assert len(caught) == 1
 
 
-def test_a_forced_calibration_of_another_model_is_told_too():
+def test_a_named_calibration_of_another_model_is_told_too():
     with pytest.warns(PluginWarning, match=r"no calibration of ZImage on .*; it uses flux1-dev, made with Flux1 on"):
-        attached(UNKNOWN, calibration="flux1-dev", force=True)
+        attached(UNKNOWN, calibration="flux1-dev")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mflux_teacache.errors import OptionError
@@ -359,6 +359,7 @@ def test_a_window_that_is_neither_steps_nor_a_fraction(value):
 windows = st.integers(0, 6) | st.floats(0.01, 0.99)
 
 
+@settings(deadline=None)  # windows that cover every run are tried up to 1000 steps
 @given(windows, windows)
 def test_the_shortest_run_is_the_first_that_leaves_a_step(first, last):
     shortest = shortest_run(first, last)
