@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import math
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import mlx.core as mx
+import PIL.Image
 from mflux.callbacks.callback_registry import CallbackRegistry
 from mflux.models.common.compute_precision import ComputePrecision
+from mflux.models.common.config.config import Config
 from mflux.models.common.config.model_config import ModelConfig
 from mflux.models.flux2.model.flux2_transformer.transformer import Flux2Transformer
 from mflux.models.flux2.variants.txt2img.flux2_klein import Flux2Klein
@@ -81,7 +85,52 @@ class DemoKlein(Flux2Klein):
         return (positive, places, negative, places) if guidance > 1 else (positive, places, None, None)
 
     def _embed(self, tokens: list[int]) -> mx.array:
-        return self.words(mx.array([tokens]))
+        embedded: mx.array = self.words(mx.array([tokens]))
+        return embedded
+
+
+class Drawn(NamedTuple):
+    """An image, and the seconds that its denoising loop took."""
+
+    image: PIL.Image.Image
+    seconds: float
+
+
+def draw(model: DemoKlein, label: str, *, prompt: str, steps: int, seed: int, keep_bar: bool = True) -> Drawn:
+    """One image by mflux's ``generate_image``, whose progress bar gets a label.
+
+    Args:
+        keep_bar: leave the bar on the screen when it is full.
+    """
+    clock = _Clock(label, keep_bar)
+    model.callbacks.register(clock)
+    try:
+        result = model.generate_image(
+            seed=seed, prompt=prompt, num_inference_steps=steps, height=SIDE, width=SIDE, guidance=GUIDANCE
+        )
+    finally:
+        model.callbacks.before_loop.remove(clock)
+        model.callbacks.after_loop.remove(clock)
+    return Drawn(result.image, clock.seconds)
+
+
+class _Clock:
+    """A callback of mflux that times the denoising loop, the same way with and without plugins."""
+
+    def __init__(self, label: str, keep_bar: bool) -> None:
+        self.seconds = math.nan
+        self._label = label
+        self._keep_bar = keep_bar
+
+    def call_before_loop(self, *, latents: mx.array, config: Config, **_: Any) -> None:
+        config.time_steps.leave = self._keep_bar
+        config.time_steps.set_description(self._label)
+        mx.eval(latents)
+        self._begun = time.perf_counter()
+
+    def call_after_loop(self, *, latents: mx.array, **_: Any) -> None:
+        mx.eval(latents)
+        self.seconds = time.perf_counter() - self._begun
 
 
 class PatchCodec(nn.Module):
@@ -110,5 +159,5 @@ def _model_config() -> ModelConfig:
 
 
 def _stored_weights() -> list[tuple[str, mx.array]]:
-    stored = mx.load(str(_WEIGHTS))
+    stored: dict[str, mx.array] = mx.load(str(_WEIGHTS))  # type: ignore[assignment]
     return [(name.replace("codec.", "vae."), array.astype(mx.float32)) for name, array in stored.items()]

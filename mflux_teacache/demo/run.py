@@ -1,0 +1,278 @@
+"""``mflux-teacache demo``: one prompt drawn plain and with a plugin, as a table and a picture.
+
+Importing this module costs nothing; mlx, mflux and matplotlib load when the demo runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mflux_teacache.demo import vocabulary
+from mflux_teacache.errors import OptionError
+from mflux_teacache.hookspecs import hookimpl
+from mflux_teacache.records import Body, Decision, GenerationStats, Step
+
+if TYPE_CHECKING:
+    import mlx.core as mx
+
+    from mflux_teacache.demo.model import DemoKlein, Drawn
+
+PROMPT = (
+    "a large red circle top left, a large blue striped square in the middle "
+    "and a large green circle bottom right on yellow"
+)
+STEPS = 28
+SEED = 21
+PLUGIN = "teacache"
+OUTPUT = Path("mflux-teacache-demo.png")
+
+FEWEST_STEPS = 3
+LARGEST_SEED = 2**32 - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the demo is to do.
+
+    Attributes:
+        prompt: in the words of ``vocabulary.GRAMMAR``.
+        thresh: the plugin's option of that name; ``None`` = its default.
+        steps: of the denoising loop.
+        seed: of the noise that the image starts from.
+        plugin: an installed plugin's name.
+        output: the picture, a PNG in a folder that exists.
+
+    Raises:
+        OptionError: a value that is not allowed.
+    """
+
+    prompt: str = PROMPT
+    thresh: float | None = None
+    steps: int = STEPS
+    seed: int = SEED
+    plugin: str = PLUGIN
+    output: Path = OUTPUT
+
+    def __post_init__(self) -> None:
+        vocabulary.parse(self.prompt)
+        if self.thresh is not None and not (math.isfinite(self.thresh) and self.thresh >= 0):
+            raise OptionError(
+                f"--thresh is {self.thresh:g}; it must be a finite number from 0, which skips nothing. "
+                f"Leave it out for the plugin's own default."
+            )
+        if self.steps < FEWEST_STEPS:
+            raise OptionError(
+                f"--steps is {self.steps}; it must be a whole number from {FEWEST_STEPS}: with the first and the last "
+                f"step computed, fewer leave nothing to skip. Try --steps {STEPS}."
+            )
+        if not 0 <= self.seed <= LARGEST_SEED:
+            raise OptionError(
+                f"--seed is {self.seed}; it must be a whole number from 0 to {LARGEST_SEED}. Try --seed {SEED}."
+            )
+        _check_output(self.output)
+
+    @property
+    def plugin_options(self) -> dict[str, Any]:
+        """Keywords for ``attach``."""
+        return {} if self.thresh is None else {"thresh": self.thresh}
+
+
+def _check_output(path: Path) -> None:
+    if path.suffix.lower() != ".png":
+        raise OptionError(f"--output is {path}; its name must end in .png. Try --output {path.with_suffix('.png')}.")
+    if not path.parent.is_dir():
+        raise OptionError(
+            f"--output is {path}, but there is no folder {path.parent}. Make it first, or name one that exists."
+        )
+    if path.is_dir():
+        raise OptionError(f"--output is {path}, which is a folder. Give the name of a file in it: {path / OUTPUT}.")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise OptionError(f"--output is {path}, which cannot be written. Name a file in a folder of your own.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """Both runs; ``stats`` are the cached one's."""
+
+    plain: Drawn
+    cached: Drawn
+    stats: GenerationStats
+
+    @property
+    def steps(self) -> int:
+        return len(self.stats.decisions)
+
+    @property
+    def computed(self) -> int:
+        """Steps that were not skipped, for whatever reason."""
+        return self.steps - self.stats.skipped_count
+
+    @property
+    def floor(self) -> float:
+        """What the time ratio would be, were a skipped step free."""
+        return self.computed / self.steps
+
+    @property
+    def time_ratio(self) -> float:
+        return self.cached.seconds / self.plain.seconds
+
+
+class WarmUp:
+    """Computes, reuses, computes: on its first use of an operation MLX's CPU backend calls a compiler.
+
+    Args:
+        residual_after: that of the plugin which will be timed.
+    """
+
+    def __init__(self, residual_after: int) -> None:
+        self.residual_after = residual_after
+        self._residuals: tuple[mx.array, ...] = ()
+
+    @hookimpl
+    def mflux_pre_transformer(self, step: Step) -> Decision:
+        signal = step.modulated_input
+        change = step.relative_l1(signal, signal)
+        return Decision.reuse(self._residuals, change=change) if step.index == 1 else Decision.compute(change=change)
+
+    @hookimpl
+    def mflux_post_transformer(self, body: Body) -> None:
+        self._residuals = body.residuals
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``demo`` to the commands of ``mflux-teacache``."""
+    parser = subparsers.add_parser(
+        "demo",
+        help="draw a scene with and without skipping steps; needs no download and no GPU",
+        description="Draws one prompt twice with a tiny FLUX.2 that comes with this package, through mflux's own\n"
+        "pipeline: plain, and with a plugin that skips steps. Prints a table and writes a picture.",
+        epilog=vocabulary.GRAMMAR,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--prompt", default=PROMPT, help="what to draw, in the words below (default: %(default)s)")
+    parser.add_argument("--thresh", type=float, metavar="FLOAT", help="the plugin's threshold (default: its own)")
+    parser.add_argument(
+        "--steps", type=int, default=STEPS, metavar="INT", help="denoising steps (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=SEED, metavar="INT", help="of the noise (default: %(default)s)")
+    parser.add_argument(
+        "--plugin", default=PLUGIN, metavar="NAME", help="`mflux-teacache plugins` lists them (default: %(default)s)"
+    )
+    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="PNG", help="the picture (default: %(default)s)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the demo.
+
+    Returns:
+        The command's exit code, 0.
+
+    Raises:
+        Refused: an option that is not allowed, or a plugin that is not installed or turns the model down.
+        HookFailed: the plugin failed.
+    """
+    settings = Settings(
+        prompt=args.prompt,
+        thresh=args.thresh,
+        steps=args.steps,
+        seed=args.seed,
+        plugin=args.plugin,
+        output=args.output.expanduser(),
+    )
+    print(f"Drawing {vocabulary.parse(settings.prompt)}", flush=True)
+    print(report(settings, compare(settings)))
+    return 0
+
+
+def compare(settings: Settings) -> Result:
+    """Draw plain and cached, and write the picture; raises as ``run`` does."""
+    from mflux_teacache import options, plugins
+
+    plugin = plugins.load(settings.plugin)
+    options.from_keywords(plugin, settings.plugin_options)  # before the seconds that loading mflux takes
+
+    from mflux_teacache.demo.model import tiny_klein
+
+    with tiny_klein() as model:
+        _warm_up(model, getattr(plugin.factory, "residual_after", 0))
+        result = _timed(model, settings)
+    _write_picture(settings, result)
+    return result
+
+
+def _warm_up(model: DemoKlein, residual_after: int) -> None:
+    from mflux_teacache import attach
+    from mflux_teacache.demo.model import draw
+
+    warm = partial(draw, model, "warm-up", prompt=PROMPT, steps=FEWEST_STEPS, seed=SEED, keep_bar=False)
+    warm()
+    with attach(model, partial(WarmUp, residual_after)):
+        warm()
+
+
+def _timed(model: DemoKlein, settings: Settings) -> Result:
+    from mflux_teacache import attach
+    from mflux_teacache.demo.model import draw
+
+    timed = partial(draw, model, prompt=settings.prompt, steps=settings.steps, seed=settings.seed)
+    plain = timed("plain")
+    with attach(model, settings.plugin, **settings.plugin_options) as handle:
+        cached = timed(settings.plugin)
+    stats = handle.stats.last_generation
+    assert stats is not None, "one image was made"
+    return Result(plain=plain, cached=cached, stats=stats)
+
+
+def _write_picture(settings: Settings, result: Result) -> None:
+    from mflux_teacache.demo import picture
+
+    picture.draw(
+        settings.output,
+        title=settings.prompt,
+        plain=result.plain.image,
+        plain_label=f"plain\n{result.steps} of {result.steps} steps, {result.plain.seconds:.1f} s",
+        cached=result.cached.image,
+        cached_label=f"{settings.plugin}\n{result.computed} of {result.steps} steps, {result.cached.seconds:.1f} s",
+        records=result.stats.decisions,
+    )
+
+
+def report(settings: Settings, result: Result) -> str:
+    """The table, and below it what its columns mean."""
+    from mflux_teacache.demo.picture import psnr, spell
+
+    width = max(len(settings.plugin), len("plain"))
+    rows = (
+        ("run", "seconds", "steps", "PSNR", "time ratio", "floor"),
+        ("plain", f"{result.plain.seconds:.2f}", f"{result.steps}/{result.steps}", "", "1.00", "1.00"),
+        (
+            settings.plugin,
+            f"{result.cached.seconds:.2f}",
+            f"{result.computed}/{result.steps}",
+            spell(psnr(result.plain.image, result.cached.image)),
+            f"{result.time_ratio:.2f}",
+            f"{result.floor:.2f}",
+        ),
+    )
+    table = (f"{name:<{width}}" + "".join(f"{cell:>12}" for cell in cells) for name, *cells in rows)
+    return "\n".join(
+        (
+            "",
+            *table,
+            "",
+            "seconds     of the denoising loop, one run each after a warm-up; other work on the machine shows in them",
+            "steps       computed / all",
+            "PSNR        of the cached image against the plain one; infinite = equal",
+            "time ratio  seconds / plain's; floor = computed / all: what it would be, were a skipped step free",
+            "",
+            f"pattern     {result.stats.pattern}",
+            f"picture     {settings.output}",
+        )
+    )

@@ -1,0 +1,156 @@
+"""``mflux-teacache demo`` from its arguments to its table and picture."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import PIL.Image
+import pytest
+
+from mflux_teacache.cli.main import main
+from mflux_teacache.demo import run as demo
+from mflux_teacache.demo.run import Result, Settings
+from mflux_teacache.demo.vocabulary import GRAMMAR
+from mflux_teacache.errors import OptionError, UnknownPlugin
+from mflux_teacache.records import GenerationStats, StepRecord
+
+
+def parsed(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    demo.add_parser(parser.add_subparsers(required=True))
+    return parser.parse_args(["demo", *words])
+
+
+def test_importing_it_loads_nothing_heavy() -> None:
+    script = (
+        "import sys, mflux_teacache.demo.run; print(sorted({'mlx', 'mflux', 'matplotlib', 'numpy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_defaults_of_the_command_are_those_of_the_settings() -> None:
+    args = vars(parsed())
+    assert args.pop("run") is demo.run
+    assert Settings(**args) == Settings()
+
+
+def test_help_explains_the_prompt(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parsed("--help")
+    assert GRAMMAR in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--prompt", "a fox"], "it does not know 'fox'"),
+        (["--steps", "2"], "--steps is 2; it must be a whole number from 3"),
+        (["--thresh", "-0.1"], "--thresh is -0.1; it must be a finite number from 0"),
+        (["--thresh", "nan"], "--thresh is nan; it must be a finite number from 0"),
+        (["--seed", "-1"], "--seed is -1; it must be a whole number from 0 to 4294967295"),
+        (["--seed", "4294967296"], "--seed is 4294967296; it must be a whole number from 0"),
+        (["--output", "picture.jpg"], "--output is picture.jpg; its name must end in .png. Try --output picture.png"),
+        (["--output", "no/such/a.png"], "--output is no/such/a.png, but there is no folder no/such"),
+        (["--output", "folder.png"], "--output is folder.png, which is a folder"),
+    ],
+)
+def test_values_that_are_not_allowed(
+    words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "folder.png").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OptionError) as refusal:
+        demo.run(parsed(*words))
+    assert message in str(refusal.value)
+
+
+def test_the_command_ends_with_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["demo", "--steps", "2"])
+    assert left.value.code == 2
+    assert capsys.readouterr().err.startswith("mflux-teacache: error: --steps is 2;")
+
+
+def test_edges_that_are_allowed() -> None:
+    Settings(steps=3, thresh=0.0, seed=0, output=Path("A.PNG"))
+    Settings(seed=2**32 - 1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        (Settings(plugin="teacahe"), UnknownPlugin, "unknown plugin 'teacahe'"),
+        (Settings(plugin="bare", thresh=0.1), OptionError, "plugin 'bare' has no option 'thresh'"),
+    ],
+)
+def test_a_plugin_is_judged_before_the_model_loads(
+    settings: Settings, error: type[Exception], message: str, bare_plugin: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "mflux_teacache.demo.model", None)
+    with pytest.raises(error, match=message):
+        demo.compare(settings)
+
+
+@pytest.fixture
+def bare_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installed plugin without hooks."""
+    info = tmp_path / "bare-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: bare\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[mflux.plugins]\nbare = types:SimpleNamespace\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+
+def result(letters: str, *, plain: float, cached: float, off_by: int) -> Result:
+    from mflux_teacache.demo.model import Drawn
+
+    def image(level: int) -> PIL.Image.Image:
+        return PIL.Image.new("RGB", (4, 4), (level, level, level))
+
+    decisions = tuple(
+        StepRecord(index=index, sigma=None, decision="skipped" if letter == "S" else "forced")
+        for index, letter in enumerate(letters)
+    )
+    stats = GenerationStats(num_steps=len(letters), decisions=decisions, status="finished", seconds=cached, seed=1)
+    return Result(plain=Drawn(image(100), plain), cached=Drawn(image(100 + off_by), cached), stats=stats)
+
+
+def test_the_table() -> None:
+    # Off by 3 everywhere: 10 log10(65025 / 9) dB.
+    table = demo.report(Settings(plugin="first-block-cache"), result("CSSCSSSC", plain=8.0, cached=4.4, off_by=3))
+    rows = [line.split() for line in table.splitlines()[1:4]]
+    assert rows == [
+        ["run", "seconds", "steps", "PSNR", "time", "ratio", "floor"],
+        ["plain", "8.00", "8/8", "1.00", "1.00"],
+        ["first-block-cache", "4.40", "3/8", "38.6", "dB", "0.55", "0.38"],
+    ]
+    assert "pattern     CSSCSSSC" in table
+
+
+def test_equal_images() -> None:
+    assert "infinite" in demo.report(Settings(), result("CCC", plain=1.0, cached=1.0, off_by=0)).splitlines()[3]
+
+
+@pytest.mark.parametrize(("plugin", "thresh"), [("teacache", 0.3), ("first-block-cache", 0.5)])
+def test_the_whole_demo(plugin: str, thresh: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "demo.png"
+    words = ["--plugin", plugin, "--thresh", str(thresh), "--steps", "6", "--output", str(output)]
+    assert demo.run(parsed(*words)) == 0
+    printed = capsys.readouterr().out
+    table: dict[str, Any] = {line.split()[0]: line.split() for line in printed.splitlines() if line}
+    pattern = table["pattern"][1]
+    assert len(pattern) == 6
+    assert pattern.startswith("C")
+    skipped = pattern.count("S")
+    assert skipped > 0
+    assert table["plain"][2] == "6/6"
+    assert table[plugin][2] == f"{6 - skipped}/6"
+    assert float(table[plugin][-1]) == pytest.approx((6 - skipped) / 6, abs=0.006)
+    assert float(table[plugin][-2]) == pytest.approx(float(table[plugin][1]) / float(table["plain"][1]), abs=0.02)
+    with PIL.Image.open(output) as picture:
+        assert picture.size == (1600, 1320)
