@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # imported at the start of every mflux command, where typing alone would cost milliseconds
 if TYPE_CHECKING:
+    from typing import Any
+
     from mflux_teacache.adapters.family import Dual as Dual
     from mflux_teacache.adapters.family import Family as Family
     from mflux_teacache.adapters.family import Joint as Joint
@@ -50,6 +50,8 @@ __all__ = sorted(_HOME)
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
     value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
     globals()[name] = value
     return value

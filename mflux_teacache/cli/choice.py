@@ -1,0 +1,80 @@
+"""The plugins of one run and their options: from the command line, and from the sidecar that it replays."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mflux_teacache import options
+from mflux_teacache.attachment import Request
+from mflux_teacache.cli import sidecar
+from mflux_teacache.cli.arguments import Asked, Reader
+from mflux_teacache.plugins import Loaded, load
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A plugin of the run.
+
+    Attributes:
+        actions: its options on mflux's parser.
+        restored: the sidecar's values for options that the command line leaves out, by destination in argparse.
+    """
+
+    plugin: Loaded
+    actions: list[argparse.Action]
+    restored: dict[str, Any]
+
+    def request(self, namespace: argparse.Namespace) -> Request:
+        """Take the plugin's values out of mflux's namespace."""
+        vars(namespace).update(self.restored)
+        return Request(self.plugin, options.take(namespace, self.plugin, self.actions))
+
+
+def choose(asked: Asked, parser: argparse.ArgumentParser, argv: Sequence[str]) -> list[Choice]:
+    """Load what the command line asks for, else what its sidecar names, and put the options on mflux's parser.
+
+    Raises:
+        Refused: a plugin that is not installed or does not fit, a value that is not allowed, or a malformed entry
+            in the sidecar.
+    """
+    recorded = sidecar.read(asked.sidecar) if asked.sidecar else {}
+    choices = []
+    for name in asked.names or recorded:
+        with sidecar.naming(None if asked.names else asked.sidecar):
+            plugin = load(name)
+        actions = options.declare(parser, plugin)
+        given = _given(plugin, argv)
+        with sidecar.naming(asked.sidecar):
+            restored = _restored(plugin, recorded.get(name, {}), actions)
+        choices.append(_choice(plugin, actions, {dest: value for dest, value in restored.items() if dest not in given}))
+    return choices
+
+
+def _given(plugin: Loaded, argv: Sequence[str]) -> set[str]:
+    """Destinations in argparse of the plugin's options that a command line sets to something allowed."""
+    reader = Reader(plugin.name)
+    for action in options.declare(reader, plugin):
+        action.default, action.required = argparse.SUPPRESS, False
+    namespace, _ = reader.parse_known_args(argv)
+    return set(vars(namespace))
+
+
+def _restored(plugin: Loaded, recorded: dict[str, Any], actions: list[argparse.Action]) -> dict[str, Any]:
+    """The recorded options by destination in argparse, held to their own types and choices."""
+    if not recorded:
+        return {}
+    values = options.from_keywords(plugin, recorded)
+    return {
+        action.dest: getattr(values, name)
+        for action in actions
+        if (name := options.keyword(plugin, action)) in recorded
+    }
+
+
+def _choice(plugin: Loaded, actions: list[argparse.Action], restored: dict[str, Any]) -> Choice:
+    for action in actions:
+        action.required = action.required and action.dest not in restored
+    return Choice(plugin, actions, restored)

@@ -1,0 +1,85 @@
+"""Extends mflux's command-line parser: ``--plugin``, and the options of the plugins that a run asks for."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import sys
+import warnings
+from collections.abc import Callable
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from mflux_teacache.cli.arguments import HELP, OPTION, Asked, asked_for
+from mflux_teacache.cli.messages import reported
+from mflux_teacache.errors import PluginWarning
+
+if TYPE_CHECKING:
+    from mflux_teacache.cli.choice import Choice
+
+AddArguments = Callable[[argparse.ArgumentParser], None]
+ParseArguments = Callable[[argparse.ArgumentParser], argparse.Namespace]
+
+
+def extend(parsers: ModuleType) -> None:
+    """Wrap the two methods of mflux's parser that matter. A parser that has changed is left alone, with a warning."""
+    try:
+        parser = parsers.CommandLineParser
+        add_arguments, parse_arguments = parser.add_output_arguments, parser.parse_args
+    except AttributeError as error:
+        warnings.warn(
+            f"{OPTION} is off: the parser of the installed mflux has changed ({error}). "
+            f"Upgrade mflux-teacache-plugin, or set MFLUX_PLUGINS=0 to silence this.",
+            PluginWarning,
+            stacklevel=2,
+        )
+        return
+    parser.add_output_arguments = _with_option(add_arguments)
+    parser.parse_args = _with_plugins(parse_arguments)
+
+
+def _with_option(original: AddArguments) -> AddArguments:
+    @functools.wraps(original)
+    def add_output_arguments(parser: argparse.ArgumentParser) -> None:
+        original(parser)
+        # type=str is argparse's own default; mflux-completions offers a value only where a type is given.
+        parser.add_argument(
+            OPTION, action="append", type=str, metavar="NAME", default=argparse.SUPPRESS, dest="plugin", help=HELP
+        )
+
+    return add_output_arguments
+
+
+def _with_plugins(original: ParseArguments) -> ParseArguments:
+    @functools.wraps(original)
+    def parse_args(parser: argparse.ArgumentParser) -> argparse.Namespace:
+        if OPTION not in parser._option_string_actions:
+            return original(parser)
+
+        with reported(parser.prog):
+            choices = _choices(asked_for(parser, sys.argv[1:]), parser)
+        namespace = original(parser)
+        vars(namespace).pop("plugin", None)
+        if choices:
+            _begin(parser.prog, choices, namespace)
+        return namespace
+
+    return parse_args
+
+
+# The machinery is imported only for a run that asks for plugins.
+
+
+def _choices(asked: Asked, parser: argparse.ArgumentParser) -> list[Choice]:
+    if asked == Asked():
+        return []
+    from mflux_teacache.cli.choice import choose
+
+    return choose(asked, parser, sys.argv[1:])
+
+
+def _begin(command: str, choices: list[Choice], namespace: argparse.Namespace) -> None:
+    from mflux_teacache.cli.session import Session
+
+    with reported(command):
+        Session(command, [choice.request(namespace) for choice in choices], namespace).begin()

@@ -1,0 +1,31 @@
+"""The ``mflux-teacache`` command."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+
+from mflux_teacache.cli import plugins_command
+from mflux_teacache.cli.messages import reported
+from mflux_teacache.demo import run as demo
+
+COMMAND = "mflux-teacache"
+DISTRIBUTION = "mflux-teacache-plugin"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(COMMAND, description="Step skipping for mflux as plugins.", allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version(DISTRIBUTION)}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for command in (demo, plugins_command):
+        command.add_parser(commands)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    arguments = build_parser().parse_args(argv)
+    run: Callable[[argparse.Namespace], int] = arguments.run
+    with reported(COMMAND):
+        sys.exit(run(arguments))

@@ -1,0 +1,51 @@
+"""How plugins speak to the user of a command: one line for a refusal, a failure or a warning, and an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+from mflux_teacache.errors import HookFailed, PluginError, PluginWarning
+
+REFUSED = 2
+FAILED = 1
+
+
+@contextlib.contextmanager
+def reported(command: str) -> Iterator[None]:
+    """Turn an error of ours into ``<command>: error: ...`` on stderr and an exit code, without a usage dump.
+
+    Raises:
+        SystemExit: 2 for a refusal; 1 for a hook that failed, after the plugin's own traceback.
+    """
+    try:
+        yield
+    except HookFailed as failure:
+        print(file=sys.stderr)  # off the line of mflux's progress bar
+        traceback.print_exception(failure.__cause__)
+        _say(command, "error", failure)
+        raise SystemExit(FAILED) from None
+    except PluginError as refusal:
+        _say(command, "error", refusal)
+        raise SystemExit(REFUSED) from None
+
+
+def show_warnings(command: str) -> None:
+    """From now on show warnings of ours as ``<command>: warning: ...``, and all others as before."""
+    show_other = warnings.showwarning
+
+    def showwarning(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if issubclass(category, PluginWarning):
+            _say(command, "warning", message)
+        else:
+            show_other(message, category, *place, **more)
+
+    warnings.showwarning = showwarning
+
+
+def _say(command: str, kind: str, message: object) -> None:
+    print(f"{command}: {kind}: {message}", file=sys.stderr)

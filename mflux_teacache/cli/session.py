@@ -1,0 +1,105 @@
+"""One run of an mflux command with plugins: from its parsed arguments to its last image."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from mflux_teacache.adapters.pipelines import pipeline_of, refuse_partly, refuse_unsupported
+from mflux_teacache.adapters.targets import for_image, of_class
+from mflux_teacache.attachment import Request, attach_requests, check_all
+from mflux_teacache.cli import guard
+from mflux_teacache.cli.messages import reported, show_warnings
+from mflux_teacache.cli.summary import summary
+from mflux_teacache.errors import AlreadyAttached
+from mflux_teacache.plugins import PluginSet
+from mflux_teacache.records import GenerationStats
+
+# Arguments of generate_image that mflux's commands have under another name.
+_OPTIONS = {"num_inference_steps": "steps"}
+
+# mflux-generate-kontext accepts --image-strength, with a default, and does not pass it on.
+_NOT_PASSED_ON = {"Flux1Kontext": "image_strength"}
+
+
+class Session:
+    """Judges what mflux is about to load, attaches the plugins to it, and reports.
+
+    Args:
+        command: name of the command, for messages.
+        requests: the plugins, with their options.
+        arguments: mflux's parsed arguments; its command fills in defaults later.
+
+    Raises:
+        Refused: two plugins decide, or mlx-teacache is at work.
+    """
+
+    def __init__(self, command: str, requests: Sequence[Request], arguments: argparse.Namespace) -> None:
+        self._command = command
+        self._requests = requests
+        self._arguments = arguments
+        self._plugins = PluginSet([request.plugin for request in requests])
+        if "mlx_teacache" in sys.modules:
+            raise AlreadyAttached(
+                f"mlx-teacache is at work in {command}, and two caches would reuse what the other reused. "
+                f"Use --plugin with mflux's own command instead, or run this one without --plugin."
+            )
+
+    def begin(self) -> None:
+        """Be there when mflux makes its pipeline, and when that is loaded."""
+        from mflux.callbacks.callback_manager import CallbackManager
+
+        show_warnings(self._command)
+        guard.watch(self.check)
+        CallbackManager.register_callbacks = staticmethod(self._attaching(CallbackManager.register_callbacks))
+
+    def check(self, cls: type, arguments: Mapping[str, Any]) -> None:
+        """Refuse what the plugins do not run on: before the weights load."""
+        with reported(self._command):
+            pipeline = pipeline_of(cls)
+            if pipeline.level == "refused" or not self._plugins.implementers("mflux_families"):
+                refuse_unsupported(pipeline)
+            asked = self._image_arguments(cls)
+            refuse_partly(pipeline, arguments.get("model_config"), asked)
+            check_all(self._plugins, self._requests, for_image(of_class(cls, arguments), asked))
+
+    def _image_arguments(self, cls: type) -> dict[str, Any]:
+        """What the command line says of ``generate_image``'s arguments, so far."""
+        said = vars(self._arguments)
+        names = inspect.signature(cls.generate_image).parameters  # type: ignore[attr-defined]
+        wanted = {name: _OPTIONS.get(name, name) for name in names}
+        wanted.pop(_NOT_PASSED_ON.get(cls.__name__, ""), None)
+        return {name: said[option] for name, option in wanted.items() if option in said}
+
+    def _attaching(self, register_callbacks: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(register_callbacks)
+        def attach_first(args: argparse.Namespace, model: Any, *rest: Any, **options: Any) -> Any:
+            self.attach(model)
+            return register_callbacks(args, model, *rest, **options)
+
+        return attach_first
+
+    def attach(self, model: Any) -> None:
+        """Put the plugins on the loaded model; its errors of ours end the command with one message."""
+        with reported(self._command):
+            attach_requests(model, self._requests, self._report)
+        generate_image = model.generate_image
+
+        @functools.wraps(generate_image)
+        def reporting(*args: Any, **kwargs: Any) -> Any:
+            with reported(self._command):
+                return generate_image(*args, **kwargs)
+
+        model.generate_image = reporting
+
+    def _report(self, stats: GenerationStats) -> None:
+        decider = self._plugins.decider
+        has_threshold = any(
+            request.plugin.name == decider and hasattr(request.options, "thresh") for request in self._requests
+        )
+        option = f"--{decider}-thresh" if has_threshold else None
+        print(summary(stats, self._plugins.names, decider, option), flush=True)

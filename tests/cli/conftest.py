@@ -1,0 +1,107 @@
+"""mflux's real console scripts in a process of their own, on tiny random models, with a few plugins installed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cli_plugins
+import numpy as np
+import PIL.Image
+import pytest
+from mflux.utils.metadata_reader import MetadataReader
+
+HERE = Path(__file__).parent
+SCRIPTS = Path(sys.executable).parent
+QUIET = {"TQDM_DISABLE": "1", "TRANSFORMERS_VERBOSITY": "error", "HF_HUB_OFFLINE": "1", "MFLUX_PLUGINS": ""}
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command did.
+
+    Attributes:
+        weights: the pipelines that it built.
+    """
+
+    code: int
+    out: str
+    err: str
+    weights: list[str]
+
+
+@dataclass(frozen=True)
+class Commands:
+    """Runs commands in a folder of their own.
+
+    Attributes:
+        path: what they find on PYTHONPATH.
+    """
+
+    folder: Path
+    path: Sequence[Path]
+
+    def run(self, command: str, *arguments: object, **environment: str) -> Ran:
+        return self.execute([SCRIPTS / command, *arguments], **environment)
+
+    def execute(self, words: Sequence[object], **environment: str) -> Ran:
+        log = self.folder / "weights.log"
+        log.write_text("")
+        done = subprocess.run(
+            [str(word) for word in words],
+            cwd=self.folder,
+            env={
+                **os.environ,
+                **QUIET,
+                "FAKE_WEIGHTS_LOG": str(log),
+                "PYTHONPATH": os.pathsep.join(map(str, self.path)),
+                **environment,
+            },
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        return Ran(done.returncode, done.stdout, done.stderr, log.read_text().split())
+
+    def pixels(self, name: str) -> Any:
+        with PIL.Image.open(self.folder / name) as image:
+            return np.asarray(image.convert("RGB"))
+
+    def embedded(self, name: str) -> dict[str, Any]:
+        """The metadata inside an image."""
+        metadata = MetadataReader.read_exif_metadata(self.folder / name)
+        assert metadata is not None
+        return metadata
+
+    def sidecar(self, name: str) -> dict[str, Any]:
+        return json.loads((self.folder / name).read_text())
+
+
+@pytest.fixture(scope="session")
+def installed_plugins(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the metadata that makes ``cli_plugins`` an installed package."""
+    folder = tmp_path_factory.mktemp("installed")
+    info = folder / "cli_plugins-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: cli-plugins\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(cli_plugins.ENTRY_POINTS)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def commands(installed_plugins: Path, tmp_path_factory: pytest.TempPathFactory) -> Commands:
+    path = [HERE / "fake_weights", HERE, HERE.parent / "support", installed_plugins]
+    return Commands(tmp_path_factory.mktemp("commands"), path)
+
+
+@pytest.fixture
+def plugins_in_process(installed_plugins: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same plugins are installed for this process too."""
+    monkeypatch.syspath_prepend(installed_plugins)

@@ -1,0 +1,119 @@
+"""Plugins and options of a run: the command line wins over the sidecar, option by option."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import pytest
+
+from mflux_teacache import options
+from mflux_teacache.cli.arguments import Asked
+from mflux_teacache.cli.choice import choose
+from mflux_teacache.errors import OptionError, UnknownPlugin
+
+pytestmark = pytest.mark.usefixtures("plugins_in_process")
+
+
+@pytest.fixture
+def sidecar(tmp_path):
+    def write(**plugins: dict[str, object]) -> Path:
+        path = tmp_path / "run.json"
+        entries = {name: {"options": values} for name, values in plugins.items()}
+        path.write_text(json.dumps({"mflux_plugins": {"schema": 1, "plugins": entries}}))
+        return path
+
+    return write
+
+
+def chosen(asked: Asked, argv: str = "") -> dict[str, dict[str, object]]:
+    """Name and options of each plugin, after mflux has parsed the same command line."""
+    parser = argparse.ArgumentParser("mflux-generate", allow_abbrev=False)
+    parser.add_argument("--seed", type=int, nargs="+")
+    choices = choose(asked, parser, argv.split())
+    namespace = parser.parse_args(argv.split())
+    requests = [choice.request(namespace) for choice in choices]
+    assert vars(namespace).keys() == {"seed"}  # mflux sees nothing of ours
+    return {request.plugin.name: vars(request.options) for request in requests}
+
+
+DEFAULTS = {"every": 2, "label": None, "names": None, "noted": False}
+
+
+def test_options_come_from_the_command_line():
+    argv = (
+        "--alternate-every 3 --seed 1 2 --alternate-label a --alternate-label b --alternate-names x y --alternate-noted"
+    )
+    given = {"every": 3, "label": ["a", "b"], "names": ["x", "y"], "noted": True}
+    assert chosen(Asked(("alternate", "watch")), argv) == {"alternate": given, "watch": {}}
+
+
+def test_options_come_from_the_sidecar_where_the_command_line_is_silent(sidecar):
+    recorded = {"every": 3, "label": ["a", "b"], "names": ["x", "y"], "noted": True}
+    path = sidecar(watch={}, alternate=recorded)
+    assert list(chosen(Asked(sidecar=path))) == ["watch", "alternate"]
+    assert chosen(Asked(sidecar=path))["alternate"] == recorded
+    assert chosen(Asked(sidecar=path), "--alternate-every 2")["alternate"] == {**recorded, "every": 2}
+    assert chosen(Asked(sidecar=path), "--alternate-label c")["alternate"] == {**recorded, "label": ["c"]}
+    assert chosen(Asked(sidecar=path), "--alternate-names z")["alternate"] == {**recorded, "names": ["z"]}
+    assert chosen(Asked(sidecar=path), "--no-alternate-noted")["alternate"] == {**recorded, "noted": False}
+
+
+def test_a_recorded_null_means_not_given(sidecar):
+    path = sidecar(alternate={"every": None, "label": None, "names": None, "noted": None})
+    assert chosen(Asked(sidecar=path)) == {"alternate": DEFAULTS}
+
+
+def test_what_options_record_can_be_restored(sidecar):
+    argv = "--alternate-every 1 --alternate-label a,b --alternate-label c --alternate-names x"
+    given = chosen(Asked(("alternate",)), argv)["alternate"]
+    path = sidecar(alternate=options.as_json(argparse.Namespace(**given)))
+    assert chosen(Asked(sidecar=path)) == {"alternate": given}
+
+
+def test_plugins_of_the_command_line_replace_those_of_the_sidecar(sidecar):
+    path = sidecar(alternate={"every": 3}, not_installed={"x": 1})
+    assert chosen(Asked(("watch",), path)) == {"watch": {}}
+    assert chosen(Asked(("watch", "alternate"), path)) == {"watch": {}, "alternate": {**DEFAULTS, "every": 3}}
+
+
+def test_a_required_option_may_come_from_the_sidecar(sidecar):
+    path = sidecar(**{"needs-size": {"size": 3}})
+    assert chosen(Asked(sidecar=path)) == {"needs-size": {"size": 3}}
+    assert chosen(Asked(sidecar=path), "--needs-size-size 4") == {"needs-size": {"size": 4}}
+
+
+@pytest.mark.parametrize(
+    ("recorded", "message"),
+    [
+        ({"every": 5}, "plugin 'alternate': argument --alternate-every: invalid choice: 5 (choose from 1, 2, 3)"),
+        ({"every": "two"}, "plugin 'alternate': argument --alternate-every: invalid int value: 'two'"),
+        ({"every": True}, "plugin 'alternate': argument --alternate-every: invalid int value: 'True'"),
+        ({"often": 2}, "plugin 'alternate' has no option 'often'. It has: every, label, names, noted"),
+    ],
+)
+def test_a_recorded_value_is_held_to_the_options_own_rules(sidecar, recorded, message):
+    path = sidecar(alternate=recorded)
+    for asked in (Asked(sidecar=path), Asked(("alternate",), path)):
+        with pytest.raises(OptionError) as refusal:
+            chosen(asked)
+        assert str(refusal.value) == f"{path}: {message}. Or run without the plugins of this file: --plugin none."
+
+
+@pytest.mark.parametrize("name", ["os.path", "cli_plugins:Watch", "none", ""])
+def test_a_sidecar_cannot_name_what_is_not_installed(sidecar, name):
+    path = sidecar(**{name: {}})
+    with pytest.raises(UnknownPlugin, match=f"^{path}: unknown plugin {name!r}"):
+        chosen(Asked(sidecar=path))
+
+
+def test_a_plugin_that_the_command_line_names_wrongly_is_not_blamed_on_the_sidecar(sidecar):
+    with pytest.raises(UnknownPlugin, match=r"^unknown plugin 'alternat'\. "):
+        chosen(Asked(("alternat",), sidecar(alternate={})))
+
+
+def test_a_value_that_is_not_allowed_is_refused_before_mflux_parses():
+    parser = argparse.ArgumentParser("mflux-generate")
+    with pytest.raises(OptionError, match=r"^argument --alternate-every: invalid choice: 5 \(choose from 1, 2, 3\)$"):
+        choose(Asked(("alternate",)), parser, ["--alternate-every", "5"])

@@ -1,0 +1,183 @@
+"""mflux's real console scripts with plugins: images, replay, and nothing else changed."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+FLUX1 = ("mflux-generate", "--model", "dev")
+FLUX2 = ("mflux-generate-flux2", "--model", "flux2-klein-base-4b")
+IMAGE = ("--prompt", "apple", "--width", 64, "--height", 64, "--steps", 4, "--metadata")
+SECONDS = r"\d+\.\d s of denoising"
+
+
+@pytest.fixture(scope="module")
+def plain(commands):
+    """mflux with our start-up file, and no plugin asked for."""
+    return commands.run(*FLUX2, *IMAGE, "--seed", 1, "--output", "plain.png")
+
+
+def recorded(commands, name: str) -> dict[str, object]:
+    """What is recorded in an image; the same is in its sidecar."""
+    embedded = commands.embedded(f"{name}.png")["mflux_plugins"]
+    assert commands.sidecar(f"{name}.metadata.json")["mflux_plugins"] == embedded
+    return embedded
+
+
+def same_pixels(commands, one: str, other: str) -> bool:
+    return np.array_equal(commands.pixels(one), commands.pixels(other))
+
+
+def test_without_a_plugin_a_command_does_byte_for_byte_what_it_did(commands, plain):
+    before = commands.run(*FLUX2, *IMAGE, "--seed", 1, "--output", "before.png", MFLUX_PLUGINS="0")
+    assert before.code == plain.code == 0
+    assert (before.out, before.err) == (plain.out, plain.err.replace("plain.png", "before.png"))
+    for ending in ("png", "metadata.json"):
+        assert (commands.folder / f"plain.{ending}").read_bytes() == (commands.folder / f"before.{ending}").read_bytes()
+
+
+ALTERNATE = ("--plugin", "alternate", "--alternate-every", 3, "--alternate-label", "a", "--alternate-label", "b")
+OPTIONS = {"every": 3, "label": ["a", "b"], "names": None, "noted": False}
+
+
+@pytest.fixture(scope="module")
+def skipping(commands):
+    """Two images, with every third step computed."""
+    return commands.run(*FLUX2, *IMAGE, "--seed", 1, 2, *ALTERNATE, "--output", "skip.png")
+
+
+def test_each_image_has_its_line_and_its_record(commands, plain, skipping):
+    assert (skipping.code, skipping.weights) == (0, ["Flux2Klein"])
+    one_line = rf"alternate: computed 2 of 4 steps, skipped 2 \(threshold 0\.5, {SECONDS}\)\n"
+    assert re.fullmatch(one_line * 2 + re.escape(plain.out), skipping.out)
+    assert recorded(commands, "skip_seed_1") == recorded(commands, "skip_seed_2")
+    assert recorded(commands, "skip_seed_1") == {
+        "schema": 1,
+        "pattern": "CSSC",
+        "plugins": {"alternate": {"package": "cli-plugins", "version": "1.0", "options": OPTIONS, "values": {}}},
+    }
+    assert not same_pixels(commands, "skip_seed_1.png", "plain.png")
+
+
+def test_a_sidecar_brings_the_run_back(commands, skipping):
+    again = commands.run(FLUX2[0], "-C", "skip_seed_1.metadata.json", "--metadata", "--output", "again.png")
+    assert again.out.startswith("alternate: computed 2 of 4 steps")
+    assert same_pixels(commands, "again.png", "skip_seed_1.png")
+    assert recorded(commands, "again") == recorded(commands, "skip_seed_1")
+
+
+def test_the_command_line_wins_over_the_sidecar(commands, plain, skipping):
+    every = ("--alternate-every", 1, "--plugin", "watch", "--plugin", "alternate")
+    other = commands.run(FLUX2[0], "-vC", "skip_seed_1.metadata.json", *every, "--metadata", "--output", "other.png")
+    why = "smallest predicted change 0.75, threshold 0.5; try a higher one or more steps"
+    assert re.match(rf"alternate: computed 4 of 4 steps, skipped none \({SECONDS}\): {why}\n", other.out)
+    assert same_pixels(commands, "other.png", "plain.png")
+    assert recorded(commands, "other")["pattern"] == "CCCC"
+    plugins = recorded(commands, "other")["plugins"]
+    assert list(plugins) == ["watch", "alternate"]
+    assert plugins["alternate"]["options"] == {**OPTIONS, "every": 1}
+
+
+def test_plugin_none_switches_the_sidecars_plugins_off(commands, plain, skipping):
+    replay = (FLUX2[0], "-C", "skip_seed_1.metadata.json", "--metadata", "--output")
+    off = commands.run(*replay, "off.png", "--plugin", "none")
+    before = commands.run(*replay, "old.png", MFLUX_PLUGINS="0")
+    assert (off.code, off.out, off.err) == (before.code, before.out, before.err.replace("old.png", "off.png"))
+    assert (commands.folder / "off.png").read_bytes() == (commands.folder / "old.png").read_bytes()
+    assert same_pixels(commands, "off.png", "plain.png")
+    assert "mflux_plugins" not in commands.embedded("off.png")
+
+
+def test_an_observer_changes_no_pixel(commands, plain):
+    watched = commands.run(*FLUX2, *IMAGE, "--seed", 1, "--plugin", "watch", "--output", "watched.png")
+    observes = rf"watch: computed 4 of 4 steps, skipped none \({SECONDS}\): the plugin only observes\n"
+    assert re.fullmatch(observes + re.escape(plain.out), watched.out)
+    assert same_pixels(commands, "watched.png", "plain.png")
+    assert recorded(commands, "watched")["pattern"] == "CCCC"
+
+
+def test_teacache_on_flux1_and_back(commands):
+    # One polynomial coefficient: every change is predicted to be 0.3, so each second step passes 0.5.
+    teacache = ("--plugin", "teacache", "--teacache-thresh", 0.5, "--teacache-coefficients", "0.3")
+    run = commands.run(*FLUX1, *IMAGE, "--steps", 6, "--seed", 1, *teacache, "--output", "tea.png")
+    assert re.match(rf"teacache: computed 4 of 6 steps, skipped 2 \(threshold 0\.5, {SECONDS}\)\n", run.out), run
+    assert recorded(commands, "tea")["pattern"] == "CSCSCC"
+
+    again = commands.run(FLUX1[0], "-C", "tea.metadata.json", "--metadata", "--output", "tea-again.png")
+    assert again.weights == ["Flux1"]
+    assert same_pixels(commands, "tea.png", "tea-again.png")
+    assert recorded(commands, "tea-again") == recorded(commands, "tea")
+
+    idle = commands.run(
+        FLUX1[0], "-C", "tea.metadata.json", "--teacache-thresh", 0.25, "--metadata", "--output", "tea-idle.png"
+    )
+    assert re.match(
+        rf"teacache: computed 6 of 6 steps, skipped none \({SECONDS}\): smallest predicted change 0\.3, "
+        r"threshold 0\.25; try --teacache-thresh 0\.35 or more steps\n",
+        idle.out,
+    )
+    assert idle.err.startswith("mflux-generate: warning: --teacache-thresh 0.25 will skip nothing")
+    assert recorded(commands, "tea-idle")["pattern"] == "CCCCCC"
+
+
+def test_a_hook_that_fails_ends_the_run(commands):
+    failed = commands.run(*FLUX2, *IMAGE, "--seed", 1, 2, "--plugin", "fails", "--output", "failed.png")
+    assert (failed.code, failed.weights) == (1, ["Flux2Klein"])
+    assert "teacache" not in failed.out
+    assert failed.err.count("Traceback (most recent call last)") == 1
+    assert failed.err.count("in mflux_step_start\n") == 1
+    *_, raised, message = failed.err.splitlines()
+    assert raised == "RuntimeError: out of luck"
+    assert message == (
+        "mflux-generate-flux2: error: plugin 'fails' failed in mflux_step_start at step 1: RuntimeError: out of luck. "
+        "The model is as it was before the plugin was attached; run without --plugin fails to go on."
+    )
+    assert list(commands.folder.glob("failed*")) == []
+
+
+def test_the_module_form_does_the_same_without_start_up_files(commands, skipping):
+    words = [sys.executable, "-m", "mflux_teacache", *FLUX2, *IMAGE, "--seed", 1, *ALTERNATE, "--output", "module.png"]
+    ran = commands.execute(words, MFLUX_PLUGINS="0")
+    assert ran.out.startswith("alternate: computed 2 of 4 steps, skipped 2")
+    assert same_pixels(commands, "module.png", "skip_seed_1.png")
+
+
+def test_help_shows_the_options_of_a_plugin_that_is_named(commands):
+    helped = commands.run("mflux-generate", "--plugin", "teacache", "--plugin", "watch", "--help")
+    assert (helped.code, helped.err, helped.weights) == (0, "", [])
+    assert "\nplugin teacache:\n  --teacache-thresh FLOAT\n" in helped.out
+    assert "  --plugin NAME " in helped.out
+
+
+def test_the_module_form_works_without_the_site_module(commands):
+    project = Path(__file__).parents[2]
+    path = f"{':'.join(entry for entry in sys.path if entry.endswith('site-packages'))}:{project}"
+    words = [sys.executable, "-S", "-m", "mflux_teacache", "mflux-generate", "--plugin", "teacache", "--help"]
+    helped = commands.execute(words, PYTHONPATH=path)
+    assert helped.out.startswith("usage: mflux-generate [-h]")
+    assert "\nplugin teacache:\n" in helped.out
+
+
+def test_every_image_command_has_one_option_more_and_is_else_as_it_was(commands):
+    ours = commands.run("mflux-capabilities")
+    before = commands.run("mflux-capabilities", MFLUX_PLUGINS="0")
+    described = json.loads(ours.out)
+    for command in described["commands"]:
+        [plugin] = [option for option in command["options"] if option["flag"] == "--plugin"]
+        assert (plugin["type"], plugin["parser_default"], plugin["status"]) == ("str", None, "honored")
+        command["options"].remove(plugin)
+    assert described == json.loads(before.out)
+    assert len(described["commands"]) >= 30
+
+
+def test_mfluxs_completions_know_the_option(commands):
+    completions = commands.run("mflux-completions", "--print")
+    assert completions.code == 0
+    [of_generate] = re.findall(r"_mflux_generate\(\) \{\n(.*?)\n\}", completions.out, re.DOTALL)
+    [offered] = [line for line in of_generate.splitlines() if line.strip().startswith("'--plugin'")]
+    assert offered.endswith(":value:'")

@@ -1,0 +1,143 @@
+"""What mflux's real commands refuse with plugins: exit code 2, one line, and no weights touched."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+FLUX1 = ("mflux-generate", "--model", "dev")
+FLUX2 = ("mflux-generate-flux2", "--model", "flux2-klein-base-4b")
+EDIT = ("mflux-generate-flux2-edit", "--model")
+IMAGE = ("--prompt", "apple", "--width", 32, "--height", 32, "--steps", 4)
+
+BEFORE_WEIGHTS = {
+    "unknown plugin": (
+        (*FLUX1, "--plugin", "teacash"),
+        "unknown plugin 'teacash'. Installed: alternate, broken, clash, fails, fails-at-attach, first-block-cache, "
+        "needs-size, other-decider, refuses-at-image, teacache, watch. Check the spelling, or pip install the package "
+        "that provides it; `mflux-teacache plugins` shows details.",
+    ),
+    "plugin without a name": ((*FLUX1, "--plugin"), "argument --plugin: expected one argument"),
+    "none and another": (
+        (*FLUX1, "--plugin", "none", "--plugin", "teacache"),
+        "--plugin none switches plugins off, and 'teacache' was asked for too. Leave one of them out.",
+    ),
+    "bad value": (
+        (*FLUX1, "--plugin", "teacache", "--teacache-thresh", "much"),
+        "argument --teacache-thresh: 'much' is not a finite number from 0, such as 0.2",
+    ),
+    "bad choice": (
+        (*FLUX1, "--plugin", "alternate", "--alternate-every", 9),
+        "argument --alternate-every: invalid choice: 9 (choose from 1, 2, 3)",
+    ),
+    "two deciders": (
+        (*FLUX1, "--plugin", "alternate", "--plugin", "other-decider"),
+        "plugins 'alternate' and 'other-decider' both decide which steps are skipped. Name one of them; plugins that "
+        "only observe can be added freely.",
+    ),
+    "broken plugin": (
+        (*FLUX1, "--plugin", "broken"),
+        "plugin 'broken' of package cli-plugins 1.0 cannot be imported: AttributeError: module 'cli_plugins' has no "
+        "attribute 'DoesNotExist'. Reinstall or upgrade that package, or leave the plugin out.",
+    ),
+    "option without its prefix": (
+        (*FLUX1, "--plugin", "clash"),
+        "plugin 'clash': option --clashing does not start with --clash-.",
+    ),
+    "unsupported pipeline": (
+        ("mflux-concept", "--model", "dev", "--concept", "apple", "--plugin", "watch"),
+        "plugins do not run on the pipeline Flux1Concept: its product is the attention of every block in every step, "
+        "so no block may be skipped. Supported: ",
+    ),
+    "distilled model": (
+        ("mflux-generate", "--model", "schnell", "--plugin", "teacache"),
+        "black-forest-labs/FLUX.1-schnell is distilled to a few steps, which ",
+    ),
+    "uncalibrated model": (
+        ("mflux-generate", "--model", "seedvr2-3b", "--plugin", "teacache"),
+        "TeaCache has no calibration for numz/SeedVR2_comfyUI (Flux1). It has: ",
+    ),
+    "too few steps": (
+        (*FLUX1, "--plugin", "teacache", "--teacache-skip-first", 2, "--teacache-skip-last", 2),
+        "TeaCache always computes the first 2 steps and the last 2 steps, which leaves nothing to skip of 4 active",
+    ),
+    "mflux's key/value cache": (
+        (*EDIT, "flux2-klein-9b-kv", "--image-paths", "apple.png", "--plugin", "watch"),
+        "plugins run on the pipeline Flux2KleinEdit, but not with its key/value cache, which fills while a reference "
+        "image passes through every block: the model black-forest-labs/FLUX.2-klein-9b-kv uses it by default. Turn it "
+        "off, use a model without it, or run without plugins.",
+    ),
+    "malformed sidecar": (
+        (*FLUX2, "-C", "malformed.json"),
+        "malformed.json: mflux_plugins.plugins is 7, and it must be an object. Correct it as --make-conf writes it. "
+        "Or run without the plugins of this file: --plugin none.",
+    ),
+    "sidecar with an unknown plugin": (
+        (*FLUX2, "-C", "unknown.json"),
+        "unknown.json: unknown plugin 'os.path'. Installed: alternate, ",
+    ),
+    "sidecar with a bad value": (
+        (*FLUX2, "-C", "value.json"),
+        "value.json: plugin 'teacache': argument --teacache-thresh: '-1' is not a finite number from 0, such as 0.2. "
+        "Or run without the plugins of this file: --plugin none.",
+    ),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def files(commands, photo):
+    (commands.folder / "photo.png").write_bytes(photo.read_bytes())
+    (commands.folder / "mlx_teacache.py").touch()
+    for name, plugins in {
+        "malformed": 7,
+        "unknown": {"os.path": {"options": {}}},
+        "value": {"teacache": {"options": {"thresh": -1}}},
+    }.items():
+        entry = {"mflux_plugins": {"schema": 1, "plugins": plugins}}
+        (commands.folder / f"{name}.json").write_text(json.dumps(entry))
+
+
+@pytest.mark.parametrize("case", BEFORE_WEIGHTS)
+def test_what_is_refused_before_any_weights(commands, case):
+    arguments, message = BEFORE_WEIGHTS[case]
+    refused = commands.run(arguments[0], *IMAGE, *arguments[1:])
+    assert (refused.code, refused.out, refused.weights) == (2, "", [])
+    assert refused.err.startswith(f"{arguments[0]}: error: {message}")
+    assert refused.err.count("\n") == 1
+
+
+def test_mlx_teacache_at_work_is_refused(commands):
+    """As in its command, mflux-generate-z-image-teacache, which imports it beside mflux's parser."""
+    command = (
+        "import sys; sys.argv[0] = 'mflux-generate-teacache'\n"
+        "from mflux_teacache.cli.startup import start; start()\n"
+        "import mlx_teacache; from mflux.models.flux.cli.flux_generate import main; main()"
+    )
+    refused = commands.execute([sys.executable, "-c", command, *IMAGE, "--model", "dev", "--plugin", "teacache"])
+    assert (refused.code, refused.out, refused.weights) == (2, "", [])
+    assert refused.err == (
+        "mflux-generate-teacache: error: mlx-teacache is at work in mflux-generate-teacache, and two caches would "
+        "reuse what the other reused. Use --plugin with mflux's own command instead, or run this one without "
+        "--plugin.\n"
+    )
+
+
+def test_a_plugin_that_fails_as_it_is_attached(commands):
+    refused = commands.run(*FLUX2, *IMAGE, "--plugin", "fails-at-attach")
+    assert (refused.code, refused.out, refused.weights) == (2, "", ["Flux2Klein"])
+    assert refused.err == (
+        "mflux-generate-flux2: error: plugin 'fails-at-attach' failed in mflux_attach: RuntimeError: cannot build "
+        "state. Leave it out with --plugin none, or report this to its authors.\n"
+    )
+
+
+def test_what_is_known_only_when_the_image_is_made(commands):
+    """The width comes from the image to start from: 0.5 * 64 = 32."""
+    refused = commands.run(
+        *FLUX2, *IMAGE[:2], "--width", "0.5x", "--image", "photo.png", "--steps", 4, "--plugin", "refuses-at-image"
+    )
+    assert (refused.code, refused.weights) == (2, ["Flux2Klein"])
+    assert refused.err == "mflux-generate-flux2: error: width 32 is under 64. Use --width 64.\n"
+    assert "Peak MLX memory" in refused.out  # mflux's own last word

@@ -1,0 +1,109 @@
+"""``mflux-teacache``, and the table that it prints."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from importlib.metadata import version
+
+import pytest
+
+from mflux_teacache.adapters.pipelines import Pipeline, in_installed_mflux
+from mflux_teacache.cli import main, plugins_command
+from mflux_teacache.cli.plugins_command import Row, as_text, describe, table
+from mflux_teacache.errors import Refused
+from mflux_teacache.plugins import installed
+
+
+def run(capsys, *argv: str) -> str:
+    with pytest.raises(SystemExit) as leaving:
+        main.main(argv)
+    assert leaving.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_it_tells_its_version(capsys):
+    assert run(capsys, "--version") == f"mflux-teacache {version('mflux-teacache-plugin')}\n"
+
+
+def test_it_has_the_demo_and_the_plugins(capsys):
+    helped = run(capsys, "--help")
+    assert "  demo  " in helped
+    assert "  plugins  " in helped
+
+
+def test_without_a_command_it_explains_itself(capsys):
+    with pytest.raises(SystemExit) as leaving:
+        main.main([])
+    assert leaving.value.code == 2
+    assert "the following arguments are required: COMMAND" in capsys.readouterr().err
+
+
+def test_a_refusal_is_one_line(monkeypatch, capsys):
+    def refuse(_: argparse.Namespace) -> int:
+        raise Refused("no. Do this.")
+
+    monkeypatch.setattr(plugins_command, "run", refuse)
+    with pytest.raises(SystemExit) as leaving:
+        main.main(["plugins"])
+    assert leaving.value.code == 2
+    assert capsys.readouterr() == ("", "mflux-teacache: error: no. Do this.\n")
+
+
+def test_plugins_lists_everything_installed_and_every_pipeline(capsys, plugins_in_process):
+    rows = [line.split() for line in run(capsys, "plugins").splitlines()]
+    ours = version("mflux-teacache-plugin")
+    assert ["watch", "cli-plugins", "1.0"] in rows
+    assert ["first-block-cache", "mflux-teacache-plugin", ours, "--first-block-cache-thresh"] in rows
+    [teacache] = [row for row in rows if row[:1] == ["teacache"]]
+    assert teacache[1:4] == ["mflux-teacache-plugin", ours, "--teacache-thresh"]
+    [broken] = [row for row in rows if row[:1] == ["broken"]]
+    assert " ".join(broken[1:]).startswith(
+        "cli-plugins 1.0 broken: plugin 'broken' of package cli-plugins 1.0 cannot be"
+    )
+    assert ["Flux1", "flux", "full"] in rows
+    assert {row[0] for row in rows if row} >= {entry.name for entry in in_installed_mflux()}
+
+
+def test_plugins_as_json_says_the_same(capsys, plugins_in_process):
+    content = json.loads(run(capsys, "plugins", "--json"))
+    assert content["mflux"] == version("mflux")
+    found = {row["name"]: row for row in content["plugins"]}
+    assert found["needs-size"] == {
+        "name": "needs-size",
+        "package": "cli-plugins",
+        "version": "1.0",
+        "options": ["--needs-size-size"],
+        "error": None,
+    }
+    assert found["clash"]["options"] == []
+    assert found["clash"]["error"] == "plugin 'clash': option --clashing does not start with --clash-."
+    assert content["pipelines"] == [
+        {"name": entry.name, "family": entry.family, "level": entry.level, "note": entry.note}
+        for entry in in_installed_mflux()
+    ]
+
+
+def test_each_installed_plugin_is_described(plugins_in_process):
+    rows = [describe(plugin) for plugin in installed()]
+    assert {row.name for row in rows if row.error} == {"broken", "clash"}
+    assert (
+        Row(
+            "alternate",
+            "cli-plugins",
+            "1.0",
+            ("--alternate-every", "--alternate-label", "--alternate-names", "--alternate-noted"),
+        )
+        in rows
+    )
+
+
+def test_the_text_is_aligned():
+    pipelines = [Pipeline("Long", None, "refused", "why"), Pipeline("A", "f")]
+    lines = as_text([Row("a", "package", "1", ("--a-b", "--a-c"))], pipelines).splitlines()
+    assert lines[:3] == ["PLUGIN  PACKAGE  VERSION  OPTIONS", "a       package  1        --a-b --a-c", ""]
+    assert [line.split() for line in lines[4:]] == [["Long", "-", "refused", "why"], ["A", "f", "full"]]
+
+
+def test_columns_are_as_wide_as_their_widest_cell():
+    assert table(("A", "LONG"), [("bbb", "c")]) == ["A    LONG", "bbb  c"]

@@ -1,0 +1,229 @@
+"""From mflux's parsed arguments to what plugins are asked about: mflux's own parser and classes, no weights."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import mflux
+import pytest
+from mflux.callbacks.callback_manager import CallbackManager
+from mflux.cli.parser.parsers import CommandLineParser
+from mflux.models.common.config.model_config import ModelConfig
+from mflux.models.flux.variants.concept_attention.flux_concept import Flux1Concept
+from mflux.models.flux.variants.kontext.flux_kontext import Flux1Kontext
+from mflux.models.flux.variants.txt2img.flux import Flux1
+from mflux.models.flux2.variants.edit.flux2_klein_edit import Flux2KleinEdit
+
+from mflux_teacache import PluginWarning, Target, hookimpl
+from mflux_teacache.attachment import Request
+from mflux_teacache.cli import session
+from mflux_teacache.cli.command_line import extend
+from mflux_teacache.cli.session import Session
+from mflux_teacache.errors import AlreadyAttached, Refused
+from mflux_teacache.plugins import Loaded
+
+
+class Judge:
+    """Keeps the targets that it was asked about."""
+
+    targets: list[Target]
+
+    @hookimpl
+    def mflux_check(self, target: Target) -> None:
+        self.targets.append(target)
+
+
+class BringsFamily(Judge):
+    @hookimpl
+    def mflux_families(self):
+        return []
+
+
+def session_with(*plugins: type, **arguments: object) -> Session:
+    for plugin in plugins:
+        plugin.targets = []
+    requests = [Request(Loaded(plugin.__name__.lower(), plugin), argparse.Namespace()) for plugin in plugins]
+    return Session("mflux-generate", requests, argparse.Namespace(**arguments))
+
+
+def target_of(cls: type, init: dict[str, object], **arguments: object) -> Target:
+    session_with(Judge, **arguments).check(cls, init)
+    [target] = Judge.targets
+    return target
+
+
+def test_plugins_judge_what_the_command_line_says():
+    init = {"model_config": ModelConfig.dev(), "quantize": 8, "model_path": None, "lora_paths": ["a.safetensors"]}
+    arguments = {"steps": 25, "guidance": 3.5, "width": 512, "height": 768, "prompt": "x", "image_strength": 0.4}
+    assert target_of(Flux1, init, **arguments, image_path=None) == Target(
+        pipeline="Flux1",
+        family="flux",
+        model="black-forest-labs/FLUX.1-dev",
+        loras=("a.safetensors",),
+        quantize=8,
+        steps=25,
+        active_steps=25,
+        guidance=3.5,
+        width=512,
+        height=768,
+    )
+
+
+def test_what_is_not_known_yet_stays_unknown():
+    init = {"model_config": ModelConfig.dev()}
+    target = target_of(Flux1, init, steps=20, guidance=None, width="auto", image_path=Path("x.png"), image_strength=0.4)
+    # 20 * 0.4 = 8 steps are left out
+    assert (target.active_steps, target.guidance, target.width, target.height) == (12, None, None, None)
+
+
+def test_kontexts_command_does_not_pass_its_strength_on():
+    init = {"model_config": ModelConfig.dev_kontext()}
+    assert target_of(Flux1Kontext, init, steps=20, image_path=Path("x.png"), image_strength=0.4).active_steps == 20
+
+
+def _reads_strength(module: ast.Module) -> bool:
+    return any(isinstance(node, ast.Attribute) and node.attr == "image_strength" for node in ast.walk(module))
+
+
+def test_kontexts_command_is_the_only_supported_one_that_does_not():
+    silent = set()
+    for path in Path(mflux.__path__[0]).glob("models/*/cli/*.py"):
+        source = path.read_text()
+        if "add_image_to_image_arguments" in source and not _reads_strength(ast.parse(source)):
+            silent.add(path.stem)
+    assert silent == {"flux_generate_kontext", "flux_concept_from_image"}
+    assert session._NOT_PASSED_ON.keys() == {"Flux1Kontext"}
+
+
+def test_a_pipeline_that_plugins_do_not_run_on_is_refused(capsys):
+    with pytest.raises(SystemExit) as leaving:
+        session_with(Judge).check(Flux1Concept, {"model_config": ModelConfig.dev()})
+    assert leaving.value.code == 2
+    out, err = capsys.readouterr()
+    assert err.startswith("mflux-generate: error: plugins do not run on the pipeline Flux1Concept: its product is")
+    assert (out, err.count("\n"), Judge.targets) == ("", 1, [])
+
+
+class NewPipeline:
+    """One that our table does not know."""
+
+    def generate_image(self, seed: int) -> None: ...
+
+
+def test_an_unknown_pipeline_is_refused_unless_a_plugin_brings_families():
+    with pytest.raises(SystemExit):
+        session_with(Judge).check(NewPipeline, {})
+    session_with(BringsFamily).check(NewPipeline, {})
+    assert [target.pipeline for target in BringsFamily.targets] == ["NewPipeline"]
+    with pytest.raises(SystemExit):
+        session_with(BringsFamily).check(Flux1Concept, {})
+
+
+def test_the_edit_pipeline_is_refused_with_its_cache_only(capsys):
+    init = {"model_config": ModelConfig.flux2_klein_base_4b()}
+    kv = {"model_config": ModelConfig.flux2_klein_9b_kv()}
+    assert target_of(Flux2KleinEdit, init, steps=20).steps == 20
+    assert target_of(Flux2KleinEdit, kv, use_kv_cache=False).pipeline == "Flux2KleinEdit"
+    capsys.readouterr()
+    for arguments, said in (
+        ((kv, {}), "the model black-forest-labs/FLUX.2-klein-9b-kv uses it by default"),
+        ((init, {"use_kv_cache": True}), "use_kv_cache=True asks for it"),
+    ):
+        with pytest.raises(SystemExit):
+            session_with(Judge, **arguments[1]).check(Flux2KleinEdit, arguments[0])
+        assert capsys.readouterr().err == (
+            "mflux-generate: error: plugins run on the pipeline Flux2KleinEdit, but not with its key/value cache, "
+            f"which fills while a reference image passes through every block: {said}. Turn it off, use a model without "
+            "it, or run without plugins.\n"
+        )
+
+
+def test_mlx_teacache_at_work_is_refused(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mlx_teacache", ModuleType("mlx_teacache"))
+    with pytest.raises(AlreadyAttached, match=r"^mlx-teacache is at work in mflux-generate, and two caches would"):
+        session_with(Judge)
+
+
+class Decides:
+    @hookimpl
+    def mflux_pre_transformer(self): ...
+
+
+class DecidesToo(Decides): ...
+
+
+def test_two_that_decide_are_refused():
+    with pytest.raises(Refused, match="'decides' and 'decidestoo' both decide"):
+        session_with(Decides, DecidesToo)
+
+
+# mflux's own parser, extended
+
+
+@pytest.fixture
+def parse(monkeypatch, plugins_in_process):
+    """Parse a command line by mflux's parser with our extension; nothing of mflux stays changed."""
+    monkeypatch.setattr(CallbackManager, "register_callbacks", staticmethod(CallbackManager.register_callbacks))
+    monkeypatch.setattr(session.guard, "watch", lambda check: None)
+    monkeypatch.setattr(session, "show_warnings", lambda command: None)
+
+    def run(argv: str, extended: bool = True) -> dict[str, object]:
+        parser_class = type("CommandLineParser", (CommandLineParser,), {})
+        if extended:
+            extend(SimpleNamespace(CommandLineParser=parser_class))
+        monkeypatch.setattr(sys, "argv", ["mflux-generate", *argv.split()])
+        parser = parser_class()
+        parser.add_model_arguments(require_model_arg=False)
+        parser.add_image_generator_arguments(supports_metadata_config=True)
+        parser.add_output_arguments()
+        return vars(parser.parse_args())
+
+    return run
+
+
+@pytest.mark.parametrize("ours", ["", "--plugin none", "--plugin watch", "--plugin alternate --alternate-every 3"])
+def test_mflux_sees_the_same_namespace(parse, ours):
+    plain = "--prompt x --seed 1 2 --steps 5"
+    assert parse(f"{plain} {ours}") == parse(plain, extended=False)
+
+
+def test_only_plugins_change_what_happens_next(parse):
+    original = CallbackManager.register_callbacks
+    parse("--prompt x --plugin none")
+    assert CallbackManager.register_callbacks is original
+    parse("--prompt x --plugin watch")
+    assert CallbackManager.register_callbacks is not original
+
+
+def test_the_plugins_are_attached_before_mfluxs_own_callbacks(parse, monkeypatch):
+    """Residuals must be gone before the memory saver measures, and mflux calls callbacks in this order."""
+    calls = []
+    monkeypatch.setattr(CallbackManager, "register_callbacks", lambda *given, **named: calls.append((given, named)))
+    monkeypatch.setattr(session, "attach_requests", lambda model, requests, report: calls.append(requests))
+    parse("--prompt x --plugin watch")
+    model = SimpleNamespace(generate_image=lambda: "image")
+    CallbackManager.register_callbacks("arguments", model=model, latent_creator="creator")
+    [requests, call] = calls
+    assert [request.plugin.name for request in requests] == ["watch"]
+    assert call == (("arguments", model), {"latent_creator": "creator"})
+    assert model.generate_image() == "image"
+
+
+def test_a_parser_without_output_arguments_is_left_alone(monkeypatch, capsys):
+    parser_class = type("CommandLineParser", (CommandLineParser,), {})
+    extend(SimpleNamespace(CommandLineParser=parser_class))
+    monkeypatch.setattr(sys, "argv", ["mflux-info", "--plugin", "nonsense"])
+    with pytest.raises(SystemExit):
+        parser_class().parse_args()
+    assert "unrecognized arguments: --plugin nonsense" in capsys.readouterr().err
+
+
+def test_a_parser_that_has_changed_is_left_alone_with_a_warning():
+    changed = SimpleNamespace(CommandLineParser=type("CommandLineParser", (), {}))
+    with pytest.warns(PluginWarning, match=r"^--plugin is off: the parser of the installed mflux has changed"):
+        extend(changed)
+    assert vars(changed.CommandLineParser).keys() <= {"__module__", "__dict__", "__weakref__", "__doc__"}

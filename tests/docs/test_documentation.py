@@ -1,0 +1,139 @@
+"""The documentation says what is so: every snippet runs, every command is run, every link leads somewhere."""
+
+from __future__ import annotations
+
+import io
+import re
+import shlex
+import tomllib
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import hooks_page
+import pytest
+from fences import PAGES, ROOT, Fence, fences
+
+from mflux_teacache import hookspecs
+
+HOOKS = [name for name in vars(hookspecs) if name.startswith("mflux_")]
+ALL = [fence for page in PAGES for fence in fences(page)]
+COMMANDS = [(fence, line) for fence in ALL if fence.language == "sh" for line in fence.text.splitlines()]
+
+
+def _id(value: Any) -> str:
+    return f"{value.page}:{value.line}" if isinstance(value, Fence) else str(value)[:40]
+
+
+def test_the_page_of_hooks_is_made_from_their_docstrings() -> None:
+    assert hooks_page.PAGE.read_text(encoding="utf-8") == hooks_page.render(), "run python tests/docs/hooks_page.py"
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_every_hook_is_a_heading_with_its_signature(hook: str) -> None:
+    assert f"\n## `{hooks_page.signature(getattr(hookspecs, hook))}`\n" in hooks_page.PAGE.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if any(f.language == "python" for f in fences(page))], ids=lambda p: p.name
+)
+def test_python_runs_from_top_to_bottom_and_prints_what_it_says(page: Path) -> None:
+    names: dict[str, Any] = {"__name__": "documentation"}
+    printed = ""
+    for fence in fences(page):
+        if fence.language == "python":
+            output = io.StringIO()
+            with redirect_stdout(output):
+                exec(compile(fence.text, f"{page.name}:{fence.line}", "exec"), names)
+            printed = output.getvalue()
+        elif fence.language == "text":
+            assert printed == fence.text, f"{page.name}:{fence.line}"
+
+
+def test_strategies_of_the_tutorial_do_what_it_says() -> None:
+    from mflux_teacache import Refused, attach
+    from mflux_teacache.demo.model import tiny_klein
+
+    names: dict[str, Any] = {"__name__": "documentation"}
+    for fence in fences(ROOT / "docs" / "writing-a-plugin.md"):
+        if fence.language == "python":
+            with redirect_stdout(io.StringIO()):
+                exec(fence.text, names)
+    image = {"seed": 1, "prompt": "a large red circle on yellow", "height": 128, "width": 128, "guidance": 1.0}
+    with tiny_klein() as model:
+        with attach(model, names["LateSkip"], start=4) as handle:
+            model.generate_image(num_inference_steps=6, **image)
+            assert handle.stats.last_generation is not None
+            assert handle.stats.last_generation.pattern == "CCCCCS"
+            with pytest.raises(Refused, match="--lateskip-start 4 leaves nothing to skip in 3 steps"):
+                model.generate_image(num_inference_steps=3, **image)
+        with attach(model, names["Quiet"]) as handle:
+            model.generate_image(num_inference_steps=6, **image)
+            assert handle.stats.skipped_count > 0
+        with redirect_stdout(io.StringIO()) as printed, attach(model, names["Watch"]):
+            model.generate_image(num_inference_steps=2, **image)
+        assert [line.split()[0] for line in printed.getvalue().splitlines()] == ["0", "1"]
+
+
+@pytest.mark.parametrize("fence", [fence for fence in ALL if fence.language == "toml"], ids=_id)
+def test_toml_is_valid_and_names_the_group(fence: Fence) -> None:
+    assert "mflux.plugins" in tomllib.loads(fence.text)["project"]["entry-points"]
+
+
+@pytest.mark.parametrize(
+    ("fence", "line"), [(f, line) for f, line in COMMANDS if line.startswith("mflux-generate")], ids=_id
+)
+def test_generate_commands_run_as_written(commands: Any, fence: Fence, line: str) -> None:
+    """On tiny random weights, which do not care for 64 pixels more or less."""
+    words = shlex.split(line)
+    ran = commands.run(words[0], *words[1:], "--width", "64", "--height", "64", "--output", f"line{fence.line}.png")
+    assert ran.code == 0, ran.err
+    plugin = words[words.index("--plugin") + 1]
+    assert re.search(rf"(?m)^{plugin}: ", ran.out), ran.out
+    assert commands.pixels(f"line{fence.line}.png").shape == (64, 64, 3)
+
+
+def test_own_commands_run_as_written(commands: Any) -> None:
+    """`uv run` finds them in the environment that runs this test."""
+    lines = [line for _, line in COMMANDS if "mflux-teacache " in line]
+    assert lines == ["pip install uv && uv run mflux-teacache demo", "mflux-teacache plugins"]
+    for line in lines:
+        words = shlex.split(line.rpartition("uv run ")[2])
+        ran = commands.run(*words)
+        assert ran.code == 0, ran.err
+    assert "first-block-cache" in ran.out
+    assert (commands.folder / "mflux-teacache-demo.png").exists()
+
+
+def test_there_is_no_command_that_no_test_runs() -> None:
+    left = {
+        line
+        for _, line in COMMANDS
+        if not line.startswith(("mflux-generate", "mflux-teacache ")) and "demo" not in line
+    }
+    # This run is the first; the second is run from a local wheel by test_install.py.
+    assert left == {"pip install uv && uv run pytest", "uv tool install mflux --with mflux-teacache-plugin"}
+
+
+def test_the_readme_s_options_are_the_plugins_options() -> None:
+    import argparse
+
+    from mflux_teacache.options import declare
+    from mflux_teacache.plugins import load
+
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = set(re.findall(r"`(--(?:teacache|first-block-cache)-[\w-]+)`", text))
+    parser = argparse.ArgumentParser()
+    real = {
+        action.option_strings[0] for name in ("teacache", "first-block-cache") for action in declare(parser, load(name))
+    }
+    assert table == real
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_and_named_files_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+    assert all((page.parent / link).exists() for link in links), links
+    named = re.findall(r"`((?:mflux_teacache|tests|docs)/[\w./-]+)`", text)
+    assert all((ROOT / name).exists() for name in named), named

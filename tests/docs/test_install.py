@@ -1,0 +1,31 @@
+"""`uv tool install mflux --with mflux-teacache-plugin`, from this checkout: mflux's commands get ``--plugin``."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tomllib
+from pathlib import Path
+
+from fences import ROOT
+
+
+def test_mflux_as_a_uv_tool_with_the_plugin(tmp_path: Path) -> None:
+    overrides = tmp_path / "overrides.txt"
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["uv"]
+    overrides.write_text("\n".join(settings["override-dependencies"]))
+    environment = {**os.environ, "UV_TOOL_DIR": str(tmp_path / "tools"), "UV_TOOL_BIN_DIR": str(tmp_path / "bin")}
+    subprocess.run(
+        ["uv", "tool", "install", "--quiet", "mflux", "--with", str(ROOT), "--overrides", str(overrides)],
+        env=environment,
+        check=True,
+        capture_output=True,
+    )
+    help_text = subprocess.run(
+        [tmp_path / "bin" / "mflux-generate", "--plugin", "teacache", "--help"],
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert "--teacache-thresh" in help_text
