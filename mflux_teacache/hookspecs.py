@@ -31,8 +31,8 @@ hookimpl = pluggy.HookimplMarker("mflux")
 def mflux_add_options(group: argparse._ArgumentGroup) -> None:
     """Declare the plugin's options. Called on the class, so it is a ``staticmethod`` or ``classmethod``.
 
-    When: once before mflux parses its command line, and once for the keywords of ``attach``. Only for
-    plugins that were named.
+    When: whenever a parser is made: before mflux parses its command line, for a sidecar's values, for the
+    keywords of ``attach``, and for the list of plugins. So it does nothing else.
 
     Args:
         group: an ``argparse`` group of the plugin's own; add arguments to it. Every option starts with

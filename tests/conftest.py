@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import numpy as np
@@ -32,3 +33,27 @@ def tiny() -> Iterator[None]:
 
     with float32(), narrow_flux1():
         yield
+
+
+@pytest.fixture(scope="session")
+def installed_plugins(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that makes the plugins of ``cli_plugins`` installed."""
+    import commands
+
+    folder = tmp_path_factory.mktemp("installed")
+    commands.install(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def commands(installed_plugins: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """mflux's console scripts and ours, in a folder of this module's own."""
+    from commands import prepared
+
+    return prepared(tmp_path_factory.mktemp("commands"), installed_plugins)
+
+
+@pytest.fixture
+def plugins_in_process(installed_plugins: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same plugins are installed for this process too."""
+    monkeypatch.syspath_prepend(installed_plugins)

@@ -45,7 +45,7 @@ def run(scripts: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("images")
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "MFLUX", "VIRTUAL"))},
-        "PYTHONPATH": os.pathsep.join(map(str, (TESTS / "cli" / "fake_weights", TESTS / "support"))),
+        "PYTHONPATH": os.pathsep.join(map(str, (TESTS / "support" / "fake_weights", TESTS / "support"))),
         "FAKE_WEIGHTS_LOG": str(folder / "weights.log"),
         "TQDM_DISABLE": "1",
     }

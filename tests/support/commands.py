@@ -1,4 +1,4 @@
-"""mflux's real console scripts in a process of their own, on tiny random models, with a few plugins installed."""
+"""mflux's real console scripts in processes of their own, on tiny random models, with a few plugins installed."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from typing import Any
 import cli_plugins
 import numpy as np
 import PIL.Image
-import pytest
-from mflux.utils.metadata_reader import MetadataReader
 
 HERE = Path(__file__).parent
 SCRIPTS = Path(sys.executable).parent
@@ -76,6 +74,8 @@ class Commands:
 
     def embedded(self, name: str) -> dict[str, Any]:
         """The metadata inside an image."""
+        from mflux.utils.metadata_reader import MetadataReader
+
         metadata = MetadataReader.read_exif_metadata(self.folder / name)
         assert metadata is not None
         return metadata
@@ -84,24 +84,14 @@ class Commands:
         return json.loads((self.folder / name).read_text())
 
 
-@pytest.fixture(scope="session")
-def installed_plugins(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the metadata that makes ``cli_plugins`` an installed package."""
-    folder = tmp_path_factory.mktemp("installed")
+def install(folder: Path) -> None:
+    """The metadata that makes ``cli_plugins`` an installed package for whoever has the folder on the path."""
     info = folder / "cli_plugins-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: cli-plugins\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(cli_plugins.ENTRY_POINTS)
-    return folder
 
 
-@pytest.fixture(scope="module")
-def commands(installed_plugins: Path, tmp_path_factory: pytest.TempPathFactory) -> Commands:
-    path = [HERE / "fake_weights", HERE, HERE.parent / "support", installed_plugins]
-    return Commands(tmp_path_factory.mktemp("commands"), path)
-
-
-@pytest.fixture
-def plugins_in_process(installed_plugins: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same plugins are installed for this process too."""
-    monkeypatch.syspath_prepend(installed_plugins)
+def prepared(folder: Path, installed: Path) -> Commands:
+    """Commands that find tiny weights and the plugins of ``cli_plugins``."""
+    return Commands(folder, [HERE / "fake_weights", HERE, installed])
