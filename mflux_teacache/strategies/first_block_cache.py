@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from mflux_teacache.errors import Refused
 from mflux_teacache.hookspecs import hookimpl
+from mflux_teacache.option_types import threshold
 from mflux_teacache.records import Body, Decision, Step, Target
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class FirstBlockCache:
     def mflux_add_options(group: argparse._ArgumentGroup) -> None:
         group.add_argument(
             "--first-block-cache-thresh",
-            type=_threshold,
+            type=threshold,
             default=0.08,
             metavar="FLOAT",
             help="skip while the first block's residual has changed by less than this since the last computed step; "
@@ -84,13 +85,3 @@ class FirstBlockCache:
     @hookimpl
     def mflux_generation_end(self) -> None:
         self._forget()
-
-
-def _threshold(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not (math.isfinite(value) and value >= 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a finite number from 0, such as 0.08")
-    return value

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from mflux_teacache import option_types
 from mflux_teacache.errors import OptionError, PluginWarning, Refused
 from mflux_teacache.hookspecs import hookimpl
 from mflux_teacache.records import Body, Decision, Generation, Step, Target
@@ -77,7 +78,7 @@ class TeaCache:
     def mflux_add_options(group: argparse._ArgumentGroup) -> None:
         group.add_argument(
             "--teacache-thresh",
-            type=_threshold,
+            type=option_types.threshold,
             metavar="FLOAT",
             help="skip while the predicted change stays below this; higher = faster, further from the full run; "
             "0 never skips (default: the calibration's own)",
@@ -97,7 +98,7 @@ class TeaCache:
         )
         group.add_argument(
             "--teacache-max-skips",
-            type=_count,
+            type=option_types.count,
             default=8,
             metavar="N",
             help="at most this many skipped steps in a row; 0 never skips (default: %(default)s)",
@@ -289,16 +290,6 @@ def _warn(message: str) -> None:
     warnings.warn(message, PluginWarning, stacklevel=2)
 
 
-def _threshold(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not (math.isfinite(value) and value >= 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a finite number from 0, such as 0.2")
-    return value
-
-
 def _window(text: str) -> float:
     for kind in (int, float):
         try:
@@ -311,16 +302,6 @@ def _window(text: str) -> float:
         f"{text!r} is neither a number of steps from 0, such as 3, "
         f"nor a fraction of the run between 0 and 1, such as 0.2"
     )
-
-
-def _count(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = -1
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0, such as 8")
-    return value
 
 
 def _coefficients(text: str) -> tuple[float, ...]:

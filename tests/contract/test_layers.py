@@ -13,13 +13,14 @@ import pytest
 import mflux_teacache
 
 ROOT = Path(mflux_teacache.__file__).parent
-CONTRACT = {"hookspecs", "records", "errors"}
+CONTRACT = {"hookspecs", "records", "errors", "option_types"}
 
 # A part (file or folder) and what of the package it may import at run time.
 ALLOWED = {
     "errors": set(),
     "records": set(),
     "hookspecs": set(),
+    "option_types": set(),
     "plugins": {"errors", "hookspecs"},
     "options": {"errors", "plugins"},
     "metadata": {"errors", "options", "records"},

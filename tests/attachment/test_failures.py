@@ -1,0 +1,147 @@
+"""What can go wrong while an image is made, and that the model is what it was afterwards."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from mflux.utils.exceptions import StopImageGenerationException
+from strategies import Pattern, ReadsEverything
+from tiny_models import generate, same
+
+from mflux_teacache import (
+    Decision,
+    PluginWarning,
+    Step,
+    attach,
+    hookimpl,
+)
+from mflux_teacache.errors import HookFailed
+
+pytestmark = pytest.mark.usefixtures("tiny")
+
+
+def test_a_hook_that_raises_names_plugin_hook_and_step_and_restores(model: Any, unchanged: None) -> None:
+    class Broken:
+        @hookimpl
+        def mflux_step_start(self, step: Step) -> None:
+            if step.index == 2:
+                raise RuntimeError("out of luck")
+
+    handle = attach(model, Broken)
+    with pytest.raises(HookFailed, match="plugin 'broken' failed in mflux_step_start at step 2: RuntimeError: out of"):
+        generate(model, guidance=4.0)
+    assert handle.stats.last_generation is not None
+    assert handle.stats.last_generation.status == "failed"
+    assert handle.stats.last_generation.pattern == "CC"
+    assert handle.stats.generations == 0
+
+
+def test_a_decision_that_is_none_of_ours_is_named(model: Any, unchanged: None) -> None:
+    class Confused:
+        @hookimpl
+        def mflux_pre_transformer(self) -> bool:
+            return True
+
+    attach(model, Confused)
+    with pytest.raises(HookFailed, match="'confused' failed in mflux_pre_transformer at step 0.*returned True"):
+        generate(model)
+
+
+def test_an_error_in_mflux_s_loop_leaves_the_model_attached_and_clean(model: Any, unchanged: None) -> None:
+    plain = generate(model, guidance=4.0)
+    with attach(model, ReadsEverything) as handle:
+        bomb = SimpleNamespace(call_in_loop=_raising(ValueError("boom"), at=1))
+        model.callbacks.register(bomb)
+        with pytest.raises(ValueError, match="boom"):
+            generate(model)
+        model.callbacks.in_loop.remove(bomb)
+        assert same(generate(model, guidance=4.0), plain)
+    assert [image.status for image in handle.stats.history] == ["failed", "finished"]
+
+
+def test_ctrl_c_in_the_loop_is_an_interrupted_generation(model: Any, unchanged: None) -> None:
+    plain = generate(model, guidance=4.0)
+    with attach(model, ReadsEverything) as handle:
+        bomb = SimpleNamespace(call_in_loop=_raising(KeyboardInterrupt(), at=2))
+        model.callbacks.register(bomb)
+        with pytest.raises(StopImageGenerationException):
+            generate(model)
+        model.callbacks.in_loop.remove(bomb)
+        assert same(generate(model, guidance=4.0), plain)
+    first, second = handle.stats.history
+    assert (first.status, first.pattern) == ("interrupted", "CCC")
+    assert (second.status, second.pattern) == ("finished", "CCCCC")
+    assert handle.stats.total_active_steps == 5
+
+
+def test_ctrl_c_in_a_hook_is_an_interruption_too(model: Any, unchanged: None) -> None:
+    class Impatient:
+        @hookimpl
+        def mflux_step_start(self, step: Step) -> None:
+            if step.index == 1:
+                raise KeyboardInterrupt
+
+    with attach(model, Impatient) as handle, pytest.raises(StopImageGenerationException):
+        generate(model)
+    assert handle.stats.history[0].status == "interrupted"
+
+
+def _raising(error: BaseException, at: int) -> Any:
+    def call_in_loop(*, t: int, **_: Any) -> None:
+        if t == at:
+            raise error
+
+    return call_in_loop
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered in cast")  # the picture of that image
+def test_nan_in_the_signal_computes(model: Any, unchanged: None) -> None:
+    """A weight turned to NaN for one image; TeaCache computes every step of it and skips again in the next."""
+    weight = model.transformer.x_embedder.weight
+    with attach(model, "teacache", thresh=1e9, coefficients=[0.0, 1.0]) as handle:
+        generate(model)
+        model.transformer.x_embedder.weight = weight * float("nan")
+        generate(model)
+        model.transformer.x_embedder.weight = weight
+        generate(model)
+    assert [image.pattern for image in handle.stats.history] == ["CSSSC", "CCCCC", "CSSSC"]
+
+
+def test_a_second_image_of_another_size_and_step_count_starts_afresh(model: Any, unchanged: None) -> None:
+    alone = []
+    for arguments in (
+        {"num_inference_steps": 4, "height": 32},
+        {"num_inference_steps": 6, "width": 96, "guidance": 3.0},
+    ):
+        with attach(model, "teacache", thresh=1e9, coefficients=[0.0, 1.0]):
+            alone.append(generate(model, **arguments))
+    with attach(model, "teacache", thresh=1e9, coefficients=[0.0, 1.0]) as handle:
+        assert same(generate(model, num_inference_steps=4, height=32), alone[0])
+        assert same(generate(model, num_inference_steps=6, width=96, guidance=3.0), alone[1])
+    assert [image.pattern for image in handle.stats.history] == ["CSSC", "CSSSSC"]
+
+
+def test_a_branch_without_a_residual_computes_and_says_so(model: Any, unchanged: None) -> None:
+    class FirstBranchOnly(Pattern):
+        @hookimpl
+        def mflux_pre_transformer(self, step: Step) -> Decision | None:
+            return Decision.reuse(self.residuals[:1]) if step.index == 2 else None
+
+    with attach(model, FirstBranchOnly) as handle:
+        generate(model, guidance=4.0)
+    record = handle.stats.history[0].decisions[2]
+    assert (record.decision, record.reason) == ("forced", "no residual fits branch 1")
+
+
+@pytest.mark.parametrize("hook", ["mflux_generation_end", "mflux_image_metadata"])
+def test_a_failure_after_the_loop_is_a_warning_and_the_image_is_kept(model: Any, unchanged: None, hook: str) -> None:
+    class Clumsy:
+        @hookimpl(specname=hook)
+        def fail(self) -> None:
+            raise RuntimeError("late")
+
+    with attach(model, Clumsy), pytest.warns(PluginWarning, match=f"'clumsy' failed in {hook}: RuntimeError: late"):
+        image = model.generate_image(seed=1, prompt="x", num_inference_steps=2, height=32, width=32)
+    assert image.image.size == (32, 32)

@@ -1,0 +1,150 @@
+"""Weights, memory and threads: what is left of an attachment."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+import textwrap
+import weakref
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import pytest
+import tiny_models
+from mflux.callbacks.instances.memory_saver import MemorySaver
+from mlx.utils import tree_flatten
+from strategies import Observer
+from tiny_models import generate
+
+from mflux_teacache import (
+    apply_teacache,
+    attach,
+)
+
+pytestmark = pytest.mark.usefixtures("tiny")
+
+
+def test_parameters_and_saved_weights_are_the_same_while_attached(model: Any, tmp_path: Path) -> None:
+    before = tree_flatten(model.transformer.parameters())
+    with attach(model, "teacache", thresh=1e9, coefficients=[0.0, 1.0]):
+        generate(model)
+        after = tree_flatten(model.transformer.parameters())
+        assert [name for name, _ in after] == [name for name, _ in before]
+        assert all(a is b for (_, a), (_, b) in zip(after, before, strict=True))
+        model.transformer.save_weights(str(tmp_path / "attached.safetensors"))
+    model.transformer.save_weights(str(tmp_path / "restored.safetensors"))
+    assert (tmp_path / "attached.safetensors").read_bytes() == (tmp_path / "restored.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("make", [tiny_models.flux1, tiny_models.flux2])
+def test_the_memory_saver_frees_the_transformer_and_the_residuals_before_the_decode(make: Any) -> None:
+    model = make()
+    transformer = weakref.ref(model.transformer)
+    alive_at_decode: list[bool] = []
+    decode = type(model.vae)
+
+    class Watching(decode):  # type: ignore[misc,valid-type]
+        def decode(self, latents: mx.array) -> mx.array:
+            alive_at_decode.append(transformer() is not None)
+            return super().decode(latents)
+
+        def decode_packed_latents(self, packed: mx.array, tiling_config: Any = None) -> mx.array:
+            alive_at_decode.append(transformer() is not None)
+            return super().decode_packed_latents(packed, tiling_config)
+
+    model.vae.__class__ = Watching
+    handle = attach(model, "teacache", thresh=1e9, coefficients=[0.0, 1.0])
+    model.callbacks.register(MemorySaver(model, keep_transformer=False, cache_limit_bytes=None))
+    model.generate_image(seed=1, prompt="x", num_inference_steps=5, height=32, width=32)
+    assert alive_at_decode == [False]
+    assert handle.stats.history[0].pattern == "CSSSC"
+    handle.restore()
+    assert "generate_image" not in vars(model)
+
+
+def test_residuals_are_gone_when_the_loop_has_ended(model: Any) -> None:
+    gc.collect()
+    generate(model)
+    with attach(model, "teacache", thresh=1e9, coefficients=[0.0, 1.0]):
+        generate(model)
+        gc.collect()
+        before = mx.get_active_memory()
+        for _ in range(3):
+            generate(model)
+        gc.collect()
+        assert mx.get_active_memory() == before
+
+
+def test_restore_twice_and_the_context_manager(model: Any, unchanged: None) -> None:
+    handle = attach(model, Observer)
+    handle.restore()
+    handle.restore()
+    with pytest.raises(ZeroDivisionError), attach(model, Observer):
+        1 / 0  # noqa: B018
+
+
+def test_apply_teacache_has_the_call_of_mlx_teacache(model: Any, unchanged: None) -> None:
+    with apply_teacache(
+        model, rel_l1_thresh=1e9, coefficients=[0.0, 0.0, 0.0, 1.0, 0.0], skip_first_n_steps=2, skip_last_n_steps=1
+    ) as handle:
+        generate(model, num_inference_steps=6)
+    assert handle.stats.skipped_count == 3
+    assert handle.stats.last_generation is not None
+    assert handle.stats.last_generation.decisions[5].decision == "forced"
+    assert handle.stats.last_generation.pattern == "CCSSSC"
+
+
+def test_two_models_in_two_threads_do_not_mix() -> None:
+    """In a process of its own: MLX's CPU backend aborts at exit after plain mflux in two threads."""
+    script = textwrap.dedent(
+        """
+        import threading, mlx.core as mx
+        import tiny_models
+        from strategies import ProbedPattern
+        from tiny_models import generate, same
+        from mflux_teacache import attach
+
+        class Other(ProbedPattern):
+            pattern = "CCSSCCSSCCSS"
+
+        with tiny_models.float32():
+            models = [tiny_models.flux2(), tiny_models.flux2()]
+            plugins = [ProbedPattern, Other]
+            sizes = [{"height": 32}, {"width": 96, "num_inference_steps": 7, "guidance": 4.0}]
+            alone = []
+            for model, plugin, size in zip(models, plugins, sizes):
+                with attach(model, plugin):
+                    alone.append(generate(model, **size))
+            mx.eval(alone)
+            handles = [attach(model, plugin) for model, plugin in zip(models, plugins)]
+            together = [[], []]
+
+            def work(place):
+                for _ in range(3):
+                    latents = generate(models[place], **sizes[place])
+                    mx.eval(latents)
+                    together[place].append(latents)
+                mx.clear_streams()
+
+            threads = [threading.Thread(target=work, args=(place,)) for place in (0, 1)]
+            [thread.start() for thread in threads]
+            [thread.join() for thread in threads]
+        for place in (0, 1):
+            assert len(together[place]) == 3
+            assert all(same(latents, alone[place]) for latents in together[place])
+            assert len(handles[place].stats.history) == 3
+        assert {image.pattern for image in handles[0].stats.history} == {"CSCSC"}
+        assert {image.pattern for image in handles[1].stats.history} == {"CCSSCCS"}
+        print("apart")
+        """
+    )
+    support = Path(__file__).parents[1] / "support"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(support)!r})\n{script}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.strip().splitlines()[-1:]) == (0, ["apart"]), done.stderr[-2000:]
