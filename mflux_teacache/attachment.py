@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
 
@@ -132,11 +132,14 @@ def _unpacked(factory: Callable[[], Any]) -> Loaded:
     return loaded
 
 
-def attach_requests(model: Any, requests: Sequence[Request], report: Report | None = None) -> Handle:
+def attach_requests(
+    model: Any, requests: Sequence[Request], report: Report | None = None, model_path: str | None = None
+) -> Handle:
     """What ``attach`` does once the plugins are loaded and their options checked.
 
     Args:
         report: called with the stats of each finished image as ``generate_image`` returns.
+        model_path: where a custom checkpoint came from, which a loaded model does not tell.
     """
     from mflux_teacache.adapters.body import Body
     from mflux_teacache.adapters.families import FAMILIES, family_of
@@ -155,7 +158,7 @@ def attach_requests(model: Any, requests: Sequence[Request], report: Report | No
     config = getattr(model, "model_config", None)
     refuse_partly(pipeline, config, {})
     family = family_of(transformer, families)
-    target = of_model(model, family.name)
+    target = replace(of_model(model, family.name), model_path=model_path)
     check_all(plugins, requests, target)
     for request in requests:
         plugins.check(request.plugin.name, "mflux_attach", options=request.options, target=target, model=model)

@@ -27,6 +27,7 @@ class Target:
         model_path: where a custom checkpoint comes from; ``None`` for a built-in model.
         loras: paths or ids of the LoRAs.
         quantize: bits per weight; ``None`` = not quantised.
+        distilled: it is one of mflux's models that are distilled to a few steps.
         steps: ``num_inference_steps``; ``None`` while it is not known (``attach`` from Python).
         active_steps: steps that the loop will run (image-to-image starts late); ``None`` while not known.
         guidance: guidance scale; ``None`` while not known.
@@ -40,6 +41,7 @@ class Target:
     model_path: str | None = None
     loras: tuple[str, ...] = ()
     quantize: int | None = None
+    distilled: bool = False
     steps: int | None = None
     active_steps: int | None = None
     guidance: float | None = None

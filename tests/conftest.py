@@ -28,10 +28,10 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tiny() -> Iterator[None]:
-    """mflux in float32 and FLUX.1 narrow while the test runs."""
-    from tiny_models import float32, narrow_flux1
+    """mflux in float32, FLUX.1 and FIBO narrow, while the test runs."""
+    from tiny_models import float32, narrow
 
-    with float32(), narrow_flux1():
+    with float32(), narrow():
         yield
 
 

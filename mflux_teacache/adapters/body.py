@@ -82,6 +82,15 @@ def _own(array: mx.array) -> mx.array:
     return array[...]
 
 
+def _apart(value: Any) -> Any:
+    """The same array as another node of the graph, which ``mx.compile`` cannot merge with the first.
+
+    A signal repeats what block 0 does to its arguments. MLX 0.32 fails with ``_Map_base::at`` when it merges two
+    equal ``split`` of a sum, such as a modulation with an added bias or a LoRA.
+    """
+    return mx.depends([value], [value])[0] if isinstance(value, mx.array) else value
+
+
 class _Call:
     """One call of one block by mflux's forward."""
 
@@ -239,7 +248,8 @@ class _Probing:
     found: Probe | None = None
 
     def at(self, call: _Call) -> Any:
-        signal = self.body.family.modulated_input(call.block, call.arguments)
+        arguments = {name: _apart(value) for name, value in call.arguments.items()}
+        signal = self.body.family.modulated_input(call.block, arguments)
         entry = call.streams(0).copy()
         first = call.unpack(call.run(), 0).copy()
         self.found = Probe(entry, first, signal, first.image - entry.image)

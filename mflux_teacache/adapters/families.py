@@ -3,26 +3,80 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import mlx.core as mx
 
 from mflux_teacache.adapters.family import Arguments, Dual, Family, Joint
 from mflux_teacache.errors import UnsupportedModel
 
-if TYPE_CHECKING:
-    import mlx.core as mx
+
+def _flux1_input(block: Any, call: Arguments) -> Any:
+    return block.norm1(hidden_states=call["hidden_states"], text_embeddings=call["text_embeddings"])[0]
 
 
-def _flux1_modulated_input(block: Any, arguments: Arguments) -> mx.array:
-    normalised: tuple[mx.array, ...] = block.norm1(
-        hidden_states=arguments["hidden_states"], text_embeddings=arguments["text_embeddings"]
-    )
-    return normalised[0]
+def _flux2_input(block: Any, call: Arguments) -> Any:
+    (shift, scale, _), _ = call["temb_mod_params_img"]
+    return (1 + scale) * block.norm1(call["hidden_states"]) + shift
 
 
-def _flux2_modulated_input(block: Any, arguments: Arguments) -> mx.array:
-    (shift, scale, _), _ = arguments["temb_mod_params_img"]
-    signal: mx.array = (1 + scale) * block.norm1(arguments["hidden_states"]) + shift
-    return signal
+def _qwen_input(block: Any, call: Arguments) -> Any:
+    def modulation(embeddings: Any) -> Any:
+        return mx.split(block.img_mod_linear(block.img_mod_silu(embeddings)), 2, axis=-1)[0]
+
+    # Reference images may be modulated as clean ones (zero_cond_t).
+    clean = call.get("cond_embeddings")
+    more = () if clean is None else (modulation(clean), call["is_cond_token"])
+    return block._modulate(block.img_norm1(call["hidden_states"]), modulation(call["text_embeddings"]), *more)[0]
+
+
+def _z_image_input(block: Any, call: Arguments) -> Any:
+    scale, *_ = mx.split(block.adaLN_modulation[0](call["t_emb"])[:, None], 4, axis=2)
+    return block.attention_norm1(call["x"]) * (1.0 + scale)
+
+
+def _fibo_input(block: Any, call: Arguments) -> Any:
+    return block.norm1(hidden_states=call["hidden_states"], text_embeddings=call["temb"])[0]
+
+
+def _ernie_input(block: Any, call: Arguments) -> Any:
+    shift, scale, *_ = call["temb"]
+    return block.adaLN_sa_ln(call["x"]) * (1 + scale) + shift
+
+
+def _krea2_input(block: Any, call: Arguments) -> Any:
+    scale, shift, *_ = block.mod(call["vec"])
+    return (1 + scale) * block.prenorm(call["x"]) + shift
+
+
+def _lens_input(block: Any, call: Arguments) -> Any:
+    shift, scale, *_ = mx.split(block.img_mod[1](block.img_mod[0](call["temb"])), 6, axis=-1)
+    return block.img_norm1(call["hidden_states"]) * (1 + scale[:, None]) + shift[:, None]
+
+
+def _anima_input(block: Any, call: Arguments) -> Any:
+    shift, scale, _ = block.modulate(block.adaln_modulation_self_attn, call["emb"], call["adaln_lora"])
+    return block.norm(call["x"]) * (1 + scale) + shift
+
+
+def _boogu_input(block: Any, call: Arguments) -> Any:
+    return block.img_norm1(call["img_hidden_states"], call["temb"])[0]
+
+
+def _iris_input(block: Any, call: Arguments) -> Any:
+    shift, scale, *_ = mx.split(block.adaln_img(call["img_core"]), 6, axis=-1)
+    return block.norm_x1(call["x"]) * (1 + scale) + shift
+
+
+def _scheduler_sigma(call: Arguments) -> mx.array:
+    sigma: mx.array = call["config"].scheduler.sigmas[call["t"]]
+    return sigma
+
+
+def _z_image_sigma(call: Arguments) -> mx.array | float:
+    """``timestep`` is 1 - sigma, or with a ControlNet the index of the step."""
+    timestep = call["timestep"]
+    return call["sigmas"][timestep] if isinstance(timestep, int) else 1 - timestep  # type: ignore[no-any-return]
 
 
 FLUX1 = Family(
@@ -32,9 +86,10 @@ FLUX1 = Family(
         Dual("transformer_blocks", image="hidden_states", text="encoder_hidden_states"),
         Joint("single_transformer_blocks", stream="hidden_states"),
     ),
-    modulated_input=_flux1_modulated_input,
-    sigma=lambda call: call["config"].scheduler.sigmas[call["t"]],
+    modulated_input=_flux1_input,
+    sigma=_scheduler_sigma,
     latents="hidden_states",
+    packed=True,
 )
 
 FLUX2 = Family(
@@ -44,13 +99,118 @@ FLUX2 = Family(
         Dual("transformer_blocks", image="hidden_states", text="encoder_hidden_states"),
         Joint("single_transformer_blocks", stream="hidden_states"),
     ),
-    modulated_input=_flux2_modulated_input,
+    modulated_input=_flux2_input,
     sigma=lambda call: call["timestep"] / 1000,
+    latents="latents",
+    packed=True,
+    predict=("_predict",),
+)
+
+QWEN = Family(
+    name="qwen",
+    transformer="mflux.models.qwen.model.qwen_transformer.qwen_transformer:QwenTransformer",
+    body=(Dual("transformer_blocks", image="hidden_states", text="encoder_hidden_states"),),
+    modulated_input=_qwen_input,
+    sigma=_scheduler_sigma,
+    latents="hidden_states",
+    packed=True,
+)
+
+Z_IMAGE = Family(
+    name="z_image",
+    transformer="mflux.models.z_image.model.z_image_transformer.transformer:ZImageTransformer",
+    body=(Joint("layers", stream="x"),),
+    modulated_input=_z_image_input,
+    sigma=_z_image_sigma,
+    latents=("latents", "x"),  # of the predict function, of the transformer
+    predict=("_predict",),
+)
+
+FIBO = Family(
+    name="fibo",
+    transformer="mflux.models.fibo.model.fibo_transformer.transformer:FiboTransformer",
+    body=(
+        Dual("transformer_blocks", image="hidden_states", text="encoder_hidden_states"),
+        Joint("single_transformer_blocks", stream="hidden_states"),
+    ),
+    modulated_input=_fibo_input,
+    sigma=_scheduler_sigma,
+    latents="hidden_states",
+    packed=True,
+)
+
+ERNIE_IMAGE = Family(
+    name="ernie_image",
+    transformer="mflux.models.ernie_image.model.ernie_transformer.transformer:ErnieTransformer",
+    body=(Joint("layers", stream="x"),),
+    modulated_input=_ernie_input,
+    sigma=lambda call: call["sigma"],
     latents="latents",
     predict=("_predict",),
 )
 
-FAMILIES = (FLUX1, FLUX2)
+KREA2 = Family(
+    name="krea2",
+    transformer="mflux.models.krea2.model.krea2_transformer.transformer:Krea2Transformer",
+    body=(Joint("blocks", stream="x"),),
+    modulated_input=_krea2_input,
+    sigma=lambda call: call["timestep"],
+    latents="latents",
+    predict=("_predict",),
+)
+
+LENS = Family(
+    name="lens",
+    transformer="mflux.models.lens.model.transformer.lens_transformer:LensTransformer",
+    body=(Dual("transformer_blocks", image="hidden_states", text="encoder_hidden_states"),),
+    modulated_input=_lens_input,
+    sigma=lambda call: call["timestep"],
+    latents="hidden_states",
+    packed=True,
+)
+
+MING_IMAGE = Family(
+    name="ming_image",
+    transformer="mflux.models.ming_image.model.ming_transformer.ming_transformer:MingTransformer",
+    body=(Joint("layers", stream="x"),),
+    modulated_input=_z_image_input,
+    sigma=lambda call: 1 - call["timestep"],
+    latents="latents",
+    predict=("_predict",),
+)
+
+ANIMA = Family(
+    name="anima",
+    transformer="mflux.models.anima.model.anima_transformer.anima_transformer:AnimaTransformer",
+    body=(Joint("blocks", stream="x"),),
+    modulated_input=_anima_input,
+    sigma=lambda call: call["sigma"],
+    latents="latents",
+    predict=("_predict",),
+)
+
+BOOGU = Family(
+    name="boogu",
+    transformer="mflux.models.boogu.model.boogu_transformer.boogu_transformer:BooguImageTransformer",
+    body=(
+        Dual("double_stream_layers", image="img_hidden_states", text="instruct_hidden_states", image_first=True),
+        Joint("single_stream_layers", stream="hidden_states"),
+    ),
+    modulated_input=_boogu_input,
+    sigma=lambda call: 1 - call["timestep"],
+    latents="hidden_states",
+)
+
+IRIS = Family(
+    name="iris",
+    transformer="mflux.models.iris.model.iris_transformer.iris_transformer:IrisTransformer",
+    body=(Dual("blocks", image="x", text="y", image_first=True),),
+    modulated_input=_iris_input,
+    sigma=lambda call: call["t"][:1] / 1000,  # of a batch of two, for guidance
+    latents="x",
+)
+
+FAMILIES = (FLUX1, FLUX2, QWEN, Z_IMAGE, FIBO, ERNIE_IMAGE, KREA2, LENS, MING_IMAGE, ANIMA, BOOGU, IRIS)
 
 
 def family_of(transformer: object, families: Iterable[Family]) -> Family:

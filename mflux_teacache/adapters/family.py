@@ -57,8 +57,11 @@ class Family:
         sigma: from the arguments of mflux's call for one prediction (of its predict function where it has
             one, else of the transformer) to the noise level, 1 = pure noise: an array of size 1, a number,
             or ``None`` where the family cannot tell.
-        latents: name of the latents in the same call.
-        predict: names of the pipeline's methods that build a predict function, which mflux may compile.
+        latents: name of the latents in the same call; several names where that differs from pipeline to pipeline.
+        packed: the latents are ``(batch, rows, channels)`` with one row for each row of the body's image stream,
+            which may go on with reference images.
+        predict: names of the pipeline's methods that build a predict function, which mflux may compile. A pipeline
+            without them calls its transformer itself.
         attribute: the pipeline's attribute that holds the transformer.
     """
 
@@ -67,6 +70,7 @@ class Family:
     body: tuple[Dual | Joint, ...]
     modulated_input: Callable[[Any, Arguments], mx.array]
     sigma: Callable[[Arguments], mx.array | float | None]
-    latents: str
+    latents: str | tuple[str, ...]
+    packed: bool = False
     predict: tuple[str, ...] = ()
     attribute: str = "transformer"

@@ -38,7 +38,9 @@ class Forward:
         return self._family.sigma(self._arguments)
 
     def latents(self) -> mx.array:
-        latents: mx.array = self._arguments[self._family.latents]
+        names = self._family.latents
+        names = (names,) if isinstance(names, str) else names
+        latents: mx.array = next(self._arguments[name] for name in names if name in self._arguments)
         return latents
 
 
@@ -105,22 +107,27 @@ class _CompileNoted:
         return function
 
 
-def plain_predict(factory: Callable[..., Any], *args: Any) -> tuple[Callable[..., Any], bool]:
+def plain_predict(factory: types.FunctionType, *args: Any) -> tuple[Callable[..., Any], bool]:
     """mflux's predict function as it is before compiling, and whether mflux would compile it.
 
     Runs the factory's own code with its own globals, in which ``mx`` alone is replaced: nothing global is
     patched, so other threads and models are not touched.
     """
     noted = _CompileNoted()
-    code = types.FunctionType(
-        factory.__code__,
-        {**factory.__globals__, "mx": noted},
-        factory.__name__,
-        factory.__defaults__,
-        factory.__closure__,
+    return with_globals(factory, mx=noted)(*args), noted.asked
+
+
+def with_globals(function: types.FunctionType, **replaced: Any) -> types.FunctionType:
+    """The same code, in which some global names stand for something else."""
+    copy = types.FunctionType(
+        function.__code__,
+        {**function.__globals__, **replaced},
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
     )
-    code.__kwdefaults__ = factory.__kwdefaults__
-    return code(*args), noted.asked
+    copy.__kwdefaults__ = function.__kwdefaults__
+    return copy
 
 
 def bind(signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:

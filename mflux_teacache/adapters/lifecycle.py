@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import functools
 import inspect
+import types
 import weakref
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
 from mflux_teacache.adapters.body import Body, subclass
-from mflux_teacache.adapters.forward import bind, compiled_forward, eager_forward, plain_predict
+from mflux_teacache.adapters.forward import bind, compiled_forward, eager_forward, plain_predict, with_globals
+from mflux_teacache.adapters.pipelines import pipeline_of
 from mflux_teacache.errors import HookFailed
 from mflux_teacache.records import Generation
 from mflux_teacache.runtime import Runtime
@@ -38,6 +40,7 @@ class Lifecycle:
         self, model: Any, body: Body, runtime: Runtime, check: Check, record: Record, restore: Callable[[], None]
     ) -> None:
         self._model = weakref.ref(model)
+        self._idle_steps = pipeline_of(type(model)).idle_steps
         self._body = body
         self._runtime = runtime
         self._check = check
@@ -54,7 +57,7 @@ class Lifecycle:
             self._body.install()
             undo.callback(self._body.restore)
             undo.callback(_swap_transformer(getattr(model, self._body.family.attribute), self._call_transformer))
-            for name in self._body.family.predict:
+            for name in filter(functools.partial(hasattr, model), self._body.family.predict):
                 undo.callback(_shadow(model, name, self._predict_factory(getattr(model, name))))
             undo.callback(_shadow(model, "generate_image", self._generate_image(model)))
             undo.callback(_listen(model, self))
@@ -75,7 +78,7 @@ class Lifecycle:
             self._check(bind(signature, args, kwargs))
             self._images.append(None)
             try:
-                image = original(pipeline, *args, **kwargs)
+                image = _by_object(original, pipeline, self._body.family.predict)(pipeline, *args, **kwargs)
                 generation = self._images[-1]
             except BaseException as error:
                 self._runtime.end("interrupted" if _is_interruption(error) else "failed")
@@ -99,8 +102,8 @@ class Lifecycle:
             height=config.height,
             guidance=config.guidance,
             num_inference_steps=config.num_inference_steps,
-            active_steps=config.num_inference_steps - config.init_time_step,
-            target_rows=latents.shape[1] if latents.ndim == 3 else None,
+            active_steps=config.num_inference_steps - config.init_time_step - self._idle_steps,
+            target_rows=latents.shape[1] if self._body.family.packed else None,
         )
         self._count += 1
         if self._images:
@@ -150,6 +153,21 @@ def _unbound(model: Any, name: str) -> Callable[..., Any]:
     if own is None:
         return getattr(type(model), name)  # type: ignore[no-any-return]
     return lambda _, *args, **kwargs: own(*args, **kwargs)
+
+
+def _by_object(function: Callable[..., Any], model: Any, names: tuple[str, ...]) -> Callable[..., Any]:
+    """A method in which the pipeline's class stands for the object, for as long as it runs.
+
+    Some pipelines build their predict function as ``Anima._predict(...)`` and not as ``self._predict(...)``,
+    which would pass by what is set on the object.
+    """
+    if not isinstance(function, types.FunctionType):
+        return function
+    classes = {cls for cls in type(model).__mro__ if any(name in vars(cls) for name in names)}
+    by_class = {
+        name: model for name, value in function.__globals__.items() if isinstance(value, type) and value in classes
+    }
+    return with_globals(function, **by_class) if by_class else function
 
 
 def _shadow(model: Any, name: str, value: Any) -> Callable[[], None]:

@@ -29,6 +29,7 @@ class Pipeline:
             ``unknown`` (in the installed mflux, but not in this table).
         note: for people.
         asks_for_refused: of a ``partial`` pipeline.
+        idle_steps: at the end of its schedule, in which it calls no transformer.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Pipeline:
     level: Level = "full"
     note: str = ""
     asks_for_refused: Asks | None = None
+    idle_steps: int = 0
 
 
 def _asks_for_kv_cache(config: Any, arguments: Mapping[str, Any]) -> str | None:
@@ -64,7 +66,21 @@ PIPELINES = {
         Pipeline("Flux1ConceptFromImage", None, "refused", _CONCEPT),
         Pipeline("Flux2Klein", "flux2"),
         Pipeline("Flux2KleinEdit", "flux2", "partial", _KV_CACHE, _asks_for_kv_cache),
+        Pipeline("Anima", "anima"),
+        Pipeline("BooguImage", "boogu"),
+        Pipeline("ErnieImage", "ernie_image"),
+        Pipeline("FIBO", "fibo"),
+        Pipeline("FIBOEdit", "fibo"),
+        Pipeline("Iris", "iris"),
+        Pipeline("Krea2", "krea2"),
+        Pipeline("Krea2Controlnet", "krea2"),
+        Pipeline("LensImage", "lens"),
+        Pipeline("MingImage", "ming_image", idle_steps=1),
+        Pipeline("QwenImage", "qwen"),
+        Pipeline("QwenImageEdit", "qwen"),
         Pipeline("SeedVR2", None, "refused", _ONE_STEP),
+        Pipeline("ZImage", "z_image"),
+        Pipeline("ZImageTurboControlnet", "z_image"),
     )
 }
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
-from mflux_teacache.adapters.pipelines import pipeline_of
+from mflux_teacache.adapters.models import is_distilled
+from mflux_teacache.adapters.pipelines import PIPELINES, pipeline_of
 from mflux_teacache.records import Target
 
 
@@ -48,7 +49,7 @@ def for_image(target: Target, arguments: Mapping[str, Any]) -> Target:
     return replace(
         target,
         steps=steps,
-        active_steps=None if steps is None else steps - _first_step(steps, arguments),
+        active_steps=None if steps is None else steps - _first_step(steps, arguments) - _idle_steps(target.pipeline),
         guidance=float(guidance) if isinstance(guidance, int | float) else None,
         width=_number(arguments.get("width")),
         height=_number(arguments.get("height")),
@@ -66,10 +67,19 @@ def _first_step(steps: int, arguments: Mapping[str, Any]) -> int:
     return int(Config.init_time_step.fget(config))
 
 
+def _idle_steps(pipeline: str) -> int:
+    return PIPELINES[pipeline].idle_steps if pipeline in PIPELINES else 0
+
+
 def _with_config(target: Target, config: Any) -> Target:
     if config is None:
         return target
-    return replace(target, model=config.model_name, base_model=getattr(config, "base_model", None))
+    return replace(
+        target,
+        model=config.model_name,
+        base_model=getattr(config, "base_model", None),
+        distilled=is_distilled(config),
+    )
 
 
 def _number(value: Any) -> int | None:

@@ -42,6 +42,7 @@ class Session:
         self._command = command
         self._requests = requests
         self._arguments = arguments
+        self._model_path: str | None = None
         self._plugins = PluginSet([request.plugin for request in requests])
         if "mlx_teacache" in sys.modules:
             raise AlreadyAttached(
@@ -65,7 +66,9 @@ class Session:
                 refuse_unsupported(pipeline)
             asked = self._image_arguments(cls)
             refuse_partly(pipeline, arguments.get("model_config"), asked)
-            check_all(self._plugins, self._requests, for_image(of_class(cls, arguments), asked))
+            target = of_class(cls, arguments)
+            self._model_path = target.model_path
+            check_all(self._plugins, self._requests, for_image(target, asked))
 
     def _image_arguments(self, cls: type) -> dict[str, Any]:
         """What the command line says of ``generate_image``'s arguments, so far."""
@@ -86,7 +89,7 @@ class Session:
     def attach(self, model: Any) -> None:
         """Put the plugins on the loaded model; its errors of ours end the command with one message."""
         with reported(self._command):
-            attach_requests(model, self._requests, self._report)
+            attach_requests(model, self._requests, self._report, self._model_path)
         generate_image = model.generate_image
 
         @functools.wraps(generate_image)

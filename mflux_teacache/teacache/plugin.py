@@ -126,13 +126,11 @@ class TeaCache:
     def mflux_check(self, options: argparse.Namespace, target: Target) -> None:
         if target.model is None and target.base_model is None:
             return  # nothing to judge yet; mflux_attach knows the model
+        if not options.force:
+            _refuse_distilled(target, target.distilled or calibrations.is_distilled(target))
         match = _match(options, target)
-        if (match.calibration.distilled or calibrations.is_distilled(target)) and not options.force:
-            raise Refused(
-                f"{target.model} is distilled to a few steps, which differ too much to be skipped: there is little "
-                f"to gain and much to lose. Use the base model that it was distilled from, with more steps; "
-                f"or --teacache-force to try it all the same."
-            )
+        if not options.force:
+            _refuse_distilled(target, match.calibration.distilled)
         settings = _settings(options, match.calibration)
         _refuse_short_run(settings, target.active_steps)
 
@@ -140,13 +138,7 @@ class TeaCache:
     def mflux_attach(self, options: argparse.Namespace, target: Target) -> None:
         match = _match(options, target)
         self._settings = _settings(options, match.calibration)
-        if not match.exact:
-            _warn(
-                f"TeaCache has no calibration of {target.pipeline} on {target.model}; it uses "
-                f"{match.calibration.name}, made with {', '.join(match.calibration.pipelines)} on "
-                f"{match.calibration.model}. Compare an image with one of a full run before you rely on it, or give "
-                f"--teacache-calibration a file of your own."
-            )
+        _warn_if_made_elsewhere(target, match)
         _warn_if_idle(self._settings)
 
     @hookimpl
@@ -219,6 +211,15 @@ def _decision(verdict: PolicyDecision, image: _Image) -> Decision:
     )
 
 
+def _refuse_distilled(target: Target, distilled: bool) -> None:
+    if distilled:
+        raise Refused(
+            f"{target.model} is distilled to a few steps, which differ too much to be skipped: there is little "
+            f"to gain and much to lose. Use the base model that it was distilled from, with more steps; "
+            f"or --teacache-force to try it all the same."
+        )
+
+
 def _match(options: argparse.Namespace, target: Target) -> Match:
     """The calibration that the options name, else the model's."""
     if options.coefficients is not None:
@@ -272,6 +273,24 @@ def _spell(window: float) -> str:
     if isinstance(window, float):
         return f"{window:g} of the run"
     return f"{window} step{'' if window == 1 else 's'}"
+
+
+def _warn_if_made_elsewhere(target: Target, match: Match) -> None:
+    made = match.calibration
+    changes = [change for change in (target.model_path, *target.loras) if change is not None]
+    if not match.exact:
+        what = (
+            f"TeaCache has no calibration of {target.pipeline} on {target.model}; it uses {made.name}, made with "
+            f"{', '.join(made.pipelines)} on {made.model}"
+        )
+    elif changes and made.model:
+        what = f"TeaCache's calibration {made.name} was made on {made.model} as published, without {', '.join(changes)}"
+    else:
+        return
+    _warn(
+        f"{what}. Compare an image with one of a full run before you rely on it, or give --teacache-calibration "
+        f"a file of your own."
+    )
 
 
 def _warn_if_idle(settings: _Settings) -> None:

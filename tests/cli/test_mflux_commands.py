@@ -181,3 +181,11 @@ def test_mfluxs_completions_know_the_option(commands):
     [of_generate] = re.findall(r"_mflux_generate\(\) \{\n(.*?)\n\}", completions.out, re.DOTALL)
     [offered] = [line for line in of_generate.splitlines() if line.strip().startswith("'--plugin'")]
     assert offered.endswith(":value:'")
+
+
+def test_a_checkpoint_of_ones_own_runs_with_one_warning(commands):
+    own = ("mflux-generate-flux2", "--model", "someone/finetune", "--base-model", "flux2-klein-base-4b")
+    ran = commands.run(*own, *IMAGE, "--seed", 1, "--plugin", "teacache", "--output", "own.png")
+    assert ran.code == 0
+    [warning] = [line for line in ran.err.splitlines() if "warning: TeaCache" in line]
+    assert re.search(r"flux2-klein-base-4b(,| was) made .*someone/finetune|on someone/finetune; it uses", warning)

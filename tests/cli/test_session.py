@@ -203,7 +203,7 @@ def test_the_plugins_are_attached_before_mfluxs_own_callbacks(parse, monkeypatch
     """Residuals must be gone before the memory saver measures, and mflux calls callbacks in this order."""
     calls = []
     monkeypatch.setattr(CallbackManager, "register_callbacks", lambda *given, **named: calls.append((given, named)))
-    monkeypatch.setattr(session, "attach_requests", lambda model, requests, report: calls.append(requests))
+    monkeypatch.setattr(session, "attach_requests", lambda model, requests, *rest: calls.append(requests))
     parse("--prompt x --plugin watch")
     model = SimpleNamespace(generate_image=lambda: "image")
     CallbackManager.register_callbacks("arguments", model=model, latent_creator="creator")

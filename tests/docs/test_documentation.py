@@ -12,6 +12,7 @@ from typing import Any
 
 import hooks_page
 import pytest
+import supported_page
 from fences import PAGES, ROOT, Fence, fences
 
 from mflux_teacache import hookspecs
@@ -27,6 +28,12 @@ def _id(value: Any) -> str:
 
 def test_the_page_of_hooks_is_made_from_their_docstrings() -> None:
     assert hooks_page.PAGE.read_text(encoding="utf-8") == hooks_page.render(), "run python tests/docs/hooks_page.py"
+
+
+def test_the_page_of_models_is_made_from_the_tables() -> None:
+    assert supported_page.PAGE.read_text(encoding="utf-8") == supported_page.render(), (
+        "run python tests/docs/supported_page.py"
+    )
 
 
 @pytest.mark.parametrize("hook", HOOKS)

@@ -1,7 +1,7 @@
 """Real mflux pipelines with tiny random weights: stub encoders and VAE, mflux's own transformers and loops.
 
-FLUX.1's width is written into mflux's code as constants (3072 = 24 heads of 128). ``narrow_flux1`` runs the
-same code with one head, so that a forward takes milliseconds and not seconds.
+The width of FLUX.1 and of FIBO is written into mflux's code as constants (3072 = 24 heads of 128). ``narrow``
+runs the same code with one head, so that a forward takes milliseconds and not seconds.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import contextlib
 import importlib
 import pkgutil
 import types
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import mlx.core as mx
 from mflux.callbacks.callback_registry import CallbackRegistry
@@ -19,7 +20,21 @@ from mflux.models.common.config.model_config import ModelConfig
 from mlx import nn
 from mlx.utils import tree_map
 
-_NARROW = {3072: 128, 24: 1, 12288: 256, 15360: 384, 18432: 768, 1536: 64, 4096: 32, 768: 48}
+_NARROW = {3072: 128, 24: 1, 12288: 256, 15360: 384, 18432: 768, 1536: 64, 4096: 32, 2048: 16, 768: 48}
+
+
+class Case(NamedTuple):
+    """A way to run a pipeline.
+
+    Attributes:
+        pipeline: its class.
+        make: from the path of a photo to a tiny model and further arguments of ``generate_image``.
+        compiled: mflux compiles its predict function, except on the smaller M1 and M2.
+    """
+
+    pipeline: type
+    make: Callable[[Path], tuple[Any, dict[str, Any]]]
+    compiled: bool = False
 
 
 @contextlib.contextmanager
@@ -34,15 +49,14 @@ def float32() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def narrow_flux1() -> Iterator[None]:
-    """Replace the width's constants in the code of mflux's FLUX.1 transformer."""
-    import mflux.models.flux.model.flux_transformer as package
+def narrow() -> Iterator[None]:
+    """Replace the width's constants in the code of mflux's FLUX.1 and FIBO transformers."""
+    import mflux.models.fibo.model.fibo_transformer as fibo
+    import mflux.models.flux.model.flux_transformer as flux
     from mflux.models.flux.variants.controlnet import transformer_controlnet
 
-    modules = [
-        importlib.import_module(f"{package.__name__}.{info.name}") for info in pkgutil.iter_modules(package.__path__)
-    ]
-    functions = [function for module in [*modules, transformer_controlnet] for function in _methods(module)]
+    modules = [*_submodules(flux), *_submodules(fibo), transformer_controlnet]
+    functions = [function for module in modules for function in _methods(module)]
     before = [(function, function.__code__, function.__defaults__) for function in functions]
     for function, code, defaults in before:
         function.__code__ = _narrowed_code(code)
@@ -52,6 +66,12 @@ def narrow_flux1() -> Iterator[None]:
     finally:
         for function, code, defaults in before:
             function.__code__, function.__defaults__ = code, defaults
+
+
+def _submodules(package: types.ModuleType) -> list[types.ModuleType]:
+    return [
+        importlib.import_module(f"{package.__name__}.{info.name}") for info in pkgutil.iter_modules(package.__path__)
+    ]
 
 
 def _methods(module: types.ModuleType) -> Iterator[types.FunctionType]:
@@ -70,7 +90,15 @@ def _narrowed_code(code: types.CodeType) -> types.CodeType:
 
 
 def _narrowed(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(_NARROW.get(value, value) if type(value) is int else value for value in values)
+    return tuple(_narrowed_value(value) for value in values)
+
+
+def _narrowed_value(value: Any) -> Any:
+    if isinstance(value, slice):  # a constant of its own from Python 3.14 on
+        return slice(*_narrowed((value.start, value.stop, value.step)))
+    if isinstance(value, tuple):
+        return _narrowed(value)
+    return _NARROW.get(value, value) if type(value) is int else value
 
 
 def randomised(module: nn.Module, seed: int, scale: float = 0.05) -> nn.Module:
@@ -132,7 +160,8 @@ class Flux2VAE(nn.Module):
 
 def _pipeline(cls: type, config: ModelConfig) -> Any:
     model = cls.__new__(cls)
-    nn.Module.__init__(model)
+    if isinstance(model, nn.Module):  # Lens is not
+        nn.Module.__init__(model)
     model.model_config = config
     model.callbacks = CallbackRegistry()
     model.tiling_config = None
@@ -143,7 +172,7 @@ def _pipeline(cls: type, config: ModelConfig) -> Any:
 
 
 def flux1(cls: type | None = None, config: ModelConfig | None = None, blocks: tuple[int, int] = (2, 2)) -> Any:
-    """A FLUX.1 pipeline; call it inside ``narrow_flux1()``, and keep using it there."""
+    """A FLUX.1 pipeline; call it inside ``narrow()``, and keep using it there."""
     from mflux.models.flux.model.flux_transformer.transformer import Transformer
     from mflux.models.flux.variants.controlnet.flux_controlnet import Flux1Controlnet
     from mflux.models.flux.variants.controlnet.transformer_controlnet import TransformerControlnet

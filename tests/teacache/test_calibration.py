@@ -34,6 +34,13 @@ KLEIN_9B = (-523.8412980807129, 530.2492512602308, -177.64385734082498, 20.89326
 BASE_4B = (-1841.022165607874, 848.4417137572868, -131.3554469956159, 8.179509586828413, 0.0)
 BASE_RANGE = (0.028261402621865273, 0.21984468400478363)
 
+QWEN = (-12.954226906135869, 8.883805167578382, -0.9363839862290331, 1.4538816050570036, 0.0)
+QWEN_RANGE = (0.04675976472922664, 0.587799896108221)
+QWEN_2512 = (-13.200421839759947, 4.851407025105924, 2.4891133197469846, 0.2453630032662089, 0.0)
+QWEN_2512_RANGE = (0.08094493952514002, 0.4705715918534816)
+Z_IMAGE = (-898.9907628349583, 367.7086118008557, -45.41511572598643, 3.95114319842774, 0.0)
+Z_IMAGE_RANGE = (0.027887196237753466, 0.25914120883567665)
+
 # name: polynomial, range, derived_upper, threshold, window, steps, guidance, r2
 PUBLISHED = {
     "flux1-dev": (DEV, None, None, 0.2, None, 25, 3.5, None),
@@ -44,6 +51,9 @@ PUBLISHED = {
     "flux2-klein-9b": (KLEIN_9B, None, 0.38984140514767196, None, None, 8, 1.0, 0.471),
     "flux2-klein-base-4b": (BASE_4B, BASE_RANGE, None, 0.17, None, 25, 1.0, 0.1064),
     "flux2-klein-base-9b": (BASE_4B, BASE_RANGE, None, 0.17, None, 25, 1.0, None),
+    "qwen-image": (QWEN, QWEN_RANGE, None, 0.3, None, 50, 4.0, 0.849),
+    "qwen-image-2512": (QWEN_2512, QWEN_2512_RANGE, None, 0.25, None, 50, 4.0, 0.8183),
+    "z-image": (Z_IMAGE, Z_IMAGE_RANGE, None, 0.12, None, 50, 4.0, 0.4),
 }
 
 # Each mflux model that a shipped calibration serves, and whether it is distilled.
@@ -68,7 +78,7 @@ SERVED = {
 def test_what_is_shipped():
     """The published ones, and that of the demo's own model."""
     assert list(shipped()) == ["demo-tinyflux", *PUBLISHED]
-    assert [entry.name for entry in FILES] == [f"{name}.json" for name in shipped()]
+    assert {entry.name for entry in FILES} == {f"{name}.json" for name in shipped()}
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -116,9 +126,9 @@ def walk(polynomial, end, step=0.001):
     return min([*maxima[-1:], *negative[:1]], default=None)
 
 
-def test_only_kontext_covers_the_reference_image():
-    assert {name for name, entry in shipped().items() if entry.rows == "image"} == {"flux1-kontext-dev"}
-    assert {entry.signal for entry in shipped().values()} == {"modulated_input"}
+def test_which_rows_and_signals_the_published_ones_cover():
+    assert {name for name, entry in shipped().items() if entry.rows == "image"} == {"flux1-kontext-dev", "z-image"}
+    assert {name for name, entry in shipped().items() if entry.signal != "modulated_input"} == {"z-image"}
 
 
 def test_models_are_spelt_as_mflux_spells_them():
@@ -250,15 +260,15 @@ def test_find(pipeline, model, base_model, name, exact):
     assert (match.calibration.name, match.exact) == (name, exact)
 
 
-@pytest.mark.parametrize("model", ["Tongyi-MAI/Z-Image", "/models/mine", None])
+@pytest.mark.parametrize("model", ["baidu/ERNIE-Image", "/models/mine", None])
 def test_a_model_without_any_is_refused_with_the_alternatives(model):
     with pytest.raises(Refused) as refusal:
-        find(Target(pipeline="ZImage", model=model))
+        find(Target(pipeline="ErnieImage", model=model))
     message = str(refusal.value)
-    assert message.startswith(f"TeaCache has no calibration for {model or 'a model without a name'} (ZImage).")
+    assert message.startswith(f"TeaCache has no calibration for {model or 'a model without a name'} (ErnieImage).")
     for alternative in ("first-block-cache", "--teacache-calibration", "--teacache-coefficients", BFL + "FLUX.1-dev"):
         assert alternative in message
-    assert not is_distilled(Target(pipeline="ZImage", model=model))
+    assert not is_distilled(Target(pipeline="ErnieImage", model=model))
 
 
 def test_distance_orders_the_candidates():

@@ -3,6 +3,7 @@
 import json
 import math
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,7 +20,8 @@ DEV = Target(pipeline="Flux1", model="black-forest-labs/FLUX.1-dev")
 FILL = Target(pipeline="Flux1Fill", model="black-forest-labs/FLUX.1-Fill-dev")
 KONTEXT = Target(pipeline="Flux1Kontext", model="black-forest-labs/FLUX.1-Kontext-dev")
 KLEIN = Target(pipeline="Flux2Klein", model="black-forest-labs/FLUX.2-klein-4B")
-UNKNOWN = Target(pipeline="ZImage", model="Tongyi-MAI/Z-Image")
+UNKNOWN = Target(pipeline="ErnieImage", model="baidu/ERNIE-Image")
+LENS = Target(pipeline="LensImage", model="Comfy-Org/Lens", distilled=True)
 
 # The change itself is the prediction.
 IDENTITY = {"coefficients": [1.0, 0.0]}
@@ -338,8 +340,7 @@ def test_values_that_are_not_allowed(name, value, message):
 
 
 def check(target, steps=None, **keywords):
-    known = Target(pipeline=target.pipeline, model=target.model, base_model=target.base_model, active_steps=steps)
-    TeaCache().mflux_check(options(**keywords), known)
+    TeaCache().mflux_check(options(**keywords), replace(target, active_steps=steps))
 
 
 def test_what_is_calibrated_passes():
@@ -355,7 +356,7 @@ def test_a_target_that_is_not_known_yet_passes():
 
 
 def test_a_model_without_calibration():
-    with pytest.raises(Refused, match=r"no calibration for Tongyi-MAI/Z-Image .*first-block-cache"):
+    with pytest.raises(Refused, match=r"no calibration for baidu/ERNIE-Image .*first-block-cache"):
         check(UNKNOWN)
     with pytest.raises(Refused, match="no calibration"):
         check(UNKNOWN, force=True)  # there is no polynomial to force
@@ -366,6 +367,14 @@ def test_a_distilled_model(own):
     with pytest.raises(Refused, match=r"FLUX\.2-klein-4B is distilled to a few steps.*base model.*--teacache-force"):
         check(KLEIN, **own)
     check(KLEIN, force=True, **{"thresh": 0.5, **own})
+
+
+def test_a_distilled_model_without_a_calibration_is_told_that_it_is_distilled():
+    with pytest.raises(Refused, match="Comfy-Org/Lens is distilled to a few steps"):
+        check(LENS)
+    with pytest.raises(Refused, match="no calibration for Comfy-Org/Lens"):
+        check(LENS, force=True)
+    check(LENS, force=True, thresh=0.5, coefficients=[1.0, 0.0])
 
 
 def test_a_checkpoint_based_on_a_distilled_model():
@@ -448,8 +457,18 @@ def test_a_pipeline_without_a_calibration_of_its_own_is_told_which_one_it_gets()
     assert len(caught) == 1
 
 
+@pytest.mark.parametrize(
+    "changes", [{"model_path": "/models/mine"}, {"loras": ("style.safetensors", "more.safetensors")}]
+)
+def test_a_checkpoint_or_lora_is_told_that_the_calibration_was_made_without(changes):
+    with pytest.warns(PluginWarning, match=r"flux1-dev was made on .*dev as published, without .*(mine|style.*, more)"):
+        attached(replace(DEV, **changes))
+
+
 def test_a_named_calibration_of_another_model_is_told_too():
-    with pytest.warns(PluginWarning, match=r"no calibration of ZImage on .*; it uses flux1-dev, made with Flux1 on"):
+    with pytest.warns(
+        PluginWarning, match=r"no calibration of ErnieImage on .*; it uses flux1-dev, made with Flux1 on"
+    ):
         attached(UNKNOWN, calibration="flux1-dev")
 
 

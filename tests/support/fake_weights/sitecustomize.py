@@ -19,7 +19,7 @@ from mflux.utils.generated_image import GeneratedImage
 
 ModelConfig.precision = mx.float32
 FOR_THE_PROCESS = ExitStack()
-FOR_THE_PROCESS.enter_context(tiny_models.narrow_flux1())
+FOR_THE_PROCESS.enter_context(tiny_models.narrow())
 
 
 def fake_init(make):
