@@ -152,11 +152,12 @@ def attach_requests(
     plugins = PluginSet([request.plugin for request in requests])
     families = [*_third_party_families(plugins), *FAMILIES]
     pipeline = pipeline_of(type(model))
-    transformer = _transformer(model, {family.attribute for family in families})
+    transformer = _transformer(model, {name for family in families for name in family.attributes})
     if pipeline.level == "refused" or transformer is None:
         refuse_unsupported(pipeline)
     config = getattr(model, "model_config", None)
-    refuse_partly(pipeline, config, {})
+    deciding = plugins.decider is not None
+    refuse_partly(pipeline, config, {}, deciding=deciding)
     family = family_of(transformer, families)
     target = replace(of_model(model, family.name), model_path=model_path)
     check_all(plugins, requests, target)
@@ -166,7 +167,7 @@ def attach_requests(
     handle = Handle(plugins.names)
 
     def check_image(arguments: dict[str, Any]) -> None:
-        refuse_partly(pipeline, config, arguments)
+        refuse_partly(pipeline, config, arguments, deciding=deciding)
         check_all(plugins, requests, for_image(target, arguments))
 
     def end(generation: Generation) -> None:
@@ -178,7 +179,8 @@ def attach_requests(
             report(generation.stats)
 
     runtime = Runtime(plugins, end)
-    body = Body(transformer, family, plugins.residual_after)
+    transformer, *others = (getattr(model, attribute, None) for attribute in family.attributes)
+    body = Body(transformer, family, plugins.residual_after, others)
     lifecycle = Lifecycle(model, body, runtime, check_image, record, handle.restore)
     lifecycle.install()
     handle._undo = _marked(model, handle, lifecycle.restore)

@@ -28,10 +28,10 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tiny() -> Iterator[None]:
-    """mflux in float32, FLUX.1 and FIBO narrow, while the test runs."""
-    from tiny_models import float32, narrow
+    """mflux in float32, FLUX.1 and FIBO narrow, images of any size, while the test runs."""
+    from tiny_models import float32, narrow, small
 
-    with float32(), narrow():
+    with float32(), narrow(), small():
         yield
 
 

@@ -4,8 +4,8 @@ Each block of the body changes its ``__class__`` for a subclass. While a phase i
 phase what to do; without one, and after ``restore()``, the model runs as mflux wrote it. The phases:
 
 * probe: stop at block 0 with its inputs. What comes later in the forward is never built.
-* run: per guidance branch, compute the body and note its input and output, or pass its streams through
-  and let the last block return ``input + residual``. MLX is lazy, so what is passed by is never evaluated.
+* run: per guidance branch, compute the body and note its input and output, or let its blocks return
+  ``input + residual`` whatever they are called with. MLX is lazy, so what is passed by is never evaluated.
 
 Arrays that mflux's forward may change in place (``+=`` in FLUX.1 with ControlNet) are copied where they are
 kept or handed out.
@@ -14,6 +14,7 @@ kept or handed out.
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -119,49 +120,59 @@ class _Call:
         bound.apply_defaults()
         return dict(list(bound.arguments.items())[1:])
 
-    def streams(self, text_rows: int) -> Streams:
-        """What enters the block."""
+    def streams(self, image_rows: int | None) -> Streams:
+        """What enters the block; ``None``: it is the body's first, whose one stream is all image."""
         if isinstance(self.stage, Dual):
             return Streams(self.arguments[self.stage.image], self.arguments[self.stage.text])
-        return _split(self.arguments[self.stage.stream], text_rows)
+        return _split(self.arguments[self.stage.stream], image_rows, self.stage)
 
-    def unpack(self, returned: Any, text_rows: int) -> Streams:
+    def unpack(self, returned: Any, image_rows: int | None) -> Streams:
         """What the block returned."""
         if isinstance(self.stage, Dual):
             first, second = returned
             return Streams(first, second) if self.stage.image_first else Streams(second, first)
-        return _split(returned, text_rows)
+        return _split(returned, image_rows, self.stage)
 
     def pack(self, streams: Streams) -> Any:
         """Streams as the block would return them."""
         if isinstance(self.stage, Dual):
             return (streams.image, streams.text) if self.stage.image_first else (streams.text, streams.image)
-        return streams.image if streams.text is None else mx.concatenate([streams.text, streams.image], axis=1)
+        if streams.text is None:
+            return streams.image
+        rows = [streams.image, streams.text] if self.stage.image_first else [streams.text, streams.image]
+        return mx.concatenate(rows, axis=1)
 
-    def pass_through(self) -> Any:
-        """What enters the block, as if the block had returned it."""
-        return self.arguments[self.stage.stream] if isinstance(self.stage, Joint) else self.pack(self.streams(0))
 
-
-def _split(stream: mx.array, text_rows: int) -> Streams:
-    return Streams(stream[:, text_rows:], stream[:, :text_rows]) if text_rows else Streams(stream, None)
+def _split(stream: mx.array, image_rows: int | None, stage: Joint) -> Streams:
+    rows = stream.shape[1]
+    if image_rows is None or image_rows == rows:
+        return Streams(stream, None)
+    if stage.image_first:
+        return Streams(stream[:, :image_rows], stream[:, image_rows:])
+    return Streams(stream[:, rows - image_rows :], stream[:, : rows - image_rows])
 
 
 class Body:
-    """The body of one transformer. Holds no strong reference to the transformer or its blocks.
+    """The body of a pipeline's transformer. Holds no strong reference to the transformer or its blocks.
 
     Args:
         transformer: an mflux transformer.
         family: its entry.
         residual_after: how many first blocks run in every step; the residual is taken after them.
+        others: the transformers that the pipeline calls for its further guidance branches, if it has several.
 
     Raises:
         UnsupportedModel: a block list or a block argument of the family's entry is missing, or the body is
-            too short for ``residual_after``.
+            too short for ``residual_after``, or of another length in one of ``others``.
     """
 
-    def __init__(self, transformer: Any, family: Family, residual_after: int = 0) -> None:
-        blocks = [(stage, block) for stage in family.body for block in _blocks(transformer, stage, family)]
+    def __init__(self, transformer: Any, family: Family, residual_after: int = 0, others: Sequence[Any] = ()) -> None:
+        blocks, *more = (_body_blocks(each, family) for each in (transformer, *others))
+        if any(len(each) != len(blocks) for each in more):
+            raise UnsupportedModel(
+                f"the transformers of this {family.name} pipeline differ in their number of blocks: "
+                f"{', '.join(str(len(each)) for each in (blocks, *more))}."
+            )
         if residual_after >= len(blocks):
             raise UnsupportedModel(
                 f"residual_after is {residual_after}, but the body of {family.name} has {len(blocks)} blocks: "
@@ -169,17 +180,16 @@ class Body:
             )
         self.family = family
         self.residual_after = residual_after
-        self.last = len(blocks) - 1
         self.stages = [(stage, type(block).__call__, _signature(block, stage, family)) for stage, block in blocks]
-        self._blocks = [weakref.ref(block) for _, block in blocks]
+        self._blocks = [weakref.ref(block) for each in (blocks, *more) for _, block in each]
         self.stream_dtype: mx.Dtype | None = None  # of the image stream when it was last computed
         self._phase: _Phase | None = None
 
     def install(self) -> None:
         """Swap the blocks' classes; parameters, isinstance and class names stay as they are."""
-        for index, reference in enumerate(self._blocks):
+        for place, reference in enumerate(self._blocks):
             if (block := reference()) is not None:
-                block.__class__ = subclass(type(block), self._gate(index))
+                block.__class__ = subclass(type(block), self._gate(place % len(self.stages)))
 
     def restore(self) -> None:
         """Give the blocks their classes back. Blocks that mflux has freed are none of our business any more."""
@@ -209,6 +219,7 @@ class Body:
         phase = _Running(self, residuals, carry)
         with self._in(phase):
             result = forward()
+        phase.end_branch()
         return result, phase.branches
 
     @property
@@ -250,73 +261,96 @@ class _Probing:
     def at(self, call: _Call) -> Any:
         arguments = {name: _apart(value) for name, value in call.arguments.items()}
         signal = self.body.family.modulated_input(call.block, arguments)
-        entry = call.streams(0).copy()
-        first = call.unpack(call.run(), 0).copy()
+        entry = call.streams(None).copy()
+        first = call.unpack(call.run(), None).copy()
         self.found = Probe(entry, first, signal, first.image - entry.image)
         raise _Stopped
 
 
 class _Running:
-    """Several guidance branches, one after the other; each begins with a call of block 0."""
+    """Several guidance branches, one after the other.
+
+    A branch may leave blocks out, the first or the last one too. So it begins where the index of the called block
+    does not grow, which is right as long as the branch before it has called a block of that index or a later one;
+    and its last call is known only afterwards, so each skipped call returns what the whole body returns.
+    """
 
     def __init__(self, body: Body, residuals: Sequence[mx.array | None], carry: Carry | None) -> None:
         self.branches: list[Branch] = []
         self._body = body
         self._residuals = residuals
         self._carry = carry
+        self._index: int | None = None  # of the last called block
+        self._reused: Streams | None = None  # what the body returns, from its first skipped call on
 
     def at(self, call: _Call) -> Any:
-        if call.index == 0:
+        begins = self._index is None or call.index <= self._index
+        if begins:
+            self.end_branch()
             self._begin(call)
+        self._index = call.index
         if self._residual is not None and call.index >= self._body.residual_after:
             return self._skip(call)
-        return self._compute(call)
+        return self._compute(call, begins)
 
     def _begin(self, call: _Call) -> None:
-        entry = self._carry.entry if self._carry else call.streams(0).copy()
+        entry = self._carry.entry if self._carry else call.streams(None).copy()
         place = len(self.branches)
         residual = self._residuals[place] if place < len(self._residuals) else None
         self._residual = residual if residual is not None and self._fits(residual, entry.image) else None
         self._input = entry.image
-        self._text_rows = 0 if entry.text is None else entry.text.shape[1]
+        self._image_rows = entry.image.shape[1]
 
     def _fits(self, residual: mx.array, stream: mx.array) -> bool:
         """A stream of another size or type than the residual was made in must compute."""
         return residual.shape == stream.shape and self._body.stream_dtype == stream.dtype
 
     def _skip(self, call: _Call) -> Any:
-        if call.index < self._body.last:
-            return call.pass_through()
-        assert self._residual is not None
-        output = self._input + self._residual
-        self._end(output, reused=True)
-        return call.pack(Streams(output, call.streams(self._text_rows).text))
+        if self._reused is None:
+            assert self._residual is not None
+            self._reused = Streams(self._input + self._residual)
+        if self._reused.text is None:  # the first list may have the image's rows alone
+            self._reused = self._reused._replace(text=call.streams(self._image_rows).text)
+        return call.pack(self._reused.copy())
 
-    def _compute(self, call: _Call) -> Any:
-        returned = self._first(call) if call.index == 0 else call.run()
-        if call.index == self._body.residual_after - 1:
-            self._input = _own(call.unpack(returned, self._text_rows).image)
-        if call.index == self._body.last:
-            self._end(_own(call.unpack(returned, self._text_rows).image), reused=False)
+    def _compute(self, call: _Call, begins: bool) -> Any:
+        returned = self._first(call) if begins else call.run()
+        self._output = _own(call.unpack(returned, self._image_rows).image)
+        if call.index < self._body.residual_after:
+            self._input = self._output
         return returned
 
     def _first(self, call: _Call) -> Any:
-        """Block 0: from where the probe left it."""
+        """The branch's first block: from where the probe left it."""
         if self._carry is None:
             return call.run()
         if self._carry.first is None:
             return call.run_on(self._carry.entry.copy())
         return call.pack(self._carry.first.copy())
 
-    def _end(self, output: mx.array, *, reused: bool) -> None:
-        if not reused:
+    def end_branch(self) -> None:
+        """The forward is over, or another branch begins."""
+        if self._index is None:
+            return
+        if self._reused is None:
             self._body.stream_dtype = self._input.dtype
-        self.branches.append(Branch(self._input, _own(output), reused))
-        self._carry = None  # it belongs to the first branch
+            self.branches.append(Branch(self._input, _own(self._output), reused=False))
+        else:
+            self.branches.append(Branch(self._input, _own(self._reused.image), reused=True))
+        self._reused = self._carry = None  # what the probe left belongs to the first branch
+
+
+def _body_blocks(transformer: Any, family: Family) -> list[tuple[Dual | Joint, Any]]:
+    return [(stage, block) for stage in family.body for block in _blocks(transformer, stage, family)]
+
+
+def _member(owner: Any, name: str) -> Any:
+    # Not isinstance: an mlx module is a dict too.
+    return owner.get(name) if type(owner) is dict else getattr(owner, name, None)
 
 
 def _blocks(transformer: Any, stage: Dual | Joint, family: Family) -> list[Any]:
-    blocks = getattr(transformer, stage.blocks, None)
+    blocks = functools.reduce(_member, stage.blocks.split("."), transformer)
     if not isinstance(blocks, list) or not blocks:
         raise UnsupportedModel(
             f"{type(transformer).__name__} has no block list {stage.blocks!r}, which the entry for "

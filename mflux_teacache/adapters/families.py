@@ -68,6 +68,26 @@ def _iris_input(block: Any, call: Arguments) -> Any:
     return block.norm_x1(call["x"]) * (1 + scale) + shift
 
 
+def _moss_input(block: Any, call: Arguments) -> Any:
+    shift, scale = (call["modulation"][:, i : i + 1] for i in range(2))
+    return block.norm1(call["x"]) * (1 + scale) + shift
+
+
+def _fibo2_input(block: Any, call: Arguments) -> Any:
+    scale, *_ = block._modulation(call["t_noisy"], call["t_clean"], call["noise_mask"])
+    return block.attention_norm1(call["x"]) * scale
+
+
+def _flux3_input(block: Any, call: Arguments) -> Any:
+    shift, scale, _ = call["mod"]
+    return (1 + scale) * block.norm(call["x"]) + shift
+
+
+def _ideogram4_input(block: Any, call: Arguments) -> Any:
+    scale, *_ = mx.split(block.adaln_modulation(call["adaln_input"]), 4, axis=-1)
+    return block.attention_norm1(call["x"]) * (1.0 + scale)
+
+
 def _scheduler_sigma(call: Arguments) -> mx.array:
     sigma: mx.array = call["config"].scheduler.sigmas[call["t"]]
     return sigma
@@ -210,7 +230,68 @@ IRIS = Family(
     latents="x",
 )
 
-FAMILIES = (FLUX1, FLUX2, QWEN, Z_IMAGE, FIBO, ERNIE_IMAGE, KREA2, LENS, MING_IMAGE, ANIMA, BOOGU, IRIS)
+MOSS_IMAGE = Family(
+    name="moss_image",
+    transformer="mflux.models.moss_image.model.moss_image_transformer.moss_image_transformer:MOSSImageTransformer",
+    body=(Joint("layers", stream="x"),),
+    modulated_input=_moss_input,
+    sigma=lambda call: call["timestep"] / 1000,
+    latents="hidden_states",
+)
+
+FIBO2 = Family(
+    name="fibo2",
+    transformer="mflux.models.fibo2.model.fibo2_transformer.fibo2_transformer:Fibo2Transformer",
+    body=(Joint("layers", stream="x"),),
+    modulated_input=_fibo2_input,
+    sigma=lambda call: call["sigma"],
+    latents="latents",
+)
+
+FLUX3 = Family(
+    name="flux3",
+    transformer="mflux.models.flux3.model.flux3_transformer.flux3_transformer:Flux3Transformer",
+    body=(
+        Joint("mode_blocks.image", stream="x"),
+        # Reference and text rows follow. Their own mode blocks are not evaluated where these blocks are skipped.
+        Joint("single_transformer_blocks", stream="x", image_first=True),
+    ),
+    modulated_input=_flux3_input,
+    sigma=lambda call: call["timestep"],
+    latents="latents",
+    packed=True,
+    predict=("_predict",),
+)
+
+IDEOGRAM4 = Family(
+    name="ideogram4",
+    transformer="mflux.models.ideogram4.model.ideogram4_transformer.transformer:Ideogram4Transformer",
+    body=(Joint("layers", stream="x"),),
+    modulated_input=_ideogram4_input,
+    sigma=lambda call: 1 - call["t"],
+    latents="z",
+    predict=("_predict_conditional", "_predict_unconditional"),
+    attribute=("conditional_transformer", "unconditional_transformer"),
+)
+
+FAMILIES = (
+    FLUX1,
+    FLUX2,
+    QWEN,
+    Z_IMAGE,
+    FIBO,
+    ERNIE_IMAGE,
+    KREA2,
+    LENS,
+    MING_IMAGE,
+    ANIMA,
+    BOOGU,
+    IRIS,
+    MOSS_IMAGE,
+    FIBO2,
+    FLUX3,
+    IDEOGRAM4,
+)
 
 
 def family_of(transformer: object, families: Iterable[Family]) -> Family:

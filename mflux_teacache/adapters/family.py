@@ -32,16 +32,18 @@ class Dual:
 class Joint:
     """A list of blocks with one stream.
 
-    After a ``Dual`` list it holds the text rows, then the image rows. Without one, all of its rows together
-    are the body's stream.
+    As the body's first list it is the image stream as a whole: all of its rows together are reused. After
+    another list it holds that one's image rows and further rows, such as the text's, which come first.
 
     Attributes:
         blocks: the transformer's attribute that holds the list.
         stream: name of the block argument that holds the stream, ``(batch, rows, width)``.
+        image_first: after another list: the image rows come before the further ones.
     """
 
     blocks: str
     stream: str
+    image_first: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +53,8 @@ class Family:
     Attributes:
         name: such as ``flux2``.
         transformer: ``"module:Class"``; subclasses count too.
-        body: the expensive block lists, in the order in which they run.
+        body: the expensive block lists, in the order in which they run. A list in a dict is named like
+            ``mode_blocks.image``.
         modulated_input: from block 0 and its call's arguments (bound by name) to its normalised, modulated
             image input: what block 0 hands to its attention.
         sigma: from the arguments of mflux's call for one prediction (of its predict function where it has
@@ -62,7 +65,8 @@ class Family:
             which may go on with reference images.
         predict: names of the pipeline's methods that build a predict function, which mflux may compile. A pipeline
             without them calls its transformer itself.
-        attribute: the pipeline's attribute that holds the transformer.
+        attribute: the pipeline's attribute that holds the transformer; several where each guidance branch has a
+            transformer of its own.
     """
 
     name: str
@@ -73,4 +77,8 @@ class Family:
     latents: str | tuple[str, ...]
     packed: bool = False
     predict: tuple[str, ...] = ()
-    attribute: str = "transformer"
+    attribute: str | tuple[str, ...] = "transformer"
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        return (self.attribute,) if isinstance(self.attribute, str) else self.attribute

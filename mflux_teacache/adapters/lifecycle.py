@@ -56,7 +56,8 @@ class Lifecycle:
         with ExitStack() as undo:
             self._body.install()
             undo.callback(self._body.restore)
-            undo.callback(_swap_transformer(getattr(model, self._body.family.attribute), self._call_transformer))
+            for attribute in self._body.family.attributes:
+                undo.callback(_swap_transformer(getattr(model, attribute), self._call_transformer))
             for name in filter(functools.partial(hasattr, model), self._body.family.predict):
                 undo.callback(_shadow(model, name, self._predict_factory(getattr(model, name))))
             undo.callback(_shadow(model, "generate_image", self._generate_image(model)))

@@ -29,6 +29,7 @@ class Pipeline:
             ``unknown`` (in the installed mflux, but not in this table).
         note: for people.
         asks_for_refused: of a ``partial`` pipeline.
+        deciders_only: what it asks for is refused to plugins that decide about steps; others may run with it.
         idle_steps: at the end of its schedule, in which it calls no transformer.
     """
 
@@ -37,6 +38,7 @@ class Pipeline:
     level: Level = "full"
     note: str = ""
     asks_for_refused: Asks | None = None
+    deciders_only: bool = False
     idle_steps: int = 0
 
 
@@ -47,7 +49,17 @@ def _asks_for_kv_cache(config: Any, arguments: Mapping[str, Any]) -> str | None:
     return "use_kv_cache=True asks for it" if asked else None
 
 
+def _asks_for_step_reuse(config: Any, arguments: Mapping[str, Any]) -> str | None:
+    ratio = arguments.get("step_cache_ratio")
+    return None if ratio is None else f"step_cache_ratio={ratio:g} asks for it"
+
+
+def _with_step_reuse(name: str, family: str) -> Pipeline:
+    return Pipeline(name, family, "partial", _STEP_REUSE, _asks_for_step_reuse, deciders_only=True)
+
+
 _KV_CACHE = "not with its key/value cache, which fills while a reference image passes through every block"
+_STEP_REUSE = "none that decides about steps together with mflux's own step reuse, which would reuse what it reused"
 _CONCEPT = "its product is the attention of every block in every step, so no block may be skipped"
 _ONE_STEP = "it has one denoising step, so there is nothing to skip"
 
@@ -66,16 +78,22 @@ PIPELINES = {
         Pipeline("Flux1ConceptFromImage", None, "refused", _CONCEPT),
         Pipeline("Flux2Klein", "flux2"),
         Pipeline("Flux2KleinEdit", "flux2", "partial", _KV_CACHE, _asks_for_kv_cache),
+        Pipeline("Flux3Klein", "flux3"),
+        Pipeline("Flux3KleinEdit", "flux3"),
         Pipeline("Anima", "anima"),
         Pipeline("BooguImage", "boogu"),
         Pipeline("ErnieImage", "ernie_image"),
         Pipeline("FIBO", "fibo"),
         Pipeline("FIBOEdit", "fibo"),
+        _with_step_reuse("Fibo2", "fibo2"),
+        _with_step_reuse("Fibo2Edit", "fibo2"),
+        Pipeline("Ideogram4", "ideogram4"),
         Pipeline("Iris", "iris"),
         Pipeline("Krea2", "krea2"),
         Pipeline("Krea2Controlnet", "krea2"),
         Pipeline("LensImage", "lens"),
         Pipeline("MingImage", "ming_image", idle_steps=1),
+        _with_step_reuse("MOSSImage", "moss_image"),
         Pipeline("QwenImage", "qwen"),
         Pipeline("QwenImageEdit", "qwen"),
         Pipeline("SeedVR2", None, "refused", _ONE_STEP),
@@ -105,15 +123,18 @@ def refuse_unsupported(pipeline: Pipeline) -> None:
         )
 
 
-def refuse_partly(pipeline: Pipeline, config: Any, arguments: Mapping[str, Any]) -> None:
+def refuse_partly(pipeline: Pipeline, config: Any, arguments: Mapping[str, Any], *, deciding: bool) -> None:
     """Args:
         config: mflux's configuration of the model.
         arguments: of ``generate_image``, as far as they are known.
+        deciding: one of the plugins decides which steps are skipped.
 
     Raises:
         UnsupportedModel: they ask for what plugins do not run with on this pipeline.
     """
-    if pipeline.asks_for_refused and (asking := pipeline.asks_for_refused(config, arguments)):
+    if pipeline.asks_for_refused is None or (pipeline.deciders_only and not deciding):
+        return
+    if asking := pipeline.asks_for_refused(config, arguments):
         raise UnsupportedModel(
             f"plugins run on the pipeline {pipeline.name}, but {pipeline.note}: {asking}. "
             f"Turn it off, use a model without it, or run without plugins."

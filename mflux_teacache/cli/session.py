@@ -65,7 +65,8 @@ class Session:
             if pipeline.level == "refused" or not self._plugins.implementers("mflux_families"):
                 refuse_unsupported(pipeline)
             asked = self._image_arguments(cls)
-            refuse_partly(pipeline, arguments.get("model_config"), asked)
+            deciding = self._plugins.decider is not None
+            refuse_partly(pipeline, arguments.get("model_config"), asked, deciding=deciding)
             target = of_class(cls, arguments)
             self._model_path = target.model_path
             check_all(self._plugins, self._requests, for_image(target, asked))

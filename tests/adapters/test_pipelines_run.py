@@ -7,11 +7,15 @@ from pathlib import Path
 import cases_anima
 import cases_ernie
 import cases_fibo
+import cases_fibo2
 import cases_flux
+import cases_flux3
+import cases_ideogram4
 import cases_iris
 import cases_krea2
 import cases_lens_boogu
 import cases_ming
+import cases_moss
 import cases_qwen
 import cases_z_image
 import pytest
@@ -33,14 +37,22 @@ CASES = {
     **cases_anima.CASES,
     **cases_ernie.CASES,
     **cases_fibo.CASES,
+    **cases_fibo2.CASES,
     **cases_flux.CASES,
+    **cases_flux3.CASES,
+    **cases_ideogram4.CASES,
     **cases_iris.CASES,
     **cases_krea2.CASES,
     **cases_lens_boogu.CASES,
     **cases_ming.CASES,
+    **cases_moss.CASES,
     **cases_qwen.CASES,
     **cases_z_image.CASES,
 }
+
+# What Pattern comes to where the body's stream changes its length during the run: step 1 of guidance's first branch
+# has no residual that fits and computes, so the step counts as computed although the second branch is reused.
+FORCED = {"fibo2-text-images": "CCCSC"}
 
 
 def test_every_supported_pipeline_has_a_case() -> None:
@@ -76,7 +88,8 @@ def test_skipping_changes_the_image_and_is_the_same_probed_or_not(name: str, pho
     for unprobed, probed in ((Pattern, ProbedPattern), (PatternAfterFirstBlock, ProbedPatternAfterFirstBlock)):
         with attach(model, unprobed) as handle:
             skipped = generate(model, **arguments)
-        assert handle.stats.history[0].pattern == Pattern.pattern[: handle.stats.history[0].num_steps]
+        expected = FORCED.get(name, Pattern.pattern[: handle.stats.history[0].num_steps])
+        assert handle.stats.history[0].pattern == expected
         assert not same(skipped, plain)
         with attach(model, probed):
             assert same(generate(model, **arguments), skipped)

@@ -31,9 +31,13 @@ GUIDANCE = {
     "anima": "two calls",
     "boogu": "none",
     "iris": "one batch of two",
+    "flux3": "two calls",
+    "ideogram4": "two transformers",
+    "moss_image": "two calls; the second leaves out layer 22, or others",
+    "fibo2": "two calls, one after `--cfg-end`",
 }
 IMAGE_COMMANDS = ("mflux-concept", "mflux-generate", "mflux-upscale")
-COMPILED = {"flux2", "z_image", "ernie_image", "krea2", "anima"}
+COMPILED = {"flux2", "z_image", "ernie_image", "krea2", "anima", "ideogram4"}
 
 HEAD = """\
 # Supported models

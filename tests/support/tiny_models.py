@@ -68,6 +68,19 @@ def narrow() -> Iterator[None]:
             function.__code__, function.__defaults__ = code, defaults
 
 
+@contextlib.contextmanager
+def small() -> Iterator[None]:
+    """Let Ideogram 4 make images of less than 256 pixels."""
+    from mflux.models.ideogram4.latent_creator import Ideogram4LatentCreator
+
+    before = Ideogram4LatentCreator.MIN_DIMENSION
+    Ideogram4LatentCreator.MIN_DIMENSION = 16
+    try:
+        yield
+    finally:
+        Ideogram4LatentCreator.MIN_DIMENSION = before
+
+
 def _submodules(package: types.ModuleType) -> list[types.ModuleType]:
     return [
         importlib.import_module(f"{package.__name__}.{info.name}") for info in pkgutil.iter_modules(package.__path__)
