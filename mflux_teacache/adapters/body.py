@@ -315,10 +315,16 @@ class _Running:
 
     def _compute(self, call: _Call, begins: bool) -> Any:
         returned = self._first(call) if begins else call.run()
-        self._output = _own(call.unpack(returned, self._image_rows).image)
+        # Taken apart only where it is needed: most of a body's blocks are neither its last nor its first.
+        self._last = call, tuple(map(_own, returned)) if isinstance(returned, tuple) else _own(returned)
         if call.index < self._body.residual_after:
-            self._input = self._output
+            self._input = self._computed()
         return returned
+
+    def _computed(self) -> mx.array:
+        """Image part of what the last computed block returned."""
+        call, returned = self._last
+        return call.unpack(returned, self._image_rows).image
 
     def _first(self, call: _Call) -> Any:
         """The branch's first block: from where the probe left it."""
@@ -334,7 +340,7 @@ class _Running:
             return
         if self._reused is None:
             self._body.stream_dtype = self._input.dtype
-            self.branches.append(Branch(self._input, _own(self._output), reused=False))
+            self.branches.append(Branch(self._input, self._computed(), reused=False))
         else:
             self.branches.append(Branch(self._input, _own(self._reused.image), reused=True))
         self._reused = self._carry = None  # what the probe left belongs to the first branch
