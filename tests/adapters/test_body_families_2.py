@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import weakref
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +20,7 @@ from mflux.models.common.config.config import Config
 from mflux.models.iris.model.iris_scheduler.iris_flow_dpm_solver import IrisFlowDPMSolver
 from mflux.models.iris.model.iris_scheduler.iris_turbo_scheduler import IrisTurboScheduler
 from mflux.utils.apple_silicon import AppleSiliconUtil
+from recording import second_call, seen_by
 from strategies import Observer, Pattern, ProbedPattern, ReadsEverything, kept
 from tiny_models import generate, same
 
@@ -65,48 +63,28 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(AppleSiliconUtil, "is_m1_or_m2", lambda: True)
 
 
-def _second_call(name: str, photo: Path) -> tuple[Any, Callable[[], Any]]:
-    """The transformer, and the call that mflux made for its second prediction."""
-    model, arguments = CASES[name].make(photo)
-    transformer = model.transformer
-    calls: list[Callable[[], Any]] = []
-    cls = type(transformer)
-
-    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        calls.append(functools.partial(transformer, *args, **kwargs))
-        return cls.__call__(self, *args, **kwargs)
-
-    transformer.__class__ = type("Recording", (cls,), {"__call__": call})
-    generate(model, **arguments)
-    transformer.__class__ = cls
-    return transformer, calls[1]
-
-
 @pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("name", CASES)
 def test_the_signal_is_what_block_0_hands_to_its_attention(name: str, photo: Path) -> None:
-    transformer, forward = _second_call(name, photo)
+    model, arguments = CASES[name].make(photo)
+    transformer = model.transformer
+    forward = second_call(model, transformer, arguments)
     family = family_of(transformer, FAMILIES)
-    seen: list[mx.array] = []
     attention = getattr(getattr(transformer, family.body[0].blocks)[0], ATTENTION[family.name])
-    cls = type(attention)
-
-    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        bound = inspect.signature(cls.__call__).bind(self, *args, **kwargs)
-        seen.append(list(bound.arguments.values())[1])
-        return cls.__call__(self, *args, **kwargs)
-
-    attention.__class__ = type("Seeing", (cls,), {"__call__": call})
+    seen = seen_by(attention)
     body = Body(transformer, family)
     body.install()
-    assert same(body.probe(forward).modulated_input, seen[0])
+    signal = body.probe(forward).modulated_input
+    assert same(signal, next(iter(seen[0].values())))
 
 
 @pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("residual_after", [0, 1])
 @pytest.mark.parametrize("name", CASES)
 def test_the_body_s_own_residual_reproduces_the_output(name: str, residual_after: int, photo: Path) -> None:
-    transformer, forward = _second_call(name, photo)
+    model, arguments = CASES[name].make(photo)
+    transformer = model.transformer
+    forward = second_call(model, transformer, arguments)
     body = Body(transformer, family_of(transformer, FAMILIES), residual_after)
     plain = forward()
     body.install()

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import weakref
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +15,7 @@ from mflux.callbacks.instances.memory_saver import MemorySaver
 from mflux.models.flux3.model.flux3_scheduler import Flux3FlowMapScheduler
 from mflux.models.ideogram4.model.ideogram4_scheduler import Ideogram4Scheduler
 from mflux.utils.apple_silicon import AppleSiliconUtil
+from recording import second_call, seen_by
 from strategies import Observer, Pattern, ProbedPattern, ReadsEverything, kept
 from tiny_models import generate, same
 
@@ -54,52 +52,32 @@ def _transformers(name: str, model: Any) -> list[Any]:
     return [getattr(model, attribute) for attribute in family.attributes]
 
 
-def _second_call(name: str, photo: Path, place: int = 0) -> tuple[Any, Callable[[], Any]]:
-    """One of the transformers, and the call that mflux made for its second prediction."""
-    model, arguments = CASES[name].make(photo)
-    transformer = _transformers(name, model)[place]
-    calls: list[Callable[[], Any]] = []
-    cls = type(transformer)
-
-    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        calls.append(functools.partial(transformer, *args, **kwargs))
-        return cls.__call__(self, *args, **kwargs)
-
-    transformer.__class__ = type("Recording", (cls,), {"__call__": call})
-    generate(model, **arguments)
-    transformer.__class__ = cls
-    return transformer, calls[1]
-
-
 CALLS = [(name, 0) for name in CASES] + [("ideogram4", 1)]
 
 
 @pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize(("name", "place"), CALLS)
 def test_the_signal_is_what_block_0_hands_to_its_attention(name: str, place: int, photo: Path) -> None:
-    transformer, forward = _second_call(name, photo, place)
+    model, arguments = CASES[name].make(photo)
+    transformer = _transformers(name, model)[place]
+    forward = second_call(model, transformer, arguments)
     family = family_of(transformer, FAMILIES)
-    seen: list[mx.array] = []
     blocks = transformer.mode_blocks["image"] if family is FLUX3 else transformer.layers
     attention = getattr(blocks[0], ATTENTION[family.name])
-    cls = type(attention)
-
-    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        bound = inspect.signature(cls.__call__).bind(self, *args, **kwargs)
-        seen.append(list(bound.arguments.values())[1])
-        return cls.__call__(self, *args, **kwargs)
-
-    attention.__class__ = type("Seeing", (cls,), {"__call__": call})
+    seen = seen_by(attention)
     body = Body(transformer, family)
     body.install()
-    assert same(body.probe(forward).modulated_input, seen[0])
+    signal = body.probe(forward).modulated_input
+    assert same(signal, next(iter(seen[0].values())))
 
 
 @pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("residual_after", [0, 1, 2])
 @pytest.mark.parametrize(("name", "place"), CALLS)
 def test_the_body_s_own_residual_reproduces_the_output(name: str, place: int, residual_after: int, photo: Path) -> None:
-    transformer, forward = _second_call(name, photo, place)
+    model, arguments = CASES[name].make(photo)
+    transformer = _transformers(name, model)[place]
+    forward = second_call(model, transformer, arguments)
     body = Body(transformer, family_of(transformer, FAMILIES), residual_after)
     plain = forward()
     body.install()

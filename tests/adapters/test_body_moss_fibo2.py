@@ -9,8 +9,8 @@ import cases_fibo2
 import cases_moss
 import mlx.core as mx
 import pytest
+from recording import Loop, Watch, seen_by
 from strategies import Observer, Pattern, kept
-from test_body_qwen_z_image_fibo import Loop, Watch, _seen_by
 from tiny_models import generate, same
 
 from mflux_teacache import attach
@@ -62,12 +62,12 @@ def test_a_plugin_sees_sigmas_latents_and_the_rows_of_each_branch(name: str, pho
 def test_the_signal_is_what_block_0_hands_to_its_attention(name: str, photo: Path) -> None:
     model, arguments = CASES[name].make(photo)
     transformer = model.transformer
-    calls = _seen_by(transformer)
+    calls = seen_by(transformer)
     generate(model, num_inference_steps=3, **arguments)
     body = Body(transformer, family_of(transformer, FAMILIES))
     body.install()
     block = transformer.layers[0]
-    seen = _seen_by(block.proj["q"] if name.startswith("moss") else block.attention)
+    seen = seen_by(block.proj["q"] if name.startswith("moss") else block.attention)
     signal = body.probe(lambda: transformer(**calls[0])).modulated_input
     [[handed, *_]] = [list(call.values()) for call in seen]
     assert same(signal, handed)
@@ -78,7 +78,7 @@ def test_the_signal_is_what_block_0_hands_to_its_attention(name: str, photo: Pat
 def test_each_branch_s_own_residual_reproduces_its_output(name: str, residual_after: int, photo: Path) -> None:
     model, arguments = CASES[name].make(photo)
     transformer = model.transformer
-    calls = _seen_by(transformer)
+    calls = seen_by(transformer)
     generate(model, num_inference_steps=3, **arguments)
     body = Body(transformer, family_of(transformer, FAMILIES), residual_after)
     for call in calls[:2]:
@@ -124,7 +124,7 @@ def test_branches_of_one_forward_are_told_apart_although_blocks_are_left_out(
 def _streams_between_layers(transformer: Any, latents: mx.array, text: mx.array, skipped: set[int]) -> list[mx.array]:
     """Before the first called layer, and after each."""
     called = [layer for index, layer in enumerate(transformer.layers) if index not in skipped]
-    seen = [_seen_by(layer) for layer in called]
+    seen = [seen_by(layer) for layer in called]
     transformer(latents, 500.0, text, frozenset(skipped))
     last = seen[-1][0]
     streams = [calls[0]["x"] for calls in seen]

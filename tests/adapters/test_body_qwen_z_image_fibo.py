@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,16 +13,14 @@ import cases_qwen
 import cases_z_image
 import mlx.core as mx
 import pytest
-from mflux.models.ming_image.variants.ming_image import MingImage
 from mflux.utils.apple_silicon import AppleSiliconUtil
+from recording import Loop, Watch, seen_by
 from strategies import kept
 from tiny_models import generate, same
 
-from mflux_teacache import Body as StepBody
-from mflux_teacache import Step, attach, hookimpl
+from mflux_teacache import attach
 from mflux_teacache.adapters.body import Body
 from mflux_teacache.adapters.families import FAMILIES, family_of
-from mflux_teacache.records import Target
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
@@ -61,21 +58,6 @@ BRANCHES = {
 }
 
 
-def _seen_by(module: Any) -> list[dict[str, Any]]:
-    """The arguments of every later call of a module, by name."""
-    seen: list[dict[str, Any]] = []
-    cls = type(module)
-    signature = inspect.signature(cls.__call__)
-
-    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        bound = signature.bind(self, *args, **kwargs)
-        seen.append({name: value for name, value in bound.arguments.items() if name != "self"})
-        return cls.__call__(self, *args, **kwargs)
-
-    module.__class__ = type(cls.__name__, (cls,), {"__call__": call})
-    return seen
-
-
 @pytest.fixture(params=CASES)
 def transformer_and_call(
     request: pytest.FixtureRequest, photo: Path, monkeypatch: pytest.MonkeyPatch
@@ -83,7 +65,7 @@ def transformer_and_call(
     """A transformer, and its pipeline's last call of it: of the second guidance branch where there are two."""
     monkeypatch.setattr(AppleSiliconUtil, "is_m1_or_m2", lambda: True)  # nothing is compiled
     model, arguments = CASES[request.param].make(photo)
-    calls = _seen_by(model.transformer)
+    calls = seen_by(model.transformer)
     generate(model, num_inference_steps=3, **arguments)
     last = calls[-1]
     return model.transformer, lambda: model.transformer(**last)
@@ -97,7 +79,7 @@ def test_the_signal_is_what_block_0_hands_to_its_attention(
     body = Body(transformer, family)
     body.install()
     attention, argument = ATTENTION[family.name]
-    seen = _seen_by(getattr(getattr(transformer, family.body[0].blocks)[0], attention))
+    seen = seen_by(getattr(getattr(transformer, family.body[0].blocks)[0], attention))
     signal = body.probe(call).modulated_input
     assert len(seen) == 1
     assert same(signal, seen[0][argument])
@@ -122,53 +104,6 @@ def test_the_body_s_own_residual_reproduces_the_output(
         assert not mx.allclose(without, plain, atol=1e-3)
         body.restore()
     assert same(call(), plain)
-
-
-class Watch:
-    """Keeps what a plugin gets to see of each step."""
-
-    def __init__(self) -> None:
-        self.targets: list[Target] = []
-        self.steps: list[Step] = []
-        self.branches: list[int | None] = []
-        self.latents: list[mx.array] = []
-        self.bodies: list[StepBody] = []
-
-    @hookimpl
-    def mflux_check(self, options: Any, target: Target) -> None:
-        self.targets.append(target)
-
-    @hookimpl
-    def mflux_step_start(self, step: Step) -> None:
-        self.steps.append(step)
-        self.branches.append(step.branches)
-        self.latents.append(step.target_part(step.latents) if step.generation.target_rows else step.latents)
-
-    @hookimpl
-    def mflux_post_transformer(self, step: Step, body: StepBody) -> None:
-        self.bodies.append(body)
-
-
-class Loop:
-    """mflux's callbacks: its configuration, and the latents before the first and after each step."""
-
-    def __init__(self) -> None:
-        self.latents: list[mx.array] = []
-        self.config: Any = None
-
-    def call_before_loop(self, *, latents: mx.array, config: Any, **_: Any) -> None:
-        self.config = config
-        self.latents.append(latents)
-
-    def call_in_loop(self, *, latents: mx.array, **_: Any) -> None:
-        self.latents.append(latents)
-
-    @property
-    def sigmas(self) -> list[float]:
-        """Of the steps that call the transformer."""
-        if self.config.model_config.model_name.startswith("inclusionAI/Ming"):
-            return MingImage.sigmas(self.config.num_inference_steps).tolist()[:-2]
-        return self.config.scheduler.sigmas.tolist()[self.config.init_time_step : -1]
 
 
 @pytest.fixture(params=CASES)
