@@ -24,6 +24,7 @@ from typing import Any, NamedTuple, Protocol
 
 import mlx.core as mx
 
+from mflux_teacache.adapters.compiled_blocks import CompiledBlocks
 from mflux_teacache.adapters.family import Dual, Family, Joint
 from mflux_teacache.errors import UnsupportedModel
 
@@ -99,10 +100,13 @@ class _Call:
         self.index = index
         self.block = block
         self.stage, self._forward, self._signature = body.stages[index]
+        self._compiled = body.compiled_blocks
         self._args = args
         self._kwargs = kwargs
 
     def run(self) -> Any:
+        if self._compiled is not None:
+            return self._compiled.call(self._forward, self.block, self.arguments)
         return self._forward(self.block, *self._args, **self._kwargs)
 
     def run_on(self, streams: Streams) -> Any:
@@ -111,7 +115,10 @@ class _Call:
             replaced = {self.stage.image: streams.image, self.stage.text: streams.text}
         else:
             replaced = {self.stage.stream: self.pack(streams)}
-        return self._forward(self.block, **{**self.arguments, **replaced})
+        arguments = {**self.arguments, **replaced}
+        if self._compiled is not None:
+            return self._compiled.call(self._forward, self.block, arguments)
+        return self._forward(self.block, **arguments)
 
     @cached_property
     def arguments(self) -> dict[str, Any]:
@@ -160,13 +167,22 @@ class Body:
         family: its entry.
         residual_after: how many first blocks run in every step; the residual is taken after them.
         others: the transformers that the pipeline calls for its further guidance branches, if it has several.
+        compile_blocks: compile each block on its own, where mflux does not compile more than that.
 
     Raises:
         UnsupportedModel: a block list or a block argument of the family's entry is missing, or the body is
             too short for ``residual_after``, or of another length in one of ``others``.
     """
 
-    def __init__(self, transformer: Any, family: Family, residual_after: int = 0, others: Sequence[Any] = ()) -> None:
+    def __init__(
+        self,
+        transformer: Any,
+        family: Family,
+        residual_after: int = 0,
+        others: Sequence[Any] = (),
+        *,
+        compile_blocks: bool = False,
+    ) -> None:
         blocks, *more = (_body_blocks(each, family) for each in (transformer, *others))
         if any(len(each) != len(blocks) for each in more):
             raise UnsupportedModel(
@@ -182,6 +198,7 @@ class Body:
         self.residual_after = residual_after
         self.stages = [(stage, type(block).__call__, _signature(block, stage, family)) for stage, block in blocks]
         self._blocks = [weakref.ref(block) for each in (blocks, *more) for _, block in each]
+        self.compiled_blocks = CompiledBlocks(family.looked_at) if compile_blocks else None
         self.stream_dtype: mx.Dtype | None = None  # of the image stream when it was last computed
         self._phase: _Phase | None = None
 
@@ -196,6 +213,11 @@ class Body:
         for reference in self._blocks:
             if (block := reference()) is not None:
                 block.__class__ = type(block).__mro__[1]
+
+    def end_image(self) -> None:
+        """The denoising loop is over: hold nothing that was made for it."""
+        if self.compiled_blocks is not None:
+            self.compiled_blocks.clear()
 
     def probe(self, forward: Callable[[], Any]) -> Probe:
         """Run ``forward`` up to block 0 of its first branch."""

@@ -134,6 +134,7 @@ QWEN = Family(
     sigma=_scheduler_sigma,
     latents="hidden_states",
     packed=True,
+    looked_at=("encoder_hidden_states_mask",),
 )
 
 Z_IMAGE = Family(

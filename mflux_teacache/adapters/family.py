@@ -67,6 +67,8 @@ class Family:
             without them calls its transformer itself.
         attribute: the pipeline's attribute that holds the transformer; several where each guidance branch has a
             transformer of its own.
+        looked_at: block arguments whose values the block's own Python looks at, such as a mask of which it asks
+            whether it hides anything. Compiled blocks take them as constants.
     """
 
     name: str
@@ -78,6 +80,7 @@ class Family:
     packed: bool = False
     predict: tuple[str, ...] = ()
     attribute: str | tuple[str, ...] = "transformer"
+    looked_at: tuple[str, ...] = ()
 
     @property
     def attributes(self) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from mflux_teacache.adapters.body import Body, subclass
 from mflux_teacache.adapters.forward import bind, compiled_forward, eager_forward, plain_predict, with_globals
 from mflux_teacache.adapters.pipelines import pipeline_of
 from mflux_teacache.errors import HookFailed
-from mflux_teacache.records import Generation
+from mflux_teacache.records import Generation, Status
 from mflux_teacache.runtime import Runtime
 
 Check = Callable[[dict[str, Any]], None]
@@ -82,7 +82,7 @@ class Lifecycle:
                 image = _by_object(original, pipeline, self._body.family.predict)(pipeline, *args, **kwargs)
                 generation = self._images[-1]
             except BaseException as error:
-                self._runtime.end("interrupted" if _is_interruption(error) else "failed")
+                self._end("interrupted" if _is_interruption(error) else "failed")
                 if isinstance(error, HookFailed):
                     self._restore()
                 raise
@@ -137,10 +137,14 @@ class Lifecycle:
         self._runtime.end_step(latents)
 
     def call_after_loop(self, **_: Any) -> None:
-        self._runtime.end("finished")
+        self._end("finished")
 
     def call_interrupt(self, **_: Any) -> None:
-        self._runtime.end("interrupted")
+        self._end("interrupted")
+
+    def _end(self, status: Status) -> None:
+        self._runtime.end(status)
+        self._body.end_image()
 
 
 def _is_interruption(error: BaseException) -> bool:

@@ -12,6 +12,7 @@ import tiny_models
 from mflux.models.common.config.config import Config
 from mflux.models.common.config.model_config import ModelConfig
 from mlx.utils import tree_flatten
+from recording import seen_by
 from tiny_models import same
 
 from mflux_teacache.adapters.body import Body
@@ -99,16 +100,7 @@ def test_the_body_s_own_residual_reproduces_the_output(make: Any, family: Family
 @FAMILIES
 def test_block_0_runs_once_although_its_residual_was_read(make: Any, family: Family, by_hand: Any) -> None:
     transformer, arguments = make()
-    calls: list[int] = []
-    first = transformer.transformer_blocks[0]
-    cls = type(first)
-
-    @functools.wraps(cls.__call__)
-    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        calls.append(1)
-        return cls.__call__(self, *args, **kwargs)
-
-    first.__class__ = type("Counting", (cls,), {"__call__": call})
+    calls = seen_by(transformer.transformer_blocks[0])
     body = Body(transformer, family)
     body.install()
     forward = lambda: transformer(**arguments)  # noqa: E731
