@@ -38,7 +38,6 @@ def interleaved(subject: Subject, variants: Sequence[Variant], settings: Setting
         for variant in _with_bar(variants, "warm-up", settings.warm_up):
             run_once(model, variant, subject.arguments, -1, f"warm-up, {variant.name}")
         runs = []
-        repetition = 0
         for place, variant in enumerate(_with_bar(variants, "all runs", settings.repetitions)):
             repetition = place // len(variants)
             label = f"{variant.name} {repetition + 1}/{settings.repetitions}"
@@ -70,4 +69,4 @@ def run_once(model: Any, variant: Variant, arguments: dict[str, Any], repetition
 
 def _with_bar(variants: Sequence[Variant], label: str, rounds: int) -> Iterable[Variant]:
     everything = [variant for _ in range(rounds) for variant in variants]
-    return tqdm(everything, desc=label, unit="image", leave=False, disable=not everything)  # type: ignore[no-any-return]
+    return tqdm(everything, desc=label, unit="image", leave=False) if everything else ()

@@ -194,9 +194,9 @@ def _random(index: int, path: str, parameter: mx.array) -> mx.array:
     return array
 
 
-def _empty(cls: type, config: ModelConfig) -> Any:
+def _empty(cls: Any, config: ModelConfig) -> Any:
     """A pipeline as its initializer leaves it, without the models; its own ``__init__`` would download them."""
-    pipeline: Any = object.__new__(cls)
+    pipeline = cls.__new__(cls)
     nn.Module.__init__(pipeline)
     pipeline.model_config = config
     pipeline.callbacks = CallbackRegistry()
