@@ -125,6 +125,10 @@ def run(args: argparse.Namespace) -> int:
     if settings.json is not None:
         content = as_json(settings, subject, measured, summaries)
         Path(settings.json).write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    if settings.png is not None:
+        from mflux_teacache.bench import picture
+
+        picture.draw(Path(settings.png), title=_title(settings, subject), summaries=summaries)
     return 0
 
 
@@ -191,10 +195,8 @@ def _measure(settings: Settings, subject: Subject) -> Measured:
 
     variants = variants_of(settings)
     names = [variant.name for variant in variants]
-    size = f"{subject.arguments['width']}x{subject.arguments['height']}"
     print(
-        f"{subject.name}\n{settings.steps} steps at {size}, guidance {subject.arguments['guidance']:g}; "
-        f"{settings.repetitions} of each variant in turn"
+        f"{_title(settings, subject)}\n{settings.repetitions} of each variant in turn"
         f"{', each in a process of its own' if settings.isolated else ''}, after {settings.warm_up} to warm up\n"
     )
     print(report.run_heading(names), flush=True)
@@ -205,6 +207,13 @@ def _measure(settings: Settings, subject: Subject) -> Measured:
     if settings.isolated:
         return isolated.in_processes(variants, settings, show)
     return measure.interleaved(subject, variants, settings, show)
+
+
+def _title(settings: Settings, subject: Subject) -> str:
+    image = subject.arguments
+    return (
+        f"{subject.name}: {settings.steps} steps at {image['width']}x{image['height']}, guidance {image['guidance']:g}"
+    )
 
 
 def as_json(settings: Settings, subject: Subject, measured: Measured, summaries: list[Summary]) -> dict[str, Any]:
