@@ -17,7 +17,7 @@ import contextlib
 import functools
 import inspect
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
@@ -77,6 +77,17 @@ class _Stopped(Exception):
 class _Phase(Protocol):
     def at(self, call: _Call) -> Any: ...
 
+    @property
+    def computes(self) -> bool:
+        """The branch that runs, or is about to begin, calls its blocks in earnest."""
+
+
+class _Entry(NamedTuple):
+    """A method by which mflux's forward enters a block."""
+
+    forward: Callable[..., Any]
+    signature: inspect.Signature
+
 
 def _own(array: mx.array) -> mx.array:
     """The same values as another Python object: MLX's ``+=`` changes the object that it is applied to."""
@@ -95,10 +106,13 @@ def _apart(value: Any) -> Any:
 class _Call:
     """One call of one block by mflux's forward."""
 
-    def __init__(self, body: Body, index: int, block: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def __init__(
+        self, stage: Dual | Joint, entry: _Entry, index: int, block: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
         self.index = index
         self.block = block
-        self.stage, self._forward, self._signature = body.stages[index]
+        self.stage = stage
+        self._forward, self._signature = entry
         self._args = args
         self._kwargs = kwargs
 
@@ -110,7 +124,7 @@ class _Call:
         if isinstance(self.stage, Dual):
             replaced = {self.stage.image: streams.image, self.stage.text: streams.text}
         else:
-            replaced = {self.stage.stream: self.pack(streams)}
+            replaced = {self.stage.stream: self.join(streams)}
         return self._forward(self.block, **{**self.arguments, **replaced})
 
     @cached_property
@@ -120,27 +134,44 @@ class _Call:
         bound.apply_defaults()
         return dict(list(bound.arguments.items())[1:])
 
+    def image_rows(self) -> int | None:
+        """Rows of the image in the body's first list; ``None``: its one stream is all image."""
+        if isinstance(self.stage, Dual) or self.stage.image_rows is None:
+            return None
+        return self.stage.image_rows(self.arguments)
+
     def streams(self, image_rows: int | None) -> Streams:
-        """What enters the block; ``None``: it is the body's first, whose one stream is all image."""
+        """What enters the block."""
         if isinstance(self.stage, Dual):
             return Streams(self.arguments[self.stage.image], self.arguments[self.stage.text])
         return _split(self.arguments[self.stage.stream], image_rows, self.stage)
 
-    def unpack(self, returned: Any, image_rows: int | None) -> Streams:
-        """What the block returned."""
+    def returned_streams(self, returned: Any) -> tuple[mx.array, ...]:
+        """What the block returned, without what is no stream."""
         if isinstance(self.stage, Dual):
-            first, second = returned
+            return tuple(returned)
+        return (returned[0] if self.stage.returns_more else returned,)
+
+    def unpack(self, streams: tuple[mx.array, ...], image_rows: int | None) -> Streams:
+        """Image part and text part of what the block returned."""
+        if isinstance(self.stage, Dual):
+            first, second = streams
             return Streams(first, second) if self.stage.image_first else Streams(second, first)
-        return _split(returned, image_rows, self.stage)
+        return _split(streams[0], image_rows, self.stage)
 
     def pack(self, streams: Streams) -> Any:
         """Streams as the block would return them."""
         if isinstance(self.stage, Dual):
             return (streams.image, streams.text) if self.stage.image_first else (streams.text, streams.image)
+        stream = self.join(streams)
+        return (stream, *(None,) * self.stage.returns_more) if self.stage.returns_more else stream
+
+    def join(self, streams: Streams) -> mx.array:
+        """Streams as the block's one stream."""
         if streams.text is None:
             return streams.image
-        rows = [streams.image, streams.text] if self.stage.image_first else [streams.text, streams.image]
-        return mx.concatenate(rows, axis=1)
+        rows = [streams.text, streams.image]
+        return mx.concatenate(rows[::-1] if self.stage.image_first else rows, axis=1)
 
 
 def _split(stream: mx.array, image_rows: int | None, stage: Joint) -> Streams:
@@ -180,7 +211,7 @@ class Body:
             )
         self.family = family
         self.residual_after = residual_after
-        self.stages = [(stage, type(block).__call__, _signature(block, stage, family)) for stage, block in blocks]
+        self._stages = [(stage, _entries(block, stage, family)) for stage, block in blocks]
         self._blocks = [weakref.ref(block) for each in (blocks, *more) for _, block in each]
         self.stream_dtype: mx.Dtype | None = None  # of the image stream when it was last computed
         self._phase: _Phase | None = None
@@ -189,7 +220,7 @@ class Body:
         """Swap the blocks' classes; parameters, isinstance and class names stay as they are."""
         for place, reference in enumerate(self._blocks):
             if (block := reference()) is not None:
-                block.__class__ = subclass(type(block), self._gate(place % len(self.stages)))
+                block.__class__ = subclass(type(block), self._gates(place % len(self._stages)))
 
     def restore(self) -> None:
         """Give the blocks their classes back. Blocks that mflux has freed are none of our business any more."""
@@ -227,6 +258,15 @@ class Body:
         """A phase is on: the transformer is being called on our behalf."""
         return self._phase is not None
 
+    def evaluate(self, *arrays: Any) -> None:
+        """``mx.eval`` for a forward that evaluates work beside the body, such as a ControlNet's blocks.
+
+        A probe and a skipped branch do not evaluate it: what they need of it, if anything, is evaluated with their
+        results.
+        """
+        if self._phase is None or self._phase.computes:
+            mx.eval(*arrays)
+
     @contextlib.contextmanager
     def _in(self, phase: _Phase) -> Iterator[None]:
         self._phase = phase
@@ -235,34 +275,39 @@ class Body:
         finally:
             self._phase = None
 
-    def _gate(self, index: int) -> Callable[..., Any]:
-        forward = self.stages[index][1]
+    def _gates(self, index: int) -> dict[str, Callable[..., Any]]:
+        """A block's methods in its subclass."""
+        stage, entries = self._stages[index]
+        return {name: self._gate(index, stage, entry) for name, entry in entries.items()}
 
+    def _gate(self, index: int, stage: Dual | Joint, entry: _Entry) -> Callable[..., Any]:
         def call(block: Any, *args: Any, **kwargs: Any) -> Any:
             if self._phase is None:
-                return forward(block, *args, **kwargs)
-            return self._phase.at(_Call(self, index, block, args, kwargs))
+                return entry.forward(block, *args, **kwargs)
+            return self._phase.at(_Call(stage, entry, index, block, args, kwargs))
 
         return call
 
 
-def subclass(cls: type, call: Callable[..., Any]) -> type:
-    """A subclass that differs in ``__call__`` only and looks like the class itself in names and reprs."""
-    return type(
-        cls.__name__, (cls,), {"__call__": call, "__module__": cls.__module__, "__qualname__": cls.__qualname__}
-    )
+def subclass(cls: type, methods: Mapping[str, Callable[..., Any]]) -> type:
+    """A subclass that differs in these methods only and looks like the class itself in names and reprs."""
+    return type(cls.__name__, (cls,), {**methods, "__module__": cls.__module__, "__qualname__": cls.__qualname__})
 
 
 @dataclass(slots=True)
 class _Probing:
     body: Body
     found: Probe | None = None
+    computes = False
 
     def at(self, call: _Call) -> Any:
         arguments = {name: _apart(value) for name, value in call.arguments.items()}
         signal = self.body.family.modulated_input(call.block, arguments)
-        entry = call.streams(None).copy()
-        first = call.unpack(call.run(), None).copy()
+        image_rows = call.image_rows()
+        if isinstance(call.stage, Joint):
+            signal = _split(signal, image_rows, call.stage).image
+        entry = call.streams(image_rows).copy()
+        first = call.unpack(call.returned_streams(call.run()), image_rows).copy()
         self.found = Probe(entry, first, signal, first.image - entry.image)
         raise _Stopped
 
@@ -293,11 +338,23 @@ class _Running:
             return self._skip(call)
         return self._compute(call, begins)
 
-    def _begin(self, call: _Call) -> None:
-        entry = self._carry.entry if self._carry else call.streams(None).copy()
+    @property
+    def computes(self) -> bool:
+        return (self._given() if self._index is None else self._residual) is None
+
+    def _given(self) -> mx.array | None:
+        """The residual for the next branch."""
         place = len(self.branches)
-        residual = self._residuals[place] if place < len(self._residuals) else None
-        self._residual = residual if residual is not None and self._fits(residual, entry.image) else None
+        return self._residuals[place] if place < len(self._residuals) else None
+
+    def _begin(self, call: _Call) -> None:
+        entry = self._carry.entry if self._carry else call.streams(call.image_rows()).copy()
+        residual = self._given()
+        in_full = self._body.family.must_compute(call.arguments)
+        fits = residual is not None and not in_full and self._fits(residual, entry.image)
+        self._residual = residual if fits else None
+        if in_full and self._carry:  # block 0 as well, which leaves more behind than its streams
+            self._carry = Carry(self._carry.entry, None)
         self._input = entry.image
         self._image_rows = entry.image.shape[1]
 
@@ -316,7 +373,7 @@ class _Running:
     def _compute(self, call: _Call, begins: bool) -> Any:
         returned = self._first(call) if begins else call.run()
         # Taken apart only where it is needed: most of a body's blocks are neither its last nor its first.
-        self._last = call, tuple(map(_own, returned)) if isinstance(returned, tuple) else _own(returned)
+        self._last = call, tuple(map(_own, call.returned_streams(returned)))
         if call.index < self._body.residual_after:
             self._input = self._computed()
         return returned
@@ -358,22 +415,29 @@ def _member(owner: Any, name: str) -> Any:
 def _blocks(transformer: Any, stage: Dual | Joint, family: Family) -> list[Any]:
     blocks = functools.reduce(_member, stage.blocks.split("."), transformer)
     if not isinstance(blocks, list) or not blocks:
-        raise UnsupportedModel(
-            f"{type(transformer).__name__} has no block list {stage.blocks!r}, which the entry for "
-            f"{family.name} names. "
-            f"This version of mflux may be newer than the newest supported one: upgrade mflux-teacache-plugin."
-        )
+        raise _changed(f"{type(transformer).__name__} has no block list {stage.blocks!r}", family)
     return blocks
 
 
-def _signature(block: Any, stage: Dual | Joint, family: Family) -> inspect.Signature:
-    signature = inspect.signature(type(block).__call__)
+def _entries(block: Any, stage: Dual | Joint, family: Family) -> dict[str, _Entry]:
+    return {name: _entry(block, name, stage, family) for name in stage.methods}
+
+
+def _entry(block: Any, method: str, stage: Dual | Joint, family: Family) -> _Entry:
+    where = type(block).__name__ if method == "__call__" else f"{type(block).__name__}.{method}"
+    forward = getattr(type(block), method, None)
+    if forward is None:
+        raise _changed(f"{type(block).__name__} in {stage.blocks!r} has no method {method!r}", family)
+    signature = inspect.signature(forward)
     needed = (stage.image, stage.text) if isinstance(stage, Dual) else (stage.stream,)
-    missing = [name for name in needed if name not in signature.parameters]
-    if missing:
-        raise UnsupportedModel(
-            f"{type(block).__name__} in {stage.blocks!r} has no argument {missing[0]!r}, which the entry for "
-            f"{family.name} names; it has {', '.join(list(signature.parameters)[1:])}. "
-            f"This version of mflux may be newer than the newest supported one: upgrade mflux-teacache-plugin."
-        )
-    return signature
+    if missing := [name for name in needed if name not in signature.parameters]:
+        has = ", ".join(list(signature.parameters)[1:])
+        raise _changed(f"{where} in {stage.blocks!r} has no argument {missing[0]!r} (it has {has})", family)
+    return _Entry(forward, signature)
+
+
+def _changed(what: str, family: Family) -> UnsupportedModel:
+    return UnsupportedModel(
+        f"{what}, which the entry for {family.name} names. "
+        f"This version of mflux may be newer than the newest supported one: upgrade mflux-teacache-plugin."
+    )
