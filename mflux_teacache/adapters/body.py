@@ -355,7 +355,7 @@ class _Running:
         self._residual = residual if fits else None
         if in_full and self._carry:  # block 0 as well, which leaves more behind than its streams
             self._carry = Carry(self._carry.entry, None)
-        self._input = entry.image
+        self._base = entry  # what the residual is added to
         self._image_rows = entry.image.shape[1]
 
     def _fits(self, residual: mx.array, stream: mx.array) -> bool:
@@ -365,7 +365,7 @@ class _Running:
     def _skip(self, call: _Call) -> Any:
         if self._reused is None:
             assert self._residual is not None
-            self._reused = Streams(self._input + self._residual)
+            self._reused = self._base._replace(image=self._base.image + self._residual)
         if self._reused.text is None:  # the first list may have the image's rows alone
             self._reused = self._reused._replace(text=call.streams(self._image_rows).text)
         return call.pack(self._reused.copy())
@@ -375,13 +375,13 @@ class _Running:
         # Taken apart only where it is needed: most of a body's blocks are neither its last nor its first.
         self._last = call, tuple(map(_own, call.returned_streams(returned)))
         if call.index < self._body.residual_after:
-            self._input = self._computed()
+            self._base = self._computed()
         return returned
 
-    def _computed(self) -> mx.array:
-        """Image part of what the last computed block returned."""
+    def _computed(self) -> Streams:
+        """What the last computed block returned."""
         call, returned = self._last
-        return call.unpack(returned, self._image_rows).image
+        return call.unpack(returned, self._image_rows)
 
     def _first(self, call: _Call) -> Any:
         """The branch's first block: from where the probe left it."""
@@ -396,10 +396,10 @@ class _Running:
         if self._index is None:
             return
         if self._reused is None:
-            self._body.stream_dtype = self._input.dtype
-            self.branches.append(Branch(self._input, self._computed(), reused=False))
+            self._body.stream_dtype = self._base.image.dtype
+            self.branches.append(Branch(self._base.image, self._computed().image, reused=False))
         else:
-            self.branches.append(Branch(self._input, _own(self._reused.image), reused=True))
+            self.branches.append(Branch(self._base.image, _own(self._reused.image), reused=True))
         self._reused = self._carry = None  # what the probe left belongs to the first branch
 
 

@@ -66,7 +66,7 @@ def _with_step_reuse(name: str, family: str) -> Pipeline:
 
 _KV_CACHE = "not with its key/value cache, which fills while a reference image passes through every block"
 _STEP_REUSE = "none that decides about steps together with mflux's own step reuse, which would reuse what it reused"
-_BLOCK_REUSE = "not with mflux's own step cache, which leaves the blocks in their middle"
+_BLOCK_REUSE = "not with mflux's own step cache, which leaves the blocks after the first one"
 _CONCEPT = "its product is the attention of every block in every step, so no block may be skipped"
 _ONE_STEP = "it has one denoising step, so there is nothing to skip"
 

@@ -73,7 +73,11 @@ def test_all_computed_is_bit_identical_and_so_is_restored(
         monkeypatch.setattr(AppleSiliconUtil, "is_m1_or_m2", lambda: True)
     model, arguments = CASES[name].make(photo)
     plain = generate(model, **arguments)
-    smaller = {**arguments, **dict(zip(("height", "width"), CASES[name].smaller, strict=True)), "num_inference_steps": 4}
+    smaller = {
+        **arguments,
+        **dict(zip(("height", "width"), CASES[name].smaller, strict=True)),
+        "num_inference_steps": 4,
+    }
     plain_small = generate(model, **smaller)
     for plugin in (Observer, ReadsEverything):
         with attach(model, plugin) as handle:

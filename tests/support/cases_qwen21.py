@@ -51,14 +51,14 @@ def qwen21(config: ModelConfig) -> Any:
     """A text-to-image pipeline, 32 wide with 4 blocks."""
     model = _pipeline(QwenImage21, config)
     model._encode_prompt = _embedding
-    model.transformer = tiny_models.randomised(Qwen21Transformer(**_SIZES), seed=13, scale=0.3)
+    model.transformer = tiny_models.randomised(Qwen21Transformer(**_SIZES), seed=13, scale=0.1)
     return model
 
 
 def qwen21_edit(cls: type = QwenImage21Edit) -> Any:
     """An edit pipeline; each reference image adds 4 slots of one quarter of its latents to the prompt."""
     model = _pipeline(cls, ModelConfig.qwen_image_21())
-    model.transformer = tiny_models.randomised(QwenImage21Transformer(_SIZES), seed=14, scale=0.3)
+    model.transformer = tiny_models.randomised(QwenImage21Transformer(_SIZES), seed=14, scale=0.1)
     model._encode_prompt = _encode_prompt
     return model
 
@@ -67,7 +67,7 @@ def qwen21_controlnet(control_layers: tuple[int, ...] = (0, 2)) -> Any:
     """A ControlNet pipeline; the control blocks of the real one, too, add to every second block but the last."""
     model = qwen21_edit(QwenImage21Controlnet)
     config = {**_SIZES, "control_layers": control_layers}
-    model.controlnet = tiny_models.randomised(QwenImage21ControlNet(config), seed=15, scale=0.3)
+    model.controlnet = tiny_models.randomised(QwenImage21ControlNet(config), seed=15, scale=0.1)
     return model
 
 
@@ -87,7 +87,7 @@ def _embedding(prompt: str) -> tuple[mx.array, mx.array]:
     return stub_prompts.embedded(prompt, 1, length, _TEXT_WIDTH), mx.ones((1, length), dtype=mx.int32)
 
 
-def padded(prompt: str) -> tuple[mx.array, mx.array]:
+def _padded(prompt: str) -> tuple[mx.array, mx.array]:
     """With two tokens of padding, which keep the text from being cached."""
     embedding, mask = _embedding(prompt)
     return embedding, mx.where(mx.arange(mask.shape[1])[None] < mask.shape[1] - 2, mask, 0)
@@ -96,8 +96,7 @@ def padded(prompt: str) -> tuple[mx.array, mx.array]:
 def _encode_prompt(prompt: str, images: list[Any] | None = None) -> tuple[mx.array, mx.array]:
     """Embeddings, and which of them are slots for reference images: they come before the prompt."""
     slots = sum((image.width // 32) * (image.height // 32) for image in images or ())
-    embedding, mask = _embedding(prompt)
-    rows = slots + embedding.shape[1]
+    rows = slots + _embedding(prompt)[0].shape[1]
     return stub_prompts.embedded(prompt, 1, rows, _TEXT_WIDTH), mx.arange(rows) < slots
 
 
@@ -109,9 +108,10 @@ def _txt2img(arguments: Callable[[Path], dict[str, Any]] = lambda photo: {}, **m
     return _case(QwenImage21, lambda: qwen21(ModelConfig.qwen_image_21()), arguments, **more)
 
 
-def _edit(photos: int = 1, **more: Any) -> Case:
+def _edit(photos: int = 1, mask: bool = False, **more: Any) -> Case:
     def arguments(photo: Path) -> dict[str, Any]:
-        return {"image_paths": [photo] * photos, "output_resolution": 64}
+        given = {"image_paths": [photo] * photos, "output_resolution": 64}
+        return {**given, "mask_image": photo} if mask else given
 
     return _case(QwenImage21Edit, qwen21_edit, arguments, **more)
 
@@ -122,16 +122,25 @@ def _controlnet(make: Callable[[], Any] = qwen21_controlnet, **more: Any) -> Cas
 
 _GUIDANCE = {"guidance": 4.0, "negative_prompt": "blurry, grey"}
 
+
+def _qwen21_padded() -> Any:
+    model = qwen21(ModelConfig.qwen_image_21())
+    model._encode_prompt = _padded
+    return model
+
+
 CASES = {
     "qwen21": _txt2img(),
     "qwen21-guidance": _txt2img(**_GUIDANCE),
     "qwen21-img2img": _txt2img(lambda photo: {"image_path": photo, "image_strength": 0.4}, **_GUIDANCE),
+    "qwen21-padded": _case(QwenImage21, _qwen21_padded, lambda photo: {}, **_GUIDANCE),
     "qwen21-turbo": _case(QwenImage21, lambda: qwen21(ModelConfig.qwen_image_21_turbo()), lambda photo: {}),
     "qwen21-edit": _edit(),
     "qwen21-edit-guidance": _edit(**_GUIDANCE),
     "qwen21-edit-two-images": _edit(photos=2),
     "qwen21-edit-no-image": _edit(photos=0),
     "qwen21-edit-img2img": _edit(strength=0.6, **_GUIDANCE),
+    "qwen21-edit-mask": _edit(mask=True),
     "qwen21-edit-no-cache": _edit(use_kv_cache=False, **_GUIDANCE),
     "qwen21-controlnet": _controlnet(),
     "qwen21-controlnet-guidance": _controlnet(**_GUIDANCE),
