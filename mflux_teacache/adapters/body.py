@@ -193,7 +193,7 @@ class Body:
         others: the transformers that the pipeline calls for its further guidance branches, if it has several.
 
     Raises:
-        UnsupportedModel: a block list or a block argument of the family's entry is missing, or the body is
+        UnsupportedModel: a block list, a block's method or argument of the family's entry is missing, or the body is
             too short for ``residual_after``, or of another length in one of ``others``.
     """
 
