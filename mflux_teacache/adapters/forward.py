@@ -39,6 +39,8 @@ class Forward:
 
     def latents(self) -> mx.array:
         names = self._family.latents
+        if callable(names):
+            return names(self._arguments)
         names = (names,) if isinstance(names, str) else names
         latents: mx.array = next(self._arguments[name] for name in names if name in self._arguments)
         return latents
@@ -93,28 +95,33 @@ def _carry(entry: Sequence[mx.array], first: Sequence[mx.array] | None = None) -
     return Carry(Streams(*entry), None if first is None else Streams(*first))
 
 
-class _CompileNoted:
-    """``mlx.core``, but ``compile`` hands its function back and notes that it was asked."""
+class _Core:
+    """``mlx.core``, but some of its functions are others."""
 
-    def __init__(self) -> None:
-        self.asked = False
+    def __init__(self, **functions: Callable[..., Any]) -> None:
+        vars(self).update(functions)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(mx, name)
 
-    def compile(self, function: Callable[..., Any], *_: Any, **__: Any) -> Callable[..., Any]:
-        self.asked = True
-        return function
+
+def with_core(function: types.FunctionType, **functions: Callable[..., Any]) -> types.FunctionType:
+    """The same code, to which ``mx.compile`` or other functions of ``mx`` are the given ones.
+
+    Nothing global is patched, so other threads and models are not touched.
+    """
+    return with_globals(function, mx=_Core(**functions))
 
 
 def plain_predict(factory: types.FunctionType, *args: Any) -> tuple[Callable[..., Any], bool]:
-    """mflux's predict function as it is before compiling, and whether mflux would compile it.
+    """mflux's predict function as it is before compiling, and whether mflux would compile it."""
+    asked: list[Callable[..., Any]] = []
 
-    Runs the factory's own code with its own globals, in which ``mx`` alone is replaced: nothing global is
-    patched, so other threads and models are not touched.
-    """
-    noted = _CompileNoted()
-    return with_globals(factory, mx=noted)(*args), noted.asked
+    def note(function: Callable[..., Any], *_: Any, **__: Any) -> Callable[..., Any]:
+        asked.append(function)
+        return function
+
+    return with_core(factory, compile=note)(*args), bool(asked)
 
 
 def with_globals(function: types.FunctionType, **replaced: Any) -> types.FunctionType:

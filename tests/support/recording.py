@@ -14,19 +14,20 @@ from tiny_models import generate
 from mflux_teacache import Body, Step, Target, hookimpl
 
 
-def seen_by(module: Any) -> list[dict[str, Any]]:
+def seen_by(module: Any, method: str = "__call__") -> list[dict[str, Any]]:
     """The arguments of every later call of a module, by name."""
     seen: list[dict[str, Any]] = []
     cls = type(module)
-    signature = inspect.signature(cls.__call__)
+    forward = getattr(cls, method)
+    signature = inspect.signature(forward)
 
-    @functools.wraps(cls.__call__)
+    @functools.wraps(forward)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         bound = signature.bind(self, *args, **kwargs)
         seen.append({name: value for name, value in bound.arguments.items() if name != "self"})
-        return cls.__call__(self, *args, **kwargs)
+        return forward(self, *args, **kwargs)
 
-    module.__class__ = type(cls.__name__, (cls,), {"__call__": call})
+    module.__class__ = type(cls.__name__, (cls,), {method: call})
     return seen
 
 
