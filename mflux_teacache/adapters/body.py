@@ -40,20 +40,25 @@ class Streams(NamedTuple):
 
 
 class Probe(NamedTuple):
-    """What is known at block 0 of a step's first branch. Nothing is evaluated, and most of it never will be."""
+    """What is known at block 0 of a step's first branch. Nothing is evaluated, and most of it never will be.
+
+    Attributes:
+        entry: what enters block 0.
+        first, first_block_residual: what it returns, and adds to the image; if it was asked for.
+    """
 
     entry: Streams
-    first: Streams
     modulated_input: mx.array
-    first_block_residual: mx.array
+    first: Streams | None = None
+    first_block_residual: mx.array | None = None
 
-    def carry(self, *, first_block: bool) -> Carry:
+    def carry(self) -> Carry:
         """What the run takes over: nothing that the probe evaluated is evaluated again.
 
         Block 0's output only if it was read. A compiled run fuses across block 0 as mflux's own does, and
         rounds alike, if block 0 is part of it.
         """
-        return Carry(self.entry, self.first if first_block else None)
+        return Carry(self.entry, self.first)
 
 
 class Carry(NamedTuple):
@@ -125,14 +130,15 @@ class _Call:
 
     def run_on(self, streams: Streams) -> Any:
         """As mflux called it, but on these streams."""
-        if isinstance(self.stage, Dual):
-            replaced = {self.stage.image: streams.image, self.stage.text: streams.text}
-        else:
-            replaced = {self.stage.stream: self.join(streams)}
-        arguments = {**self.arguments, **replaced}
         if self._compiled is not None:
-            return self._compiled.call(self._forward, self.block, arguments)
-        return self._forward(self.block, **arguments)
+            return self._compiled.call(self._forward, self.block, self.arguments_on(streams))
+        return self._forward(self.block, **self.arguments_on(streams))
+
+    def arguments_on(self, streams: Streams) -> dict[str, Any]:
+        """By name, with these streams in the place of mflux's."""
+        if isinstance(self.stage, Dual):
+            return {**self.arguments, self.stage.image: streams.image, self.stage.text: streams.text}
+        return {**self.arguments, self.stage.stream: self.join(streams)}
 
     @cached_property
     def arguments(self) -> dict[str, Any]:
@@ -250,13 +256,18 @@ class Body:
                 block.__class__ = type(block).__mro__[1]
 
     def end_image(self) -> None:
-        """The denoising loop is over: hold nothing that was made for it."""
+        """The denoising loop is over."""
         if self.compiled_blocks is not None:
-            self.compiled_blocks.clear()
+            self.compiled_blocks.end_image()
 
-    def probe(self, forward: Callable[[], Any]) -> Probe:
-        """Run ``forward`` up to block 0 of its first branch."""
-        phase = _Probing(self)
+    def probe(self, forward: Callable[[], Any], *, first_block: bool = False, carry: Carry | None = None) -> Probe:
+        """Run ``forward`` up to block 0 of its first branch.
+
+        Args:
+            first_block: run block 0 too.
+            carry: from an earlier probe of the same forward, which did not.
+        """
+        phase = _Probing(self, first_block, carry)
         with self._in(phase), contextlib.suppress(_Stopped):
             forward()
         if phase.found is None:
@@ -322,19 +333,27 @@ def subclass(cls: type, methods: Mapping[str, Callable[..., Any]]) -> type:
 @dataclass(slots=True)
 class _Probing:
     body: Body
+    first_block: bool
+    carry: Carry | None
     found: Probe | None = None
     computes = False
 
     def at(self, call: _Call) -> Any:
-        arguments = {name: _apart(value) for name, value in call.arguments.items()}
-        signal = self.body.family.modulated_input(call.block, arguments)
         image_rows = call.image_rows()
-        if isinstance(call.stage, Joint):
-            signal = _split(signal, image_rows, call.stage).image
-        entry = call.streams(image_rows).copy()
-        first = call.unpack(call.returned_streams(call.run()), image_rows).copy()
-        self.found = Probe(entry, first, signal, first.image - entry.image)
+        entry = self.carry.entry if self.carry else call.streams(image_rows).copy()
+        signal = self._signal(call, call.arguments_on(entry) if self.carry else call.arguments, image_rows)
+        self.found = Probe(entry, signal)
+        if self.first_block:
+            returned = call.run_on(entry.copy()) if self.carry else call.run()
+            first = call.unpack(call.returned_streams(returned), image_rows).copy()
+            self.found = Probe(entry, signal, first, first.image - entry.image)
         raise _Stopped
+
+    def _signal(self, call: _Call, arguments: Mapping[str, Any], image_rows: int | None) -> mx.array:
+        signal = self.body.family.modulated_input(
+            call.block, {name: _apart(value) for name, value in arguments.items()}
+        )
+        return _split(signal, image_rows, call.stage).image if isinstance(call.stage, Joint) else signal
 
 
 class _Running:

@@ -12,7 +12,7 @@ import mlx.core as mx
 
 from mflux_teacache.adapters.body import Body, Branch, Carry, Probe, Streams
 
-Probing = Callable[[dict[str, Any]], Any]
+Probing = Callable[[dict[str, Any], bool, Any], Any]
 Running = Callable[[dict[str, Any], tuple[Any, ...], Any], Any]
 
 
@@ -25,12 +25,16 @@ class Forward:
         self._run = run
         self._arguments = arguments
 
-    def probe(self) -> Probe:
-        entry, first, modulated_input, first_block_residual = self._probe(self._arguments)
-        return Probe(Streams(*entry), Streams(*first), modulated_input, first_block_residual)
+    def probe(self, *, first_block: bool, earlier: Probe | None) -> Probe:
+        carried = None if earlier is None else _carried(earlier.carry())
+        entry, modulated_input, *more = self._probe(self._arguments, first_block, carried)
+        if not first_block:
+            return Probe(Streams(*entry), modulated_input)
+        first, first_block_residual = more
+        return Probe(Streams(*entry), modulated_input, Streams(*first), first_block_residual)
 
     def run(self, residuals: Sequence[mx.array | None], carry: Carry | None) -> tuple[Any, list[Branch]]:
-        carried = None if carry is None else tuple(_arrays(streams) for streams in carry if streams is not None)
+        carried = None if carry is None else _carried(carry)
         result, branches = self._run(self._arguments, tuple(residuals), carried)
         return result, [_branch(branch) for branch in branches]
 
@@ -62,9 +66,10 @@ def compiled_forward(body: Body, predict: Callable[..., Any]) -> Callable[[dict[
 
 
 def _probing(body: Body, predict: Callable[..., Any]) -> Probing:
-    def probe(arguments: dict[str, Any]) -> Any:
-        found = body.probe(lambda: predict(**arguments))
-        return _arrays(found.entry), _arrays(found.first), found.modulated_input, found.first_block_residual
+    def probe(arguments: dict[str, Any], first_block: bool, carried: Any) -> Any:
+        carry = None if carried is None else _carry(*carried)
+        found = body.probe(lambda: predict(**arguments), first_block=first_block, carry=carry)
+        return tuple(_arrays(part) if isinstance(part, Streams) else part for part in found if part is not None)
 
     return probe
 
@@ -89,6 +94,10 @@ def _branch(arrays: dict[str, tuple[mx.array, mx.array]]) -> Branch:
 def _arrays(streams: Streams) -> tuple[mx.array, ...]:
     """A compiled function takes and returns arrays only: without the ``None`` of a missing text stream."""
     return tuple(array for array in streams if array is not None)
+
+
+def _carried(carry: Carry) -> tuple[tuple[mx.array, ...], ...]:
+    return tuple(_arrays(streams) for streams in carry if streams is not None)
 
 
 def _carry(entry: Sequence[mx.array], first: Sequence[mx.array] | None = None) -> Carry:
