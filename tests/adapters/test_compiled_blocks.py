@@ -10,6 +10,7 @@ import mlx.core as mx
 import pytest
 import tiny_models
 from mflux.callbacks.instances.memory_saver import MemorySaver
+from mlx import nn
 from recording import seen_by
 from strategies import Pattern, ReadsEverything
 from test_pipelines_run import CASES
@@ -51,13 +52,27 @@ def test_where_mflux_compiles_nothing_changes() -> None:
         assert same(generate(model, guidance=4.0), plain)
 
 
-def test_a_block_s_python_runs_once_per_image() -> None:
+def test_a_block_s_python_runs_once_while_images_are_alike() -> None:
     model = tiny_models.flux1()
     calls = seen_by(model.transformer.transformer_blocks[1])
     with attach(model, compile_blocks=True):
-        for images in (1, 2):
-            generate(model)
-            assert len(calls) == images
+        for size, traced in ((64, 1), (64, 1), (32, 2), (32, 2), (64, 3)):  # of the sizes before, the last is kept
+            generate(model, height=size)
+            assert len(calls) == traced
+
+
+def test_what_changes_in_a_model_between_images_is_seen() -> None:
+    model = tiny_models.flux1()
+    block = model.transformer.single_transformer_blocks[0]
+    with attach(model, compile_blocks=True):
+        before = generate(model)
+        block.proj_out.weight = block.proj_out.weight * 2
+        heavier = generate(model)
+        block.norm.norm.eps = 0.5
+        blurred = generate(model)
+    assert not _near(heavier, before)
+    assert not _near(blurred, heavier)
+    assert _near(blurred, generate(model))
 
 
 def test_a_block_that_looks_at_a_mask_is_compiled_for_each_mask() -> None:
@@ -66,7 +81,7 @@ def test_a_block_that_looks_at_a_mask_is_compiled_for_each_mask() -> None:
         return x if mask is None or mx.all(mask) else x * mask
 
     traced: list[int] = []
-    blocks, block, x = CompiledBlocks(("mask",)), object(), mx.array([2.0, 3.0])
+    blocks, block, x = CompiledBlocks(("mask",)), nn.Module(), mx.array([2.0, 3.0])
     for mask in (None, mx.array([1, 1]), mx.array([1, 0]), mx.array([1, 1]), mx.array([1, 0]), None):
         expected = forward(block, x, mask)
         assert same(blocks.call(forward, block, {"x": x, "mask": mask}), expected)
@@ -87,7 +102,7 @@ def test_a_call_with_an_object_runs_as_python() -> None:
 
     blocks = CompiledBlocks()
     for _ in range(2):
-        assert blocks.call(forward, object(), {"x": mx.array(1.0), "cache": Cache()}).item() == 2
+        assert blocks.call(forward, nn.Module(), {"x": mx.array(1.0), "cache": Cache()}).item() == 2
     mx.eval(cache)
     assert len(cache) == 2
 
