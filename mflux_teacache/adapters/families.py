@@ -294,7 +294,7 @@ IDEOGRAM4 = Family(
 QWEN21 = Family(
     name="qwen21",
     transformer="mflux.models.qwen21.model.qwen21_transformer.qwen21_transformer:Qwen21Transformer",
-    # All rows are the image's, but with a padded prompt, which takes part in every step.
+    # Not packed: text that is padded runs along in every step, its rows before the image's. Other text is cached.
     body=(Joint("transformer_blocks", stream="hidden_states", methods=("image_forward", "__call__")),),
     modulated_input=_qwen21_input,
     sigma=_qwen21_sigma,

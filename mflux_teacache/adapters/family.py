@@ -83,7 +83,8 @@ class Family:
             the output is needed of it, such as a key/value cache that it fills.
         caller: the pipeline's attribute that runs the blocks in the transformer's stead, in pipelines that have it,
             such as a ControlNet.
-        compiles: the transformer compiles parts of itself when it is called. Such a part is then the predict function.
+        compiles: the transformer compiles parts of itself when it is called, and drops them between images. Such a
+            part is then the predict function.
         looked_at: block arguments whose values the block's own Python looks at, such as a mask of which it asks
             whether it hides anything. Compiled blocks take them as constants.
     """
