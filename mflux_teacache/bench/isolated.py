@@ -19,7 +19,7 @@ from mflux_teacache.bench.runs import Phase, Run
 from mflux_teacache.bench.settings import Settings
 from mflux_teacache.bench.subjects import subject_of
 from mflux_teacache.bench.variants import Variant, variants_of
-from mflux_teacache.cli.messages import reported, show_warnings
+from mflux_teacache.cli.messages import reported
 
 PROGRAM = "mflux-teacache bench speed"
 
@@ -61,7 +61,6 @@ def _child(task: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     task = json.load(sys.stdin)
-    show_warnings(PROGRAM)
     with reported(PROGRAM), contextlib.redirect_stdout(sys.stderr):
         answer = _child(task)
     print(json.dumps(answer))
