@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+from tqdm import tqdm
+
 from mflux_teacache.bench import measure
 from mflux_teacache.bench.measure import Measured, Report
 from mflux_teacache.bench.runs import Phase, Run
@@ -31,12 +33,12 @@ def in_processes(variants: Sequence[Variant], settings: Settings, report: Report
         SystemExit: with the exit code of a process that failed; it said why on stderr.
     """
     loads, runs = [], []
-    for repetition in range(settings.repetitions):
-        for variant in variants:
-            load, run = _in_process(settings, variant.name, repetition)
-            loads.append(load)
-            runs.append(run)
-            report(run)
+    turns = [(repetition, variant.name) for repetition in range(settings.repetitions) for variant in variants]
+    for repetition, name in tqdm(turns, desc="all runs", unit="process", leave=False):
+        load, run = _in_process(settings, name, repetition)
+        loads.append(load)
+        runs.append(run)
+        report(run)
     return Measured(tuple(loads), tuple(runs))
 
 

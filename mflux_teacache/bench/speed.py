@@ -87,7 +87,7 @@ def _add_measuring(group: argparse._ArgumentGroup) -> None:
         type=int,
         default=WARM_UP,
         metavar="INT",
-        help="images of each variant before (default: %(default)s)",
+        help="images of each variant before them (default: %(default)s)",
     )
     group.add_argument(
         "--isolated", action="store_true", help="each run in a process of its own, which loads the model"

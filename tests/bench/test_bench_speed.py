@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+import platform
 from typing import Any
 
 import PIL.Image
 import pytest
 
-from mflux_teacache.bench import isolated
-from mflux_teacache.bench.machine import NOT_INSTALLED, version_of
+from mflux_teacache.bench import isolated, machine
 from mflux_teacache.bench.runs import Run
 from mflux_teacache.bench.settings import Settings
 from mflux_teacache.bench.summary import summarise
@@ -72,5 +72,13 @@ def test_processes_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_package_without_metadata_has_no_version() -> None:
-    assert version_of("no-such-distribution") == NOT_INSTALLED
-    assert version_of("mflux")[0].isdigit()
+    assert machine.version_of("no-such-distribution") == machine.NOT_INSTALLED
+    assert machine.version_of("mflux")[0].isdigit()
+
+
+def test_the_machine_is_described_and_not_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {"device_name": "GPU", "total_memory": 8, "uuid": "GPU-1", "pci_bus_id": "0", "free_memory": 4}
+    monkeypatch.setattr(machine.mx, "device_info", lambda: told)
+    described = machine.machine()
+    assert described["device"] == {"device_name": "GPU", "total_memory": 8}
+    assert platform.node() not in json.dumps(described)
