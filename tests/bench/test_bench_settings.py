@@ -107,6 +107,13 @@ def test_steps_and_pattern(words: list[str], steps: int, pattern: str | None) ->
     assert (made.steps, made.pattern) == (steps, pattern)
 
 
+def test_from_python_one_of_pattern_and_plugin_must_be_given() -> None:
+    with pytest.raises(OptionError, match="nothing says which steps are skipped"):
+        Settings()
+    with pytest.raises(OptionError, match="--plugin teacache decides itself which steps are skipped"):
+        Settings(steps=2, pattern="CS", plugin="teacache")
+
+
 def test_plugin_options_are_those_of_attach() -> None:
     words = ["--plugin", "teacache", "--plugin-option", "max-skips=3", "--plugin-option", "force=true"]
     assert settings(*words).plugin_options == {"max_skips": "3", "force": True}
