@@ -121,7 +121,7 @@ class Settings:
             raise OptionError("nothing says which steps are skipped. Give --pattern, --skip or --plugin.")
         if self.pattern is not None and self.plugin is not None:
             raise OptionError(
-                f"--plugin {self.plugin} decides itself which steps are skipped. Leave out --pattern {self.pattern}, or it."
+                f"--plugin {self.plugin} decides itself which steps are skipped. Leave out --pattern, or it."
             )
         if self.plugin_options and self.plugin is None:
             raise OptionError(
