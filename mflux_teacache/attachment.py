@@ -155,9 +155,7 @@ def attach_requests(
     transformer = _transformer(model, {name for family in families for name in family.attributes})
     if pipeline.level == "refused" or transformer is None:
         refuse_unsupported(pipeline)
-    config = getattr(model, "model_config", None)
     deciding = plugins.decider is not None
-    refuse_partly(pipeline, config, {}, deciding=deciding)
     family = family_of(transformer, families)
     target = replace(of_model(model, family.name), model_path=model_path)
     check_all(plugins, requests, target)
@@ -167,7 +165,7 @@ def attach_requests(
     handle = Handle(plugins.names)
 
     def check_image(arguments: dict[str, Any]) -> None:
-        refuse_partly(pipeline, config, arguments, deciding=deciding)
+        refuse_partly(pipeline, arguments, deciding=deciding)
         check_all(plugins, requests, for_image(target, arguments))
 
     def end(generation: Generation) -> None:

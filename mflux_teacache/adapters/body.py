@@ -63,11 +63,12 @@ class Carry(NamedTuple):
 
 
 class Branch(NamedTuple):
-    """One guidance branch of a run: the image streams, and whether the body was passed by."""
+    """One guidance branch of a run: the image streams, and whether the body was passed by, or could not have been."""
 
     input: mx.array
     output: mx.array
     reused: bool
+    in_full: bool = False
 
 
 class _Stopped(Exception):
@@ -209,7 +210,7 @@ class Body:
     def run(
         self, forward: Callable[[], Any], residuals: Sequence[mx.array | None], carry: Carry | None
     ) -> tuple[Any, list[Branch]]:
-        """Run ``forward``; branch i reuses ``residuals[i]`` if it fits, and computes otherwise.
+        """Run ``forward``; branch i reuses ``residuals[i]`` if it fits and the family lets it, and computes otherwise.
 
         Args:
             carry: from the probe of the same forward, if there was one.
@@ -297,7 +298,11 @@ class _Running:
         entry = self._carry.entry if self._carry else call.streams(None).copy()
         place = len(self.branches)
         residual = self._residuals[place] if place < len(self._residuals) else None
-        self._residual = residual if residual is not None and self._fits(residual, entry.image) else None
+        self._in_full = self._body.family.must_compute(call.arguments)
+        if self._in_full and self._carry:  # block 0 as well, which leaves more behind than its streams
+            self._carry = Carry(self._carry.entry, None)
+        fits = residual is not None and not self._in_full and self._fits(residual, entry.image)
+        self._residual = residual if fits else None
         self._input = entry.image
         self._image_rows = entry.image.shape[1]
 
@@ -340,7 +345,7 @@ class _Running:
             return
         if self._reused is None:
             self._body.stream_dtype = self._input.dtype
-            self.branches.append(Branch(self._input, self._computed(), reused=False))
+            self.branches.append(Branch(self._input, self._computed(), reused=False, in_full=self._in_full))
         else:
             self.branches.append(Branch(self._input, _own(self._reused.image), reused=True))
         self._reused = self._carry = None  # what the probe left belongs to the first branch

@@ -67,6 +67,9 @@ class Family:
             without them calls its transformer itself.
         attribute: the pipeline's attribute that holds the transformer; several where each guidance branch has a
             transformer of its own.
+        must_compute: from the arguments of block 0's call to whether this call must run in full, since more than
+            the output is needed of it, such as a key/value cache that it fills. What it keeps of reference images
+            stands in for their rows in later calls. It looks at no array's value.
     """
 
     name: str
@@ -78,6 +81,7 @@ class Family:
     packed: bool = False
     predict: tuple[str, ...] = ()
     attribute: str | tuple[str, ...] = "transformer"
+    must_compute: Callable[[Arguments], bool] = lambda _: False
 
     @property
     def attributes(self) -> tuple[str, ...]:

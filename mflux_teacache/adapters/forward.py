@@ -72,16 +72,20 @@ def _running(body: Body, predict: Callable[..., Any]) -> Running:
         carried = None if carry is None else _carry(*carry)
         result, branches = body.run(lambda: predict(**arguments), residuals, carried)
         # A compiled function returns arrays only; the key tells what the branch did.
-        return result, [
-            {"reused" if branch.reused else "computed": (branch.input, branch.output)} for branch in branches
-        ]
+        return result, [{_done(branch): (branch.input, branch.output)} for branch in branches]
 
     return run
 
 
+def _done(branch: Branch) -> str:
+    if branch.reused:
+        return "reused"
+    return "computed in full" if branch.in_full else "computed"
+
+
 def _branch(arrays: dict[str, tuple[mx.array, mx.array]]) -> Branch:
     [(done, (body_input, output))] = arrays.items()
-    return Branch(body_input, output, done == "reused")
+    return Branch(body_input, output, reused=done == "reused", in_full=done == "computed in full")
 
 
 def _arrays(streams: Streams) -> tuple[mx.array, ...]:

@@ -20,6 +20,7 @@ def seen_by(module: Any) -> list[dict[str, Any]]:
     cls = type(module)
     signature = inspect.signature(cls.__call__)
 
+    @functools.wraps(cls.__call__)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         bound = signature.bind(self, *args, **kwargs)
         seen.append({name: value for name, value in bound.arguments.items() if name != "self"})
