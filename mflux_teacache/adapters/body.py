@@ -24,6 +24,7 @@ from typing import Any, NamedTuple, Protocol
 
 import mlx.core as mx
 
+from mflux_teacache.adapters.entry_check import Given, changed, check_block
 from mflux_teacache.adapters.family import Dual, Family, Joint
 from mflux_teacache.errors import UnsupportedModel
 
@@ -99,6 +100,7 @@ class _Call:
     def __init__(self, body: Body, index: int, block: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.index = index
         self.block = block
+        self._family = body.family
         self.stage, self._forward, self._signature = body.stages[index]
         self._args = args
         self._kwargs = kwargs
@@ -120,6 +122,10 @@ class _Call:
         bound = self._signature.bind(self.block, *self._args, **self._kwargs)
         bound.apply_defaults()
         return dict(list(bound.arguments.items())[1:])
+
+    def given(self, arguments: dict[str, Any]) -> Given:
+        """Arguments of this call for the family's functions."""
+        return Given(arguments, f"{type(self.block).__name__} in {self.stage.blocks!r}", self._family)
 
     def streams(self, image_rows: int | None) -> Streams:
         """What enters the block; ``None``: it is the body's first, whose one stream is all image."""
@@ -163,8 +169,8 @@ class Body:
         others: the transformers that the pipeline calls for its further guidance branches, if it has several.
 
     Raises:
-        UnsupportedModel: a block list or a block argument of the family's entry is missing, or the body is
-            too short for ``residual_after``, or of another length in one of ``others``.
+        UnsupportedModel: a block list, a block argument or a part of block 0 that the family's entry names is
+            missing, or the body is too short for ``residual_after``, or of another length in one of ``others``.
     """
 
     def __init__(self, transformer: Any, family: Family, residual_after: int = 0, others: Sequence[Any] = ()) -> None:
@@ -182,6 +188,7 @@ class Body:
         self.family = family
         self.residual_after = residual_after
         self.stages = [(stage, type(block).__call__, _signature(block, stage, family)) for stage, block in blocks]
+        check_block(blocks[0][1], self.stages[0][2], family)
         self._blocks = [weakref.ref(block) for each in (blocks, *more) for _, block in each]
         self.stream_dtype: mx.Dtype | None = None  # of the image stream when it was last computed
         self._phase: _Phase | None = None
@@ -261,7 +268,7 @@ class _Probing:
 
     def at(self, call: _Call) -> Any:
         arguments = {name: _apart(value) for name, value in call.arguments.items()}
-        signal = self.body.family.modulated_input(call.block, arguments)
+        signal = self.body.family.modulated_input(call.block, call.given(arguments))
         entry = call.streams(None).copy()
         first = call.unpack(call.run(), None).copy()
         self.found = Probe(entry, first, signal, first.image - entry.image)
@@ -298,7 +305,7 @@ class _Running:
         entry = self._carry.entry if self._carry else call.streams(None).copy()
         place = len(self.branches)
         residual = self._residuals[place] if place < len(self._residuals) else None
-        self._in_full = self._body.family.must_compute(call.arguments)
+        self._in_full = self._body.family.must_compute(call.given(call.arguments))
         if self._in_full and self._carry:  # block 0 as well, which leaves more behind than its streams
             self._carry = Carry(self._carry.entry, None)
         fits = residual is not None and not self._in_full and self._fits(residual, entry.image)
@@ -363,22 +370,16 @@ def _member(owner: Any, name: str) -> Any:
 def _blocks(transformer: Any, stage: Dual | Joint, family: Family) -> list[Any]:
     blocks = functools.reduce(_member, stage.blocks.split("."), transformer)
     if not isinstance(blocks, list) or not blocks:
-        raise UnsupportedModel(
-            f"{type(transformer).__name__} has no block list {stage.blocks!r}, which the entry for "
-            f"{family.name} names. "
-            f"This version of mflux may be newer than the newest supported one: upgrade mflux-teacache-plugin."
-        )
+        raise changed(f"{type(transformer).__name__} has no block list {stage.blocks!r}", family)
     return blocks
 
 
 def _signature(block: Any, stage: Dual | Joint, family: Family) -> inspect.Signature:
     signature = inspect.signature(type(block).__call__)
     needed = (stage.image, stage.text) if isinstance(stage, Dual) else (stage.stream,)
-    missing = [name for name in needed if name not in signature.parameters]
-    if missing:
-        raise UnsupportedModel(
-            f"{type(block).__name__} in {stage.blocks!r} has no argument {missing[0]!r}, which the entry for "
-            f"{family.name} names; it has {', '.join(list(signature.parameters)[1:])}. "
-            f"This version of mflux may be newer than the newest supported one: upgrade mflux-teacache-plugin."
+    if missing := [name for name in needed if name not in signature.parameters]:
+        has = ", ".join(list(signature.parameters)[1:])
+        raise changed(
+            f"{type(block).__name__} in {stage.blocks!r} has no argument {missing[0]!r} (it has {has})", family
         )
     return signature

@@ -11,6 +11,7 @@ from typing import Any
 import mlx.core as mx
 
 from mflux_teacache.adapters.body import Body, Branch, Carry, Probe, Streams
+from mflux_teacache.adapters.entry_check import Given
 
 Probing = Callable[[dict[str, Any]], Any]
 Running = Callable[[dict[str, Any], tuple[Any, ...], Any], Any]
@@ -35,13 +36,15 @@ class Forward:
         return result, [_branch(branch) for branch in branches]
 
     def sigma(self) -> mx.array | float | None:
-        return self._family.sigma(self._arguments)
+        return self._family.sigma(self._given)
 
     def latents(self) -> mx.array:
-        names = self._family.latents
-        names = (names,) if isinstance(names, str) else names
-        latents: mx.array = next(self._arguments[name] for name in names if name in self._arguments)
+        latents: mx.array = self._given.first(self._family.latents)
         return latents
+
+    @property
+    def _given(self) -> Given:
+        return Given(self._arguments, "mflux's call for a prediction", self._family)
 
 
 def eager_forward(body: Body, predict: Callable[..., Any]) -> Callable[[dict[str, Any]], Forward]:

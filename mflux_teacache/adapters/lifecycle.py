@@ -17,7 +17,7 @@ from typing import Any
 from mflux_teacache.adapters.body import Body, subclass
 from mflux_teacache.adapters.forward import bind, compiled_forward, eager_forward, plain_predict, with_globals
 from mflux_teacache.adapters.pipelines import pipeline_of
-from mflux_teacache.errors import HookFailed
+from mflux_teacache.errors import HookFailed, UnsupportedModel
 from mflux_teacache.records import Generation
 from mflux_teacache.runtime import Runtime
 
@@ -33,7 +33,8 @@ class Lifecycle:
         body: the seam of its transformer.
         check: judges the arguments of each ``generate_image`` before it starts.
         record: gets the image that ``generate_image`` returns, and its generation.
-        restore: takes the whole attachment off, after a plugin's hook failed.
+        restore: takes the whole attachment off, after a plugin's hook failed or the model turned out to be
+            another than its family's entry describes.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class Lifecycle:
                 generation = self._images[-1]
             except BaseException as error:
                 self._runtime.end("interrupted" if _is_interruption(error) else "failed")
-                if isinstance(error, HookFailed):
+                if isinstance(error, HookFailed | UnsupportedModel):
                     self._restore()
                 raise
             finally:
