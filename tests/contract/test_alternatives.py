@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import EntryPoint, entry_points
+from types import SimpleNamespace
 
 import pytest
 
@@ -42,8 +43,9 @@ class Stranger:
 
 
 def test_a_stranger_s_plugin_is_not_offered(monkeypatch: pytest.MonkeyPatch) -> None:
-    theirs = EntryPoint("stranger", f"{__name__}:Stranger", plugins.GROUP)
-    everything = [*entry_points(group=plugins.GROUP), theirs]
+    theirs = SimpleNamespace(name="stranger", dist=SimpleNamespace(name="strange-package"), load=lambda: Stranger)
+    nobodys = EntryPoint("nobodys", f"{__name__}:Stranger", plugins.GROUP)
+    everything = [*entry_points(group=plugins.GROUP), theirs, nobodys]
     before = calibration_free()
     monkeypatch.setattr(alternatives, "entry_points", lambda *, group: everything)
     assert calibration_free() == before
