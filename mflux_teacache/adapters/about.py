@@ -36,4 +36,6 @@ ABOUT = {
     "fibo2": About("RMSNorm of gist, image and text; scale of time", "two calls, one after --cfg-end"),
     "flux3": About("LayerNorm of image; scale, shift of time", "two calls"),
     "ideogram4": About("RMSNorm of text and image; scale of time", "two transformers", compiled=True),
+    "qwen21": About("LayerNorm of image; scale of time", "two calls", compiled=True),
+    "qwen21_edit": About("LayerNorm of image; scale of time", "two calls"),
 }

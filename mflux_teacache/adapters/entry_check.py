@@ -11,7 +11,7 @@ import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from mflux_teacache.adapters.family import Family
+from mflux_teacache.adapters.family import Family, Joint
 from mflux_teacache.errors import UnsupportedModel
 
 
@@ -37,8 +37,11 @@ class Given(dict[str, Any]):
         self._call = call
         self._family = family
 
-    def first(self, names: str | tuple[str, ...]) -> Any:
-        """The first of several that is there."""
+    def latents(self) -> Any:
+        """As the entry finds them: of several names the first that is there."""
+        names = self._family.latents
+        if callable(names):
+            return names(self)
         names = (names,) if isinstance(names, str) else names
         return self[next((name for name in names if name in self), names[0])]
 
@@ -57,23 +60,36 @@ def check_pipeline(model: Any, family: Family) -> None:
     methods = [name for name in family.predict if hasattr(model, name)]
     for name in methods:
         _check_factory(getattr(model, name), f"{type(model).__name__}.{name}", family)
-    if not methods:
-        transformer = type(getattr(model, family.attributes[0]))
-        lacks = f"{type(model).__name__} has no method {' or '.join(map(repr, family.predict))}, and "
-        parameters = _parameters(inspect.signature(transformer.__call__))
-        if parameters is not None:
-            _check_prediction(parameters, f"{lacks if family.predict else ''}{transformer.__name__}.__call__", family)
+    if not methods and not family.compiles:  # what a transformer compiles of itself is known when it does
+        _check_call(model, family)
 
 
-def check_block(block: Any, signature: inspect.Signature, family: Family) -> None:
-    """Raises:
-    UnsupportedModel: block 0 lacks an argument or a part that the entry's functions read.
+def check_block(block: Any, method: str, signature: inspect.Signature, family: Family) -> None:
+    """Args:
+        method: by which mflux enters the block, with its ``signature``.
+
+    Raises:
+        UnsupportedModel: block 0 lacks an argument or a part that the entry's functions read.
     """
     parameters = _parameters(signature)
     if parameters is not None:
-        given = _stand_ins(parameters, f"{type(block).__name__} in {family.body[0].blocks!r}", family)
+        stage = family.body[0]
+        where = type(block).__name__ if method == "__call__" else f"{type(block).__name__}.{method}"
+        given = _stand_ins(parameters, f"{where} in {stage.blocks!r}", family)
         _try(family.modulated_input, _BlockStandIn(block, family), given)
         _try(family.must_compute, given)
+        if isinstance(stage, Joint) and stage.image_rows is not None:
+            _try(stage.image_rows, given)
+
+
+def _check_call(model: Any, family: Family) -> None:
+    """Of a pipeline without a predict function: it calls its transformer, or what runs the blocks in its stead."""
+    called = getattr(model, family.caller, None) if family.caller else None
+    cls = type(getattr(model, family.attributes[0]) if called is None else called)
+    parameters = _parameters(inspect.signature(cls.__call__))
+    if parameters is not None:
+        lacks = f"{type(model).__name__} has no method {' or '.join(map(repr, family.predict))}, and "
+        _check_prediction(parameters, f"{lacks if family.predict else ''}{cls.__name__}.__call__", family)
 
 
 def _check_factory(factory: Callable[..., Any], name: str, family: Family) -> None:
@@ -93,7 +109,7 @@ def _check_factory(factory: Callable[..., Any], name: str, family: Family) -> No
 
 def _check_prediction(parameters: list[str], call: str, family: Family) -> None:
     given = _stand_ins(parameters, call, family)
-    given.first(family.latents)
+    _try(given.latents)
     _try(family.sigma, given)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from mflux_teacache.adapters.about import ABOUT
 from mflux_teacache.adapters.commands import commands_of
 from mflux_teacache.adapters.families import FAMILIES
-from mflux_teacache.adapters.family import Dual, Family
+from mflux_teacache.adapters.family import Dual, Family, Joint
 from mflux_teacache.adapters.models import DISTILLED
 from mflux_teacache.adapters.pipelines import PIPELINES, in_installed_mflux
 from mflux_teacache.teacache.calibration import Calibration, shipped
@@ -33,7 +33,8 @@ def render() -> str:
             _table(("pipeline", "family", "commands", "support", "note"), _pipelines()),
             "\n## Transformer families\n",
             "The body is what is skipped. Where it has a text stream of its own, the residual is of the image stream;\n"
-            "where all rows run as one stream from its first block on, it is of the whole stream.\n"
+            "where all rows run as one stream from its first block on, it is of the whole stream, or of the image's\n"
+            "rows where they can be told from the others.\n"
             "The signal is what the body's first block hands to its attention; calibrations are fitted on its change.\n"
             "mflux compiles its predict function except on the smaller M1 and M2.\n",
             _table(
@@ -73,7 +74,7 @@ def _pipelines() -> list[tuple[str, ...]]:
 
 def _family(family: Family) -> tuple[str, ...]:
     body = ", ".join(f"`{stage.blocks}`" for stage in family.body)
-    streams = " then ".join("image and text" if isinstance(stage, Dual) else "one" for stage in family.body)
+    streams = " then ".join(map(_streams, family.body))
     about = ABOUT[family.name]
     made = [
         f"`{entry.name}`"
@@ -82,6 +83,12 @@ def _family(family: Family) -> tuple[str, ...]:
     ]
     compiled = "yes" if about.compiled else "no"
     return (family.name, body, streams, about.signal, about.guidance, compiled, ", ".join(made) or "none")
+
+
+def _streams(stage: Dual | Joint) -> str:
+    if isinstance(stage, Dual):
+        return "image and text"
+    return "one" if stage.image_rows is None else "one, the image's rows told apart"
 
 
 def _calibration(entry: Calibration) -> tuple[str, ...]:
