@@ -11,7 +11,8 @@ class About(NamedTuple):
     Attributes:
         signal: what ``Step.modulated_input`` is: what is normalised, and what it is modulated by.
         guidance: how mflux calls the transformer for guidance.
-        compiled: mflux compiles its predict function, except on the smaller M1 and M2.
+        compiled: mflux compiles its predict function, except on the smaller M1 and M2; or the transformer compiles
+            parts of itself, on every machine.
     """
 
     signal: str

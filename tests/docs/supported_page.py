@@ -36,9 +36,10 @@ def render() -> str:
             "where all rows run as one stream from its first block on, it is of the whole stream, or of the image's\n"
             "rows where they can be told from the others.\n"
             "The signal is what the body's first block hands to its attention; calibrations are fitted on its change.\n"
-            "mflux compiles its predict function except on the smaller M1 and M2.\n",
+            "Where mflux compiles its predict function, it does not on the smaller M1 and M2; `qwen21` compiles parts\n"
+            "of itself on every machine.\n",
             _table(
-                ("family", "body", "streams", "signal", "guidance", "predict compiled by mflux", "calibrations"),
+                ("family", "body", "streams", "signal", "guidance", "compiled by mflux", "calibrations"),
                 map(_family, FAMILIES),
             ),
             "\n## Calibrations of TeaCache\n",
