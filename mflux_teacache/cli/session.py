@@ -66,7 +66,7 @@ class Session:
                 refuse_unsupported(pipeline)
             asked = self._image_arguments(cls)
             deciding = self._plugins.decider is not None
-            refuse_partly(pipeline, arguments.get("model_config"), asked, deciding=deciding)
+            refuse_partly(pipeline, asked, deciding=deciding)
             target = of_class(cls, arguments)
             self._model_path = target.model_path
             check_all(self._plugins, self._requests, for_image(target, asked))

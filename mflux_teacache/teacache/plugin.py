@@ -70,6 +70,8 @@ class TeaCache:
     https://github.com/ali-vilab/TeaCache.
     """
 
+    needs_calibration = True
+
     _settings: _Settings
     _image: _Image | None = None
 

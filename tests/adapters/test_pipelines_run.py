@@ -32,6 +32,8 @@ from strategies import (
 from tiny_models import generate, same
 
 from mflux_teacache import attach
+from mflux_teacache.adapters.about import ABOUT
+from mflux_teacache.adapters.families import FAMILIES
 from mflux_teacache.adapters.pipelines import PIPELINES
 
 CASES = {
@@ -60,6 +62,12 @@ FORCED = {"fibo2-text-images": "CCCSC"}
 def test_every_supported_pipeline_has_a_case() -> None:
     supported = {pipeline.name for pipeline in PIPELINES.values() if pipeline.level in ("full", "partial")}
     assert supported == {case.pipeline.__name__ for case in CASES.values()}
+
+
+def test_what_is_said_of_compiling_is_so() -> None:
+    compiled = {PIPELINES[case.pipeline.__name__].family for case in CASES.values() if case.compiled}
+    by_themselves = {family.name for family in FAMILIES if family.compiles}
+    assert compiled | by_themselves == {family for family, about in ABOUT.items() if about.compiled}
 
 
 @pytest.mark.usefixtures("tiny")

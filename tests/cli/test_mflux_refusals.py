@@ -64,11 +64,9 @@ BEFORE_WEIGHTS = {
         (*FLUX1, "--plugin", "teacache", "--teacache-skip-first", 2, "--teacache-skip-last", 2),
         "TeaCache always computes the first 2 steps and the last 2 steps, which leaves nothing to skip of 4 active",
     ),
-    "mflux's key/value cache": (
-        (*EDIT, "flux2-klein-9b-kv", "--image-paths", "apple.png", "--plugin", "watch"),
-        "plugins run on the pipeline Flux2KleinEdit, but not with its key/value cache, which fills while a reference "
-        "image passes through every block: the model black-forest-labs/FLUX.2-klein-9b-kv uses it by default. Turn it "
-        "off, use a model without it, or run without plugins.",
+    "distilled model that edits with a key/value cache": (
+        (*EDIT, "flux2-klein-9b-kv", "--image-paths", "apple.png", "--plugin", "teacache"),
+        "black-forest-labs/FLUX.2-klein-9b-kv is distilled to a few steps, which ",
     ),
     "mflux's own step reuse": (
         (QWEN21, "--step-cache-ratio", 0.25, "--plugin", "alternate"),

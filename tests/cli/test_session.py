@@ -13,10 +13,10 @@ import pytest
 from mflux.callbacks.callback_manager import CallbackManager
 from mflux.cli.parser.parsers import CommandLineParser
 from mflux.models.common.config.model_config import ModelConfig
+from mflux.models.fibo2.variants.txt2img.fibo2 import Fibo2
 from mflux.models.flux.variants.concept_attention.flux_concept import Flux1Concept
 from mflux.models.flux.variants.kontext.flux_kontext import Flux1Kontext
 from mflux.models.flux.variants.txt2img.flux import Flux1
-from mflux.models.flux2.variants.edit.flux2_klein_edit import Flux2KleinEdit
 
 from mflux_teacache import PluginWarning, Target, hookimpl
 from mflux_teacache.attachment import Request
@@ -123,23 +123,15 @@ def test_an_unknown_pipeline_is_refused_unless_a_plugin_brings_families():
         session_with(BringsFamily).check(Flux1Concept, {})
 
 
-def test_the_edit_pipeline_is_refused_with_its_cache_only(capsys):
-    init = {"model_config": ModelConfig.flux2_klein_base_4b()}
-    kv = {"model_config": ModelConfig.flux2_klein_9b_kv()}
-    assert target_of(Flux2KleinEdit, init, steps=20).steps == 20
-    assert target_of(Flux2KleinEdit, kv, use_kv_cache=False).pipeline == "Flux2KleinEdit"
-    capsys.readouterr()
-    for arguments, said in (
-        ((kv, {}), "the model black-forest-labs/FLUX.2-klein-9b-kv uses it by default"),
-        ((init, {"use_kv_cache": True}), "use_kv_cache=True asks for it"),
-    ):
-        with pytest.raises(SystemExit):
-            session_with(Judge, **arguments[1]).check(Flux2KleinEdit, arguments[0])
-        assert capsys.readouterr().err == (
-            "mflux-generate: error: plugins run on the pipeline Flux2KleinEdit, but not with its key/value cache, "
-            f"which fills while a reference image passes through every block: {said}. Turn it off, use a model without "
-            "it, or run without plugins.\n"
-        )
+def test_mflux_s_own_step_reuse_is_refused_to_a_plugin_that_decides(capsys):
+    assert target_of(Fibo2, {}, step_cache_ratio=0.5).pipeline == "Fibo2"
+    with pytest.raises(SystemExit):
+        session_with(Decides, step_cache_ratio=0.5).check(Fibo2, {})
+    assert capsys.readouterr().err == (
+        "mflux-generate: error: plugins run on the pipeline Fibo2, but none that decides about steps together with "
+        "mflux's own step reuse, which would reuse what it reused: step_cache_ratio=0.5 asks for it. Turn it off, use "
+        "a model without it, or run without plugins.\n"
+    )
 
 
 def test_mlx_teacache_at_work_is_refused(monkeypatch):

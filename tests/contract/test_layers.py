@@ -18,6 +18,7 @@ CONTRACT = {"hookspecs", "records", "errors", "option_types"}
 # A part (file or folder) and what of the package it may import at run time.
 ALLOWED = {
     "errors": set(),
+    "alternatives": set(),
     "records": set(),
     "hookspecs": set(),
     "option_types": set(),
@@ -26,7 +27,7 @@ ALLOWED = {
     "metadata": {"errors", "options", "records"},
     "runtime": {"errors", "plugins", "records"},
     "adapters": {"errors", "records", "runtime", "adapters"},
-    "teacache": {*CONTRACT, "teacache"},
+    "teacache": {*CONTRACT, "alternatives", "teacache"},
     "strategies": {*CONTRACT, "strategies"},
     "bench/follow": {*CONTRACT, "teacache"},
     "bench/patterns": {"errors"},
