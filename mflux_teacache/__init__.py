@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mflux_teacache.errors import PluginError as PluginError
     from mflux_teacache.errors import PluginWarning as PluginWarning
     from mflux_teacache.errors import Refused as Refused
+    from mflux_teacache.forecast import ResidualCache as ResidualCache
     from mflux_teacache.hookspecs import hookimpl as hookimpl
     from mflux_teacache.records import Body as Body
     from mflux_teacache.records import Decision as Decision
@@ -39,6 +40,7 @@ _HOME = {
     "PluginError": "errors",
     "PluginWarning": "errors",
     "Refused": "errors",
+    "ResidualCache": "forecast",
     "Step": "records",
     "StepRecord": "records",
     "Target": "records",

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mflux_teacache import option_types
+from mflux_teacache import forecast, option_types
 from mflux_teacache.errors import OptionError, PluginWarning, Refused
+from mflux_teacache.forecast import ResidualCache
 from mflux_teacache.hookspecs import hookimpl
 from mflux_teacache.records import Body, Decision, Generation, Step, Target
 from mflux_teacache.teacache import calibration as calibrations
@@ -25,7 +26,6 @@ from mflux_teacache.teacache.policy import (
     resolve_window,
     shortest_run,
 )
-from mflux_teacache.teacache.residual_cache import ResidualCache
 
 if TYPE_CHECKING:
     import mlx.core as mx
@@ -40,6 +40,7 @@ class _Settings:
     skip_first: float
     skip_last: float
     max_skips: int
+    forecast: int
 
     def policy(self, steps: int) -> PolicyConfig:
         return PolicyConfig(
@@ -58,9 +59,9 @@ class _Image:
     """State of the image in the making."""
 
     policy: PolicyConfig
+    cache: ResidualCache
     state: PolicyState = field(default_factory=PolicyState)
     previous: mx.array | None = None
-    cache: ResidualCache = field(default_factory=ResidualCache)
 
 
 class TeaCache:
@@ -103,6 +104,7 @@ class TeaCache:
             metavar="N",
             help="at most this many skipped steps in a row; 0 never skips (default: %(default)s)",
         )
+        forecast.add_option(group, "teacache")
         group.add_argument(
             "--teacache-calibration",
             metavar="NAME|FILE",
@@ -143,7 +145,7 @@ class TeaCache:
 
     @hookimpl
     def mflux_generation_start(self, generation: Generation) -> None:
-        self._image = _Image(self._settings.policy(generation.active_steps))
+        self._image = _Image(self._settings.policy(generation.active_steps), ResidualCache(self._settings.forecast))
 
     @hookimpl
     def mflux_pre_transformer(self, step: Step) -> Decision:
@@ -156,15 +158,15 @@ class TeaCache:
         image.state = verdict.state
         if verdict.drop_cache:
             image.cache.clear()
-        return _decision(verdict, image)
+        return _decision(verdict, image, step)
 
     @hookimpl
-    def mflux_post_transformer(self, body: Body) -> None:
+    def mflux_post_transformer(self, step: Step, body: Body) -> None:
         image = self._image
         assert image is not None, "mflux_generation_start comes first"
         # Also after a skipped step: a branch that had no fitting residual was computed and has a new one.
         if image.state.cached:
-            image.cache.store(body.residuals)
+            image.cache.store(step.sigma, body)
 
     @hookimpl
     def mflux_generation_end(self) -> None:
@@ -181,6 +183,7 @@ class TeaCache:
             "skip_first": policy.skip_first,
             "skip_last": policy.skip_last,
             "max_skips": policy.max_skips,
+            "forecast": self._settings.forecast,
         }
 
     def _signal(self, step: Step) -> mx.array:
@@ -190,11 +193,11 @@ class TeaCache:
         return step.target_part(signal) if calibration.rows == "target" else signal
 
 
-def _decision(verdict: PolicyDecision, image: _Image) -> Decision:
+def _decision(verdict: PolicyDecision, image: _Image, step: Step) -> Decision:
     threshold = image.policy.threshold
     if verdict.kind == "reuse":
         return Decision.reuse(
-            image.cache.residuals,
+            image.cache.residuals(step.sigma),
             verdict.reason,
             change=verdict.change,
             prediction=verdict.prediction,
@@ -249,6 +252,7 @@ def _settings(options: argparse.Namespace, calibration: Calibration) -> _Setting
         skip_first=first if options.skip_first is None else options.skip_first,
         skip_last=last if options.skip_last is None else options.skip_last,
         max_skips=options.max_skips,
+        forecast=options.forecast,
     )
 
 

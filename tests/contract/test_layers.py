@@ -13,7 +13,7 @@ import pytest
 import mflux_teacache
 
 ROOT = Path(mflux_teacache.__file__).parent
-CONTRACT = {"hookspecs", "records", "errors", "option_types"}
+CONTRACT = {"hookspecs", "records", "errors", "option_types", "forecast"}
 
 # A part (file or folder) and what of the package it may import at run time.
 ALLOWED = {
@@ -21,6 +21,7 @@ ALLOWED = {
     "records": set(),
     "hookspecs": set(),
     "option_types": set(),
+    "forecast": set(),
     "plugins": {"errors", "hookspecs"},
     "options": {"errors", "plugins"},
     "metadata": {"errors", "options", "records"},
