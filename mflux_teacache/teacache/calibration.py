@@ -17,8 +17,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from mflux_teacache.errors import OptionError, Refused
+from mflux_teacache.option_types import is_window
 from mflux_teacache.records import Target
-from mflux_teacache.teacache.policy import evaluate, is_window
+from mflux_teacache.teacache.policy import evaluate
 
 SCHEMA = 1
 

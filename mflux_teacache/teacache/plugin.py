@@ -13,6 +13,7 @@ from mflux_teacache import forecast, option_types
 from mflux_teacache.errors import OptionError, PluginWarning, Refused
 from mflux_teacache.forecast import ResidualCache
 from mflux_teacache.hookspecs import hookimpl
+from mflux_teacache.limits import Limits, refuse_short_run, resolve_window
 from mflux_teacache.records import Body, Decision, Generation, Step, Target
 from mflux_teacache.teacache import calibration as calibrations
 from mflux_teacache.teacache.calibration import Calibration, Match
@@ -21,10 +22,6 @@ from mflux_teacache.teacache.policy import (
     PolicyDecision,
     PolicyState,
     decide,
-    is_window,
-    leaves_a_step,
-    resolve_window,
-    shortest_run,
 )
 
 if TYPE_CHECKING:
@@ -86,14 +83,14 @@ class TeaCache:
         )
         group.add_argument(
             "--teacache-skip-first",
-            type=_window,
+            type=option_types.window,
             metavar="STEPS",
             help="always compute these first steps: a number, or a fraction of the run such as 0.2 "
             "(default: the calibration's own, else 1)",
         )
         group.add_argument(
             "--teacache-skip-last",
-            type=_window,
+            type=option_types.window,
             metavar="STEPS",
             help="always compute these last steps, as above",
         )
@@ -134,7 +131,8 @@ class TeaCache:
         if not options.force:
             _refuse_distilled(target, match.calibration.distilled)
         settings = _settings(options, match.calibration)
-        _refuse_short_run(settings, target.active_steps)
+        windows = Limits(skip_first=settings.skip_first, skip_last=settings.skip_last)
+        refuse_short_run("TeaCache", "teacache", windows, target.active_steps)
 
     @hookimpl
     def mflux_attach(self, options: argparse.Namespace, target: Target) -> None:
@@ -256,29 +254,6 @@ def _settings(options: argparse.Namespace, calibration: Calibration) -> _Setting
     )
 
 
-def _refuse_short_run(settings: _Settings, steps: int | None) -> None:
-    first, last = settings.skip_first, settings.skip_last
-    needed = shortest_run(first, last)
-    windows = f"TeaCache always computes the first {_spell(first)} and the last {_spell(last)}"
-    if needed is None:
-        raise Refused(
-            f"{windows}, which leaves nothing to skip, however many steps there are. "
-            f"Lower --teacache-skip-first or --teacache-skip-last."
-        )
-    if steps is not None and not leaves_a_step(first, last, steps):
-        raise Refused(
-            f"{windows}, which leaves nothing to skip of {steps} active {'step' if steps == 1 else 'steps'}. "
-            f"It takes at least {needed} (image-to-image runs fewer than --steps says), "
-            f"or a lower --teacache-skip-first or --teacache-skip-last."
-        )
-
-
-def _spell(window: float) -> str:
-    if isinstance(window, float):
-        return f"{window:g} of the run"
-    return f"{window} step{'' if window == 1 else 's'}"
-
-
 def _warn_if_made_elsewhere(target: Target, match: Match) -> None:
     made = match.calibration
     changes = [change for change in (target.model_path, *target.loras) if change is not None]
@@ -311,20 +286,6 @@ def _warn_if_idle(settings: _Settings) -> None:
 
 def _warn(message: str) -> None:
     warnings.warn(message, PluginWarning, stacklevel=2)
-
-
-def _window(text: str) -> float:
-    for kind in (int, float):
-        try:
-            value = kind(text)
-        except ValueError:
-            continue
-        if is_window(value):
-            return value
-    raise argparse.ArgumentTypeError(
-        f"{text!r} is neither a number of steps from 0, such as 3, "
-        f"nor a fraction of the run between 0 and 1, such as 0.2"
-    )
 
 
 def _coefficients(text: str) -> tuple[float, ...]:

@@ -13,7 +13,7 @@ import pytest
 import mflux_teacache
 
 ROOT = Path(mflux_teacache.__file__).parent
-CONTRACT = {"hookspecs", "records", "errors", "option_types", "forecast"}
+CONTRACT = {"hookspecs", "records", "errors", "option_types", "limits", "forecast", "verdict", "policy_run"}
 
 # A part (file or folder) and what of the package it may import at run time.
 ALLOWED = {
@@ -21,7 +21,10 @@ ALLOWED = {
     "records": set(),
     "hookspecs": set(),
     "option_types": set(),
+    "limits": {"errors", "option_types"},
     "forecast": set(),
+    "verdict": set(),
+    "policy_run": {"forecast", "records", "verdict"},
     "plugins": {"errors", "hookspecs"},
     "options": {"errors", "plugins"},
     "metadata": {"errors", "options", "records"},

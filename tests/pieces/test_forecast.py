@@ -60,23 +60,22 @@ def test_order_0_holds(sigma, gaps):
 
 
 def test_linear_and_quadratic_weights_worked_out_by_hand():
-    # One spacing ahead: 2 f1 - f2, and 3 f1 - 3 f2 + f3, whose gains are 3 and 7.
-    assert weights(0.5, [0.6, 0.7, 0.8], 1) == pytest.approx((2, -1))
-    assert weights(0.5, [0.6, 0.7, 0.8], 2) == pytest.approx((3, -3, 1))
-    # Uneven: through 0.6 and 0.8, half their distance ahead.
+    # Half a spacing ahead, a quarter, and half of an uneven one.
+    assert weights(0.55, [0.6, 0.7, 0.8], 1) == pytest.approx((1.5, -0.5))
+    assert weights(0.575, [0.6, 0.7, 0.8], 2) == pytest.approx((1.40625, -0.5625, 0.15625))
     assert weights(0.5, [0.6, 0.8], 1) == pytest.approx((1.5, -0.5))
 
 
 def test_beyond_the_bound_linear_goes_no_farther():
-    # Gain 1 + 2t at t spacings: 7 at t = 3, which is where it stays.
-    assert weights(0.3, [0.6, 0.7], 1) == pytest.approx((4, -3))
-    assert weights(0.1, [0.6, 0.7], 1) == pytest.approx((4, -3))
+    # Gain 1 + 2t at t spacings: 3 at t = 1, which is where it stays.
+    assert weights(0.5, [0.6, 0.7], 1) == pytest.approx((2, -1))
+    assert weights(0.1, [0.6, 0.7], 1) == pytest.approx((2, -1))
 
 
 def test_beyond_the_bound_quadratic_goes_over_into_linear():
-    # Two spacings ahead: linear (3, -2, 0) has gain 5 and quadratic (6, -8, 3) has 17: a sixth of the way from 5 is 7.
-    assert weights(0.4, [0.6, 0.7, 0.8], 2) == pytest.approx((3.5, -3, 0.5))
-    assert weights(0.1, [0.6, 0.7, 0.8], 2) == pytest.approx((4, -3, 0))
+    # Half a spacing ahead: linear has gain 2, quadratic (1.875, -1.25, 0.375) has 3.5: two thirds of the way is 3.
+    assert weights(0.55, [0.6, 0.7, 0.8], 2) == pytest.approx((1.75, -1, 0.25))
+    assert weights(0.1, [0.6, 0.7, 0.8], 2) == pytest.approx((2, -1, 0))
 
 
 @given(SIGMA, GAPS, st.sampled_from(ORDERS))
@@ -97,7 +96,7 @@ def test_at_the_newest_node_every_forecast_holds(gaps, order):
 
 
 def test_a_schedule_that_rises_is_followed_as_well():
-    assert weights(0.8, [0.7, 0.6, 0.5], 2) == pytest.approx((3, -3, 1))
+    assert weights(0.725, [0.7, 0.6, 0.5], 2) == pytest.approx((1.40625, -0.5625, 0.15625))
 
 
 @pytest.mark.parametrize(
@@ -175,7 +174,7 @@ def test_a_quadratic_is_met():
     cache = ResidualCache(2)
     for sigma in (0.9, 0.8, 0.7):
         cache.store(sigma, body(full(sigma**2)))
-    assert values(cache, 0.65) == pytest.approx([0.65**2], abs=1e-6)
+    assert values(cache, 0.68) == pytest.approx([0.68**2], abs=1e-6)
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -213,7 +212,7 @@ def test_a_residual_of_another_kind_takes_the_place_of_all(other):
     first, second = cache.residuals(0.65)
     assert first is other
     assert second.dtype == mx.float32
-    assert values(cache, 0.65)[1] == pytest.approx(2.875)  # 1, 1, 2 at equal distances, half of one ahead
+    assert values(cache, 0.65)[1] == pytest.approx(2.75)  # 1.75 * 2 - 1 + 0.25, from 2, 1, 1
 
 
 def test_fewer_branches_drop_the_others_and_more_are_added():

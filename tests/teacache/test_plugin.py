@@ -180,7 +180,7 @@ def test_a_signal_of_another_size_computes():
 
 
 def test_a_forecast_goes_on_from_the_computed_steps_in_sigma():
-    sigmas = [1.0, 0.8, 0.5, 0.3]
+    sigmas = [1.0, 0.8, 0.65, 0.3]
     signals = [level(value) for value in (1.0, 2.0, 2.0, 2.0)]
 
     def at(index):
@@ -196,8 +196,8 @@ def test_a_forecast_goes_on_from_the_computed_steps_in_sigma():
         residual = computed if decision.residuals is None else decision.residuals[0]
         plugin.mflux_post_transformer(at(index), Body((BodyBranch(None, None, residual, residual is not computed),)))
         reused.append(residual[0, 0, 0].item())
-    # From 0 and 10 at 1.0 and 0.8 to 0.5: 10 + 1.5 * 10.
-    assert reused == pytest.approx([0, 10, 25])
+    # From 0 and 10 at 1.0 and 0.8 to 0.65: 10 + 0.75 * 10.
+    assert reused == pytest.approx([0, 10, 17.5])
     assert plugin.mflux_image_metadata(image)["forecast"] == 1
 
 
@@ -441,7 +441,7 @@ def test_a_calibration_that_does_not_exist():
     ("steps", "keywords", "message"),
     [
         (2, {}, r"first 1 step and the last 1 step, .* of 2 active steps\. It takes at least 3 "),
-        (1, {"skip_first": 0, "skip_last": 0}, r"first 0 steps .* of 1 active step\. It takes at least 2 "),
+        (1, {"skip_first": 0, "skip_last": 0}, r"first 1 step, .* of 1 active step\. It takes at least 2 "),
         (6, {"skip_first": 4, "skip_last": 2}, r"first 4 steps and the last 2 steps, .* at least 7 "),
         (3, {"skip_first": 0.4, "skip_last": 0.3}, r"first 0\.4 of the run and the last 0\.3 of .* at least 5 "),
         (None, {"skip_first": 0.5, "skip_last": 0.5}, "nothing to skip, however many steps there are"),
