@@ -46,7 +46,7 @@ def choose(asked: Asked, parser: argparse.ArgumentParser, argv: Sequence[str]) -
         with sidecar.naming(None if asked.names else asked.sidecar):
             plugin = load(name)
         actions = options.declare(parser, plugin)
-        given = _given(plugin, argv)
+        given = _overruled(parser, _given(plugin, argv))
         with sidecar.naming(asked.sidecar):
             restored = _restored(plugin, recorded.get(name, {}), actions)
         choices.append(_choice(plugin, actions, {dest: value for dest, value in restored.items() if dest not in given}))
@@ -60,6 +60,12 @@ def _given(plugin: Loaded, argv: Sequence[str]) -> set[str]:
         action.default, action.required = argparse.SUPPRESS, False
     namespace, _ = reader.parse_known_args(argv)
     return set(vars(namespace))
+
+
+def _overruled(parser: argparse.ArgumentParser, given: set[str]) -> set[str]:
+    """With the options that exclude one that is given: a threshold of the sidecar gives way to a budget."""
+    groups = [{action.dest for action in group._group_actions} for group in parser._mutually_exclusive_groups]
+    return given.union(*(group for group in groups if group & given))
 
 
 def _restored(plugin: Loaded, recorded: dict[str, Any], actions: list[argparse.Action]) -> dict[str, Any]:

@@ -22,6 +22,9 @@ from mflux_teacache.records import GenerationStats
 # Arguments of generate_image that mflux's commands have under another name.
 _OPTIONS = {"num_inference_steps": "steps"}
 
+# Options that a plugin may have in place of a threshold.
+_BUDGETS = ("max_computed", "speedup")
+
 # mflux-generate-kontext accepts --image-strength, with a default, and does not pass it on.
 _NOT_PASSED_ON = {"Flux1Kontext": "image_strength"}
 
@@ -102,8 +105,11 @@ class Session:
 
     def _report(self, stats: GenerationStats) -> None:
         decider = self._plugins.decider
-        has_threshold = any(
-            request.plugin.name == decider and hasattr(request.options, "thresh") for request in self._requests
-        )
-        option = f"--{decider}-thresh" if has_threshold else None
-        print(summary(stats, self._plugins.names, decider, option), flush=True)
+        options = next((vars(request.options) for request in self._requests if request.plugin.name == decider), {})
+        threshold_option = f"--{decider}-thresh" if "thresh" in options else None
+        budget = next((f"--{decider}-{_spelt(name)} {options[name]}" for name in _BUDGETS if options.get(name)), None)
+        print(summary(stats, self._plugins.names, decider, threshold_option, budget), flush=True)
+
+
+def _spelt(name: str) -> str:
+    return name.replace("_", "-")

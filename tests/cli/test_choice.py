@@ -78,6 +78,21 @@ def test_plugins_of_the_command_line_replace_those_of_the_sidecar(sidecar):
     assert chosen(Asked(("watch", "alternate"), path)) == {"watch": {}, "alternate": {**DEFAULTS, "every": 3}}
 
 
+def test_an_option_of_the_command_line_drives_out_those_that_it_excludes(sidecar):
+    path = sidecar(teacache={"thresh": 0.2, "skip_first": 3})
+    budget = chosen(Asked(sidecar=path), "--teacache-speedup 1.6")["teacache"]
+    assert (budget["thresh"], budget["speedup"], budget["skip_first"]) == (None, 1.6, 3)
+    path = sidecar(teacache={"speedup": 1.6})
+    threshold = chosen(Asked(sidecar=path), "--teacache-thresh 0.2")["teacache"]
+    assert (threshold["thresh"], threshold["speedup"]) == (0.2, None)
+
+
+def test_a_sidecar_with_options_that_exclude_each_other_is_refused(sidecar):
+    path = sidecar(teacache={"thresh": 0.2, "speedup": 1.6})
+    with pytest.raises(OptionError, match=r"argument --teacache-speedup: not allowed with argument --teacache-thresh"):
+        chosen(Asked(sidecar=path))
+
+
 def test_a_required_option_may_come_from_the_sidecar(sidecar):
     path = sidecar(**{"needs-size": {"size": 3}})
     assert chosen(Asked(sidecar=path)) == {"needs-size": {"size": 3}}

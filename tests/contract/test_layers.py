@@ -77,8 +77,9 @@ def test_only_adapters_command_line_and_demo_know_mflux() -> None:
         assert not knows or path.relative_to(ROOT).parts[0] in ("adapters", "cli", "demo"), path
 
 
-def test_the_policy_is_pure() -> None:
-    imported = {name.split(".")[0] for name in _imports(ROOT / "teacache" / "policy.py")}
+@pytest.mark.parametrize("module", ["policy", "budget"])
+def test_teacaches_rules_are_pure(module: str) -> None:
+    imported = {name.split(".")[0] for name in _imports(ROOT / "teacache" / f"{module}.py")}
     assert imported.isdisjoint({"mlx", "numpy", "mflux", "time", "logging", "random"})
 
 
