@@ -13,7 +13,17 @@ import pytest
 import mflux_teacache
 
 ROOT = Path(mflux_teacache.__file__).parent
-CONTRACT = {"hookspecs", "records", "errors", "option_types", "limits", "forecast", "verdict", "policy_run"}
+CONTRACT = {
+    "hookspecs",
+    "records",
+    "errors",
+    "option_types",
+    "limits",
+    "forecast",
+    "verdict",
+    "policy_run",
+    "matching",
+}
 
 # A part (file or folder) and what of the package it may import at run time.
 ALLOWED = {
@@ -23,6 +33,7 @@ ALLOWED = {
     "option_types": set(),
     "limits": {"errors", "option_types"},
     "forecast": set(),
+    "matching": {"records"},
     "verdict": set(),
     "policy_run": {"forecast", "records", "verdict"},
     "plugins": {"errors", "hookspecs"},

@@ -35,12 +35,12 @@ def test_allowed(kind, text, value):
         (count, ["-1", "1.5", "many", ""], "is not a whole number from 0, such as 8"),
         (count_from(2), ["1", "-1", "2.5", "all"], "is not a whole number from 2, such as 3"),
         (fraction, ["0", "1", "1.5", "nan", "half"], "is not a number between 0 and 1"),
-        (window, ["-1", "1.0", "1.5", "0.0", "nan", "some"], "neither a number of steps from 0, .* nor a fraction"),
+        (window, ["-1", "1.0", "1.5", "0.0", "nan", "some"], "is neither a number of steps from 0, .* nor a fraction"),
     ],
 )
 def test_refused(kind, texts, message):
     for text in texts:
-        with pytest.raises(argparse.ArgumentTypeError, match=f"^'{text}' .*{message}|^'{text}' {message}"):
+        with pytest.raises(argparse.ArgumentTypeError, match=f"^'{text}' {message}"):
             kind(text)
 
 
