@@ -24,7 +24,7 @@ PLUGIN = "schedule"
 WAYS = ("pattern", "every", "ratio")
 
 # No cap on skips in a row: whoever names the steps has seen how many there are.
-DEFAULTS = Limits(skip_first=1, skip_last=0)
+DEFAULTS = Limits(skip_first=1, skip_last=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

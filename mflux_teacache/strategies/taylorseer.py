@@ -4,7 +4,8 @@ Needs no calibration and reads no signal. Method: TaylorSeer, Liu et al., "From 
 Diffusion Models with TaylorSeers", arXiv 2503.06923. Interval, warm-up and order are the defaults of its
 implementation in diffusers (``TaylorSeerCacheConfig``: 5, 3 and 1). Different here: one residual of the whole
 body is foretold and not the output of every block, which takes less memory; and the polynomial runs in the
-noise level and not in the step's index, within the bound of ``mflux_teacache.forecast``.
+noise level and not in the step's index, within the bound of ``mflux_teacache.forecast``; and the last step, the longest
+one in noise level, is computed.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from mflux_teacache.records import Body, Decision, Step, Target
 from mflux_teacache.verdict import Verdict
 
 PLUGIN = "taylorseer"
-DEFAULTS = Limits(skip_first=3, skip_last=0)
+DEFAULTS = Limits(skip_first=3, skip_last=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
