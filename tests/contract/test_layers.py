@@ -88,9 +88,13 @@ def test_only_adapters_command_line_and_demo_know_mflux() -> None:
         assert not knows or path.relative_to(ROOT).parts[0] in ("adapters", "cli", "demo"), path
 
 
-def test_the_policy_is_pure() -> None:
-    imported = {name.split(".")[0] for name in _imports(ROOT / "teacache" / "policy.py")}
+@pytest.mark.parametrize(
+    "path", ["limits.py", "verdict.py", *(str(p.relative_to(ROOT)) for p in ROOT.rglob("policy.py"))]
+)
+def test_policies_are_pure(path: str) -> None:
+    imported = {name.split(".")[0] for name in _imports(ROOT / path)}
     assert imported.isdisjoint({"mlx", "numpy", "mflux", "time", "logging", "random"})
+    assert not {"mflux_teacache.forecast", "mflux_teacache.policy_run"} & set(_imports(ROOT / path))
 
 
 def test_hookspecs_have_no_logic() -> None:
