@@ -1,8 +1,7 @@
-"""One image of a strategy whose rule is a pure function."""
+"""A pure rule at work on one image after the other: its state, and the residuals to reuse."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Generic
 
 from mflux_teacache.forecast import ResidualCache
@@ -10,22 +9,37 @@ from mflux_teacache.records import Body, Decision, Step
 from mflux_teacache.verdict import State, Verdict
 
 
-@dataclass(slots=True, eq=False)
 class PolicyRun(Generic[State]):
-    """The rule's state and the residuals to reuse: what a plugin holds from ``mflux_generation_start`` to ``_end``.
+    """What a plugin whose rule is a pure function holds from ``mflux_attach`` on. Its hooks hand on to it::
+
+        mflux_generation_start  run.reset()
+        mflux_pre_transformer   return run.follow(decide(run.state, ...), step)
+        mflux_post_transformer  run.keep(step, body)
+        mflux_generation_end    run.reset()
+
+    Args:
+        first: the rule's state for a new image.
+        order: of the forecast, as ``ResidualCache`` takes it.
+        threshold: what the rule holds its numbers against, for the records.
 
     Attributes:
-        state: what the last verdict handed on; at first, that of a new image.
+        state: what the last verdict handed on.
         cache: residuals of the computed steps.
-        threshold: what the rule holds its numbers against, for the records.
     """
 
-    state: State
-    cache: ResidualCache
-    threshold: float | None = None
+    def __init__(self, first: State, order: int, threshold: float | None = None) -> None:
+        self._first = first
+        self.order = order
+        self.threshold = threshold
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the image before this one, or the one that has just ended."""
+        self.state = self._first
+        self.cache = ResidualCache(self.order)
 
     def follow(self, verdict: Verdict[State], step: Step) -> Decision:
-        """Take over the verdict's state, and put it as a ``Decision`` for ``mflux_pre_transformer``."""
+        """Take over the verdict's state, and put what it says as a ``Decision``."""
         self.state = verdict.state
         if verdict.drop_cache:
             self.cache.clear()
@@ -40,8 +54,5 @@ class PolicyRun(Generic[State]):
         return Decision.compute(verdict.reason, forced=verdict.kind == "force", **numbers)
 
     def keep(self, step: Step, body: Body) -> None:
-        """Store what was computed; for ``mflux_post_transformer``.
-
-        Also after a skipped step: a branch that had no fitting residual was computed and has a new one.
-        """
+        """Store what was computed, also after a skipped step: a branch may have had no fitting residual."""
         self.cache.store(step.sigma, body)

@@ -38,12 +38,12 @@ def test_allowed(kind, text, value):
         (count_from(2), ["1", "-1", "2.5", "all"], "is not a whole number from 2, such as 3"),
         (fraction, ["0", "1", "1.5", "nan", "half"], "is not a number between 0 and 1"),
         (factor, ["0.9", "-2", "nan", "inf", "fast"], "is not a finite number from 1, such as 1.6"),
-        (window, ["-1", "1.0", "1.5", "0.0", "nan", "some"], "neither a number of steps from 0, .* nor a fraction"),
+        (window, ["-1", "1.0", "1.5", "0.0", "nan", "some"], "is neither a number of steps from 0, .* nor a fraction"),
     ],
 )
 def test_refused(kind, texts, message):
     for text in texts:
-        with pytest.raises(argparse.ArgumentTypeError, match=f"^'{text}' .*{message}|^'{text}' {message}"):
+        with pytest.raises(argparse.ArgumentTypeError, match=f"^'{text}' {message}"):
             kind(text)
 
 
