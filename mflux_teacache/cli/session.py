@@ -6,6 +6,7 @@ import argparse
 import functools
 import inspect
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,8 +15,9 @@ from mflux_teacache.adapters.targets import for_image, of_class
 from mflux_teacache.attachment import Request, attach_requests, check_all
 from mflux_teacache.cli import guard
 from mflux_teacache.cli.messages import reported, show_warnings
+from mflux_teacache.cli.replay import Replacement
 from mflux_teacache.cli.summary import summary
-from mflux_teacache.errors import AlreadyAttached
+from mflux_teacache.errors import AlreadyAttached, PluginWarning
 from mflux_teacache.plugins import PluginSet
 from mflux_teacache.records import GenerationStats
 
@@ -36,22 +38,33 @@ class Session:
         command: name of the command, for messages.
         requests: the plugins, with their options.
         arguments: mflux's parsed arguments; its command fills in defaults later.
+        replacement: what repeats the decisions of one of the plugins in its place.
 
     Raises:
         Refused: two plugins decide, or mlx-teacache is at work.
     """
 
-    def __init__(self, command: str, requests: Sequence[Request], arguments: argparse.Namespace) -> None:
+    def __init__(
+        self,
+        command: str,
+        requests: Sequence[Request],
+        arguments: argparse.Namespace,
+        replacement: Replacement | None = None,
+    ) -> None:
         self._command = command
-        self._requests = requests
         self._arguments = arguments
+        self._replacement = replacement
         self._model_path: str | None = None
-        self._plugins = PluginSet([request.plugin for request in requests])
+        self._use(requests)
         if "mlx_teacache" in sys.modules:
             raise AlreadyAttached(
                 f"mlx-teacache is at work in {command}, and two caches would reuse what the other reused. "
                 f"Use --plugin with mflux's own command instead, or run this one without --plugin."
             )
+
+    def _use(self, requests: Sequence[Request]) -> None:
+        self._requests = requests
+        self._plugins = PluginSet([request.plugin for request in requests])
 
     def begin(self) -> None:
         """Be there when mflux makes its pipeline, and when that is loaded."""
@@ -72,7 +85,19 @@ class Session:
             refuse_partly(pipeline, arguments.get("model_config"), asked, deciding=deciding)
             target = of_class(cls, arguments)
             self._model_path = target.model_path
-            check_all(self._plugins, self._requests, for_image(target, asked))
+            target = for_image(target, asked)
+            self._replace(target.active_steps)
+            check_all(self._plugins, self._requests, target)
+
+    def _replace(self, active_steps: int | None) -> None:
+        """Let the recorded decisions be repeated, if that is asked for and they fit the run."""
+        replacement, self._replacement = self._replacement, None
+        if replacement is None:
+            return
+        if replacement.fits(active_steps):
+            self._use([replacement.request if r.plugin.name == replacement.plugin else r for r in self._requests])
+        else:
+            warnings.warn(replacement.why_not(active_steps), PluginWarning, stacklevel=2)
 
     def _image_arguments(self, cls: type) -> dict[str, Any]:
         """What the command line says of ``generate_image``'s arguments, so far."""

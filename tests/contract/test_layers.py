@@ -23,6 +23,7 @@ CONTRACT = {
     "verdict",
     "policy_run",
     "matching",
+    "recorded",
 }
 
 # A part (file or folder) and what of the package it may import at run time.
@@ -39,6 +40,7 @@ ALLOWED = {
     "plugins": {"errors", "hookspecs"},
     "options": {"errors", "plugins"},
     "metadata": {"errors", "options", "records"},
+    "recorded": {"adapters", "errors", "forecast", "metadata"},
     "runtime": {"errors", "plugins", "records"},
     "adapters": {"errors", "records", "runtime", "adapters"},
     "teacache": {*CONTRACT, "teacache"},
