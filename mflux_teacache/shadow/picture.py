@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from mflux_teacache.shadow.report import Report, Row
 
@@ -53,17 +53,17 @@ def draw(path: Path, report: Report) -> None:
 
 
 def _draw_trade(axes: Axes, report: Report) -> None:
-    """One line per strategy through its settings: fewer computed steps, larger error."""
+    """One line per strategy through its thresholds: fewer computed steps, larger error."""
     for (strategy, rows), (colour, marker) in zip(_by_strategy(report.rows), itertools.cycle(_STYLES), strict=False):
-        points = sorted((row.computed_count, row.mean) for row in rows if row.mean is not None)
-        if not points:
-            axes.plot([], [], color=colour, marker=marker, label=f"{strategy} (skips nothing)")
-            continue
-        counts, means = zip(*points, strict=True)
-        axes.plot(counts, means, color=colour, marker=marker, markersize=6, linewidth=1.4, label=strategy)
+        skipping = [row for row in rows if row.mean]
+        counts, means = [row.computed_count for row in skipping], [row.mean or 0.0 for row in skipping]
+        label = strategy if skipping else f"{strategy} (skips nothing)"
+        axes.plot(counts, means, color=colour, marker=marker, markersize=6, linewidth=1.4, label=label)
+        if len(skipping) > 1:
+            _note(axes, skipping[0], 7, "left", colour)
+            _note(axes, skipping[-1], -7, "right", colour)
     axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(FuncFormatter(_percent))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    _spell_percents(axes)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlim(0, report.steps + 0.5)
     axes.set_xlabel(f"computed steps of {report.steps} (fewer is faster)", fontsize=10)
@@ -73,6 +73,14 @@ def _draw_trade(axes: Axes, report: Report) -> None:
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(fontsize=9, frameon=False, loc="upper right")
+
+
+def _note(axes: Axes, row: Row, points: int, side: str, colour: str) -> None:
+    """The threshold beside an end of its line; those between are in order, and would cover other lines."""
+    if row.threshold is not None:
+        place = (row.computed_count, row.mean or 0.0)
+        style: dict[str, Any] = {"fontsize": 8, "color": colour, "ha": side, "va": "center"}
+        axes.annotate(f"{row.threshold:.3g}", place, (points, 0), textcoords="offset points", **style)
 
 
 def _draw_steps(figure: Figure, axes: Axes, report: Report) -> None:
@@ -86,7 +94,7 @@ def _draw_steps(figure: Figure, axes: Axes, report: Report) -> None:
     right = axes.secondary_yaxis("right")
     right.set_yticks(range(len(report.rows)), [f"{row.computed_count}" for row in report.rows], fontsize=8)
     right.tick_params(length=0)
-    right.set_ylabel("computed", fontsize=8)
+    right.set_ylabel("computed steps", fontsize=8)
     right.spines[:].set_visible(False)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.tick_params(axis="x", labelsize=9)
@@ -98,8 +106,8 @@ def _draw_steps(figure: Figure, axes: Axes, report: Report) -> None:
     axes.spines[:].set_visible(False)
     axes.set_xlabel("denoising step (pale: computed)", fontsize=10)
     if known:
-        bar = figure.colorbar(cells, ax=axes, pad=0.01, aspect=25, format=FuncFormatter(_percent))
-        bar.ax.yaxis.set_minor_formatter(NullFormatter())
+        bar = figure.colorbar(cells, ax=axes, pad=0.01, aspect=25)
+        _spell_percents(bar.ax)
         bar.set_label("error of what is reused", fontsize=9)
         bar.ax.tick_params(labelsize=8)
 
@@ -120,5 +128,7 @@ def _drawn(error: float | None) -> float:
     return max(error, _SMALLEST) if math.isfinite(error) else 1.0
 
 
-def _percent(value: float, _place: Any = None) -> str:
-    return f"{100 * value:g}%"
+def _spell_percents(axes: Axes) -> None:
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%"))
+    axes.yaxis.set_minor_locator(NullLocator())

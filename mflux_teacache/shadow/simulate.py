@@ -141,6 +141,7 @@ class Simulation:
 
     def end(self, generation: Generation) -> Row | None:
         """The image is over; ``None`` where the strategy dropped out."""
+        self._decision = None  # with what it would have reused
         self._tell("mflux_generation_end", generation=generation)
         if self.fault:
             return None
