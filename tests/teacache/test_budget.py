@@ -143,7 +143,8 @@ def test_the_speedup_that_a_refusal_names_is_allowed():
 
 
 @pytest.mark.parametrize(
-    ("total", "speedup", "computed"), [(28, 1.0, 28), (28, 1.4, 20), (28, 1.6, 17), (25, 2.0, 12), (50, 1.1, 45)]
+    ("total", "speedup", "computed"),
+    [(28, 1.0, 28), (28, 1.4, 20), (28, 1.6, 17), (25, 2.0, 12), (28, 1.12, 25), (33, 2.2, 15), (33, 2.3, 14)],
 )
 def test_a_speedup_in_steps(total, speedup, computed):
     assert computed_steps(total, speedup) == computed

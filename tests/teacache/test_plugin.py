@@ -13,7 +13,10 @@ from mflux_teacache.errors import OptionError, PluginWarning, Refused
 from mflux_teacache.options import as_json, from_keywords
 from mflux_teacache.plugins import Loaded
 from mflux_teacache.records import Body, BodyBranch, Generation, Step, Target
+from mflux_teacache.teacache.budget import Budget
 from mflux_teacache.teacache.plugin import TeaCache
+from mflux_teacache.teacache.policy import PolicyConfig
+from mflux_teacache.teacache.rules import ByBudget
 
 PLUGIN = Loaded("teacache", TeaCache)
 
@@ -289,6 +292,14 @@ def test_a_signal_that_goes_bad_is_computed_out_of_the_budget():
     assert decisions[4].reason == "nothing to reuse"
     assert pattern(decisions).count("C") == 6
     assert not {step for step in range(5, 9) if residuals[step] < [40]}
+
+
+@pytest.mark.parametrize("change", [math.nan, math.inf])
+def test_a_change_that_is_not_finite_is_not_taken_for_a_large_one(change):
+    rule = ByBudget(PolicyConfig(threshold=0, polynomial=(1.0, 0.0), upper=0.5), Budget(total=9, computed=4))
+    for index in (0, 1):
+        verdict = rule.judge((None, change)[index], Step(index, generation(9), 1, Script(level(1.0), [])))
+    assert (verdict.kind, verdict.drop_cache) == ("force", True)
 
 
 @pytest.mark.parametrize(
