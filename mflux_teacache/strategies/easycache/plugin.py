@@ -37,7 +37,7 @@ class EasyCache:
     _run: PolicyRun[State]
     _latents: mx.array | None = None
     _computed: _Computed | None = None
-    _unread: tuple[mx.array, ...] = ()
+    _shown: tuple[mx.array, ...] = ()
 
     @staticmethod
     @hookimpl
@@ -72,9 +72,8 @@ class EasyCache:
         self._latents = latents
         change, state = None, self._run.state
         if before is not None:
-            change, *learned = _numbers(_change(latents, before), *self._unread)
-            self._unread = ()
-            state = learn(state, *learned) if learned else state
+            change, *shown = _numbers(_change(latents, before), *self._shown)
+            state = learn(state, *shown)
         return self._run.follow(decide(state, change, step.index, step.active_steps, self._config), step)
 
     @hookimpl
@@ -84,7 +83,7 @@ class EasyCache:
             # Reference images hardly change from step to step: they would hide the change of the image being made.
             # Among the latents they do no harm: they make every change smaller by the same factor.
             new = _Computed(step.latents, step.target_part(body.branches[0].output))
-            self._unread = _measure(new, self._computed)
+            self._shown = _measure(new, self._computed)
             self._computed = new
 
     @hookimpl
@@ -98,7 +97,7 @@ class EasyCache:
     def _forget(self) -> None:
         self._run.reset()
         self._latents = self._computed = None
-        self._unread = ()
+        self._shown = ()
 
 
 def _numbers(*arrays: mx.array) -> list[float]:
