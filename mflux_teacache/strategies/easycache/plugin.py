@@ -30,7 +30,7 @@ class EasyCache:
 
     The paper's input and output are those of the transformer. Here the input is the latents, which enter it, and the
     output is that of its body, which is only projected afterwards; both count through ratios of their changes
-    alone. As in the authors' code for models with guidance, the first branch decides for all of them.
+    alone. With guidance one branch decides for all, as in the authors' code: there the prompt's, here the first.
     """
 
     _config: Config
