@@ -53,8 +53,8 @@ def test_it_is_the_mean_over_the_branches_and_over_the_images(path):
 def test_it_is_the_mean_over_the_tokens_and_only_of_the_image_being_made(path):
     plugin, image = attached(path), generation(2, target_rows=2)
     plugin.call("mflux_generation_start", generation=image)
-    # Norms 5, 5, 1 and then 10, 5, 9: ratios 2 and 1, and a reference row that does not count.
-    for index, rows in enumerate([[[3, 4], [3, 4], [1, 0]], [[6, 8], [3, 4], [0, 9]]]):
+    # Norms 5, 1, 1 and then 10, 1, 9: ratios 2 and 1, and a reference row that does not count.
+    for index, rows in enumerate([[[3, 4], [1, 0], [1, 0]], [[6, 8], [1, 0], [0, 9]]]):
         residual = mx.array([rows], mx.bfloat16)
         step = Step(index, image, 1, None)
         plugin.call("mflux_post_transformer", step=step, body=Body((BodyBranch(None, None, residual, False),)))
@@ -72,8 +72,9 @@ def test_magcache_takes_the_table(path):
     ("arguments", "message"),
     [
         ({"steps": 5, "active": 3}, "it ran 3 of 5 steps, and a table is of whole runs"),
-        ({"steps": 3, "computes": lambda step, branch: math.nan}, "or is not finite"),
-        ({"steps": 3, "computes": lambda step, branch: float(step)}, "or is not finite"),
+        ({"steps": 3, "computes": lambda step, branch: math.nan}, "or is zero or not finite"),
+        ({"steps": 3, "computes": lambda step, branch: float(step)}, "or is zero or not finite"),
+        ({"steps": 3, "computes": lambda step, branch: float(step < 2)}, "or is zero or not finite"),
     ],
 )
 def test_an_image_that_tells_nothing_is_left_out(path, arguments, message):

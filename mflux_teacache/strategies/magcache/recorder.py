@@ -116,7 +116,7 @@ def _problem(ratios: Sequence[float], generation: Generation, runs: Sequence[Seq
     if len(ratios) != generation.num_inference_steps:
         return f"it ran {len(ratios)} of {generation.num_inference_steps} steps, and a table is of whole runs"
     if not all(math.isfinite(ratio) and ratio > 0 for ratio in ratios):
-        return "a step was skipped, or its residual has another shape than the step before's, or is not finite"
+        return "a step was skipped, or its residual has another shape than the step before's, or is zero or not finite"
     if runs and len(runs[0]) != len(ratios):
         return f"it has {len(ratios)} steps, and the ones before have {len(runs[0])}"
     return None
