@@ -146,7 +146,8 @@ class ResidualCache:
 
         Args:
             sigma: the step's noise level; ``None`` where it cannot be told, then forecasts hold.
-            body: what the step's body did. Branches that it does not have are dropped.
+            body: what the step's body did. Branches that it does not have are dropped: where mflux ends guidance
+                before the run ends, the prompt's branch is the first one and goes on.
         """
         del self._branches[len(body.branches) :]
         while len(self._branches) < len(body.branches):

@@ -179,7 +179,7 @@ def find(target: Target) -> Match:
         raise Refused(
             f"TeaCache has no calibration for {target.model or 'a model without a name'} ({target.pipeline}). "
             f"It has: {', '.join(entry.model for entry in shipped().values())}. Use --plugin first-block-cache, "
-            f"which needs none; or --teacache-calibration with a file of your own; "
+            f"easycache or taylorseer, which need none; or --teacache-calibration with a file of your own; "
             f"or --teacache-coefficients and --teacache-thresh."
         )
     away, name = min(near)

@@ -39,7 +39,15 @@ def test_ours_are_installed() -> None:
     ours = {plugin.name: plugin.package for plugin in installed() if plugin.package == "mflux-teacache-plugin"}
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert set(ours) == set(project["entry-points"][GROUP])
-    assert set(ours) >= {"teacache", "first-block-cache", "easycache", "magcache", "taylorseer", "schedule"}
+    assert set(ours) >= {
+        "teacache",
+        "first-block-cache",
+        "easycache",
+        "magcache",
+        "taylorseer",
+        "schedule",
+        "magcache-record",
+    }
     assert {point.name for point in entry_points(group=GROUP)} >= set(ours)
 
 

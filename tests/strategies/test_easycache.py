@@ -190,7 +190,7 @@ def test_each_image_starts_afresh_and_leaves_nothing():
     for _ in range(2):
         assert plugin.run(5, latents=latents, outputs=latents).pattern == "CCSSC"
         instance = plugin.instance
-        assert (instance._latents, instance._computed, instance._unread) == (None, None, ())
+        assert (instance._latents, instance._computed, instance._shown) == (None, None, ())
         assert instance._run.cache.empty
 
 

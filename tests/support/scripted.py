@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,7 @@ import mlx.core as mx
 from mflux_teacache import Body, Decision, Generation, Step
 from mflux_teacache.options import from_keywords
 from mflux_teacache.plugins import Hooks, Loaded
-from mflux_teacache.records import BodyBranch, Target
+from mflux_teacache.records import BodyBranch, Status, Target
 
 DEV = Target(pipeline="Flux1", model="black-forest-labs/FLUX.1-dev")
 
@@ -104,8 +104,10 @@ class Plugin:
         outputs: Sequence[mx.array] | None = None,
         sigmas: Sequence[float | None] | None = None,
         target_rows: int | None = None,
+        computes: Callable[[int, int], float] = lambda step, branch: 10.0 * step + branch,
+        status: Status = "finished",
     ) -> Image:
-        """One image. Step i's branch b computes the residual ``10 * i + b``.
+        """One image. Step i's branch b computes a residual that is ``computes(i, b)`` everywhere.
 
         ``refusing`` are (step, branch) whose residual does not fit, so that the branch computes after all.
         """
@@ -114,21 +116,18 @@ class Plugin:
         for index in range(image.generation.active_steps):
             signal, latent, output, sigma = (each and each[index] for each in (signals, latents, outputs, sigmas))
             step = Step(index, image.generation, branches if index else None, Script(sigma, signal, latent))
-            decision = self.call("mflux_pre_transformer", step=step)
-            ran = [_branch(decision, index, place, refusing, output) for place in range(branches)]
+            decision = self.call("mflux_pre_transformer", step=step) or Decision.compute()
+            ran = []
+            for place in range(branches):
+                held = None if (index, place) in refusing or not decision.residuals else decision.residuals[place]
+                new = mx.full((1, 4, 2), computes(index, place))
+                ran.append(BodyBranch(None, output, new if held is None else held, held is not None))
             self.call("mflux_post_transformer", step=step, body=Body(tuple(ran)))
             image.decisions.append(decision)
             image.residuals.append([branch.residual[0, 0, 0].item() for branch in ran])
+        image.generation.status = status
         self.call("mflux_generation_end", generation=image.generation)
         return image
-
-
-def _branch(
-    decision: Decision, index: int, place: int, refusing: Collection[tuple[int, int]], output: mx.array | None
-) -> BodyBranch:
-    reused = decision.residuals is not None and (index, place) not in refusing
-    residual = decision.residuals[place] if reused else mx.full((1, 2, 2), 10.0 * index + place)
-    return BodyBranch(input=None, output=output, residual=residual, reused=reused)
 
 
 def level(value: float, rows: int = 4) -> mx.array:

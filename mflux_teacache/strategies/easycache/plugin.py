@@ -30,14 +30,14 @@ class EasyCache:
 
     The paper's input and output are those of the transformer. Here the input is the latents, which enter it, and the
     output is that of its body, which is only projected afterwards; both count through ratios of their changes
-    alone. As in the authors' code for models with guidance, the first branch decides for all of them.
+    alone. With guidance one branch decides for all, as in the authors' code: there the prompt's, here the first.
     """
 
     _config: Config
     _run: PolicyRun[State]
     _latents: mx.array | None = None
     _computed: _Computed | None = None
-    _unread: tuple[mx.array, ...] = ()
+    _shown: tuple[mx.array, ...] = ()
 
     @staticmethod
     @hookimpl
@@ -72,9 +72,8 @@ class EasyCache:
         self._latents = latents
         change, state = None, self._run.state
         if before is not None:
-            change, *learned = _numbers(_change(latents, before), *self._unread)
-            self._unread = ()
-            state = learn(state, *learned) if learned else state
+            change, *shown = _numbers(_change(latents, before), *self._shown)
+            state = learn(state, *shown)
         return self._run.follow(decide(state, change, step.index, step.active_steps, self._config), step)
 
     @hookimpl
@@ -84,7 +83,7 @@ class EasyCache:
             # Reference images hardly change from step to step: they would hide the change of the image being made.
             # Among the latents they do no harm: they make every change smaller by the same factor.
             new = _Computed(step.latents, step.target_part(body.branches[0].output))
-            self._unread = _measure(new, self._computed)
+            self._shown = _measure(new, self._computed)
             self._computed = new
 
     @hookimpl
@@ -98,7 +97,7 @@ class EasyCache:
     def _forget(self) -> None:
         self._run.reset()
         self._latents = self._computed = None
-        self._unread = ()
+        self._shown = ()
 
 
 def _numbers(*arrays: mx.array) -> list[float]:

@@ -16,8 +16,8 @@ from mflux_teacache.errors import OptionError
 from mflux_teacache.limits import Limits
 from mflux_teacache.verdict import Verdict
 
-# Threshold and windows of the EasyCache node of ComfyUI, which covers image models; the authors use 0.025 to 0.05 on
-# video models of 50 steps, with 5 to 10 warm-up steps and the last step computed. They have no cap on skips in a row.
+# Threshold and windows of the EasyCache node of ComfyUI, which covers image models; the authors use 0.025 to 0.06 on
+# video models, with 5 to 10 warm-up steps and the last step computed. Neither has a cap on skips in a row.
 THRESHOLD = 0.2
 DEFAULTS = Limits(skip_first=0.15, skip_last=0.05, max_skips=8)
 
