@@ -51,7 +51,7 @@ class Simulation:
     """A private instance of a strategy, with options of its own.
 
     It gets the very steps of the full run, and bodies as they would have been: computed where it computes, and
-    ``base + its residual`` where it reuses. The base is the full run's.
+    ``base + its residual`` where it reuses. The base is the full run's, and so are ``generation.records``.
 
     Args:
         plugin: a plugin that decides.
