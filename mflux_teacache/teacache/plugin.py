@@ -293,7 +293,8 @@ def _settings(options: argparse.Namespace, calibration: Calibration) -> _Setting
 
 def _warn_if_made_elsewhere(target: Target, match: Match) -> None:
     made = match.calibration
-    changes = [change for change in (target.model_path, *target.loras) if change is not None]
+    # With -C, mflux passes a built-in model's own id as a path.
+    changes = [change for change in (target.model_path, *target.loras) if change not in (None, made.model)]
     if not match.exact:
         what = (
             f"TeaCache has no calibration of {target.pipeline} on {target.model}; it uses {made.name}, made with "

@@ -566,6 +566,7 @@ def test_the_number_that_would_do_does():
     ("target", "keywords"),
     [
         (DEV, {}),
+        (replace(DEV, model_path=DEV.model), {}),
         (KONTEXT, {}),
         (DEV, {"thresh": 0.0}),  # never skipping on purpose
         (DEV, {"thresh": 0.19}),
