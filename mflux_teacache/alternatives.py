@@ -9,9 +9,9 @@ _PACKAGE = "mflux-teacache-plugin"
 
 
 def calibration_free() -> list[str]:
-    """Names of this package's installed strategies that need no calibration of the model.
+    """Names of this package's installed strategies that decide on any model, without figures measured on it.
 
-    One that does says so: ``needs_calibration = True`` on its class.
+    One that does says so: ``calibration_free = True`` on its class.
     """
     ours = [point for point in entry_points(group=_GROUP) if point.dist is not None and point.dist.name == _PACKAGE]
-    return sorted({point.name for point in ours if not getattr(point.load(), "needs_calibration", False)})
+    return sorted({point.name for point in ours if getattr(point.load(), "calibration_free", False)})

@@ -193,7 +193,7 @@ def attach_requests(
         handle.stats.history.append(generation.stats)
 
     def record(image: Any, generation: Generation) -> None:
-        metadata.record(image, requests, generation, runtime.image_metadata(generation))
+        metadata.record(image, plugins, requests, generation, runtime.image_metadata(generation))
         if report is not None:
             report(generation.stats)
 

@@ -13,13 +13,16 @@ from mflux_teacache.records import Generation
 
 if TYPE_CHECKING:
     from mflux_teacache.attachment import Request
+    from mflux_teacache.plugins import PluginSet
 
 KEY = "mflux_plugins"
 SCHEMA = 1
 
 
-def record(image: Any, requests: Sequence[Request], generation: Generation, values: Mapping[str, Any]) -> None:
-    """Add to the metadata of mflux's ``GeneratedImage``: plugins, their options, and the pattern of decisions.
+def record(
+    image: Any, plugins: PluginSet, requests: Sequence[Request], generation: Generation, values: Mapping[str, Any]
+) -> None:
+    """Add to the metadata of mflux's ``GeneratedImage``: plugins, their options, who decided, and what.
 
     Checked here to be JSON, since mflux writes an image without any metadata where a value is not.
     """
@@ -29,6 +32,8 @@ def record(image: Any, requests: Sequence[Request], generation: Generation, valu
     entry = {
         "schema": SCHEMA,
         "pattern": generation.stats.pattern,
+        "decider": plugins.decider,
+        "residual_after": plugins.residual_after,
         "plugins": {
             request.plugin.name: {
                 "package": request.plugin.package,

@@ -6,26 +6,22 @@ import argparse
 import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mflux_teacache import option_types
+from mflux_teacache import forecast, option_types
 from mflux_teacache.errors import OptionError, PluginWarning, Refused
+from mflux_teacache.forecast import ResidualCache
 from mflux_teacache.hookspecs import hookimpl
+from mflux_teacache.limits import Limits, refuse_short_run, resolve_window
 from mflux_teacache.records import Body, Decision, Generation, Step, Target
+from mflux_teacache.teacache import budget
 from mflux_teacache.teacache import calibration as calibrations
+from mflux_teacache.teacache.budget import Budget, BudgetState
 from mflux_teacache.teacache.calibration import Calibration, Match
-from mflux_teacache.teacache.policy import (
-    PolicyConfig,
-    PolicyDecision,
-    PolicyState,
-    decide,
-    is_window,
-    leaves_a_step,
-    resolve_window,
-    shortest_run,
-)
-from mflux_teacache.teacache.residual_cache import ResidualCache
+from mflux_teacache.teacache.policy import PolicyConfig, PolicyDecision
+from mflux_teacache.teacache.rules import ByBudget, ByThreshold
+from mflux_teacache.verdict import Verdict
 
 if TYPE_CHECKING:
     import mlx.core as mx
@@ -33,20 +29,43 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Settings:
-    """What the options and the calibration come to, for images of any number of steps."""
+    """What the options and the calibration come to, for images of any number of steps.
+
+    Attributes:
+        threshold: ``None`` where there is a budget: it follows from that.
+        max_computed, speedup: the budget; at most one of them is given.
+    """
 
     calibration: Calibration
-    threshold: float
+    threshold: float | None
+    max_computed: int | None
+    speedup: float | None
     skip_first: float
     skip_last: float
     max_skips: int
+    forecast: int
 
     def policy(self, steps: int) -> PolicyConfig:
         return PolicyConfig(
-            threshold=self.threshold,
+            threshold=self.threshold or 0.0,
             polynomial=self.calibration.polynomial,
             lower=self.calibration.lower,
             upper=self.calibration.upper,
+            skip_first=resolve_window(self.skip_first, steps),
+            skip_last=resolve_window(self.skip_last, steps),
+            max_skips=self.max_skips,
+        )
+
+    def budget(self, steps: int) -> Budget | None:
+        """What may be computed of a run; raises ``OptionError`` where that is less than the rules take."""
+        computed = self.max_computed
+        if self.speedup is not None:
+            computed = budget.computed_steps(steps, self.speedup)
+        if computed is None:
+            return None
+        return Budget(
+            total=steps,
+            computed=computed,
             skip_first=resolve_window(self.skip_first, steps),
             skip_last=resolve_window(self.skip_last, steps),
             max_skips=self.max_skips,
@@ -57,10 +76,9 @@ class _Settings:
 class _Image:
     """State of the image in the making."""
 
-    policy: PolicyConfig
-    state: PolicyState = field(default_factory=PolicyState)
+    rule: ByThreshold | ByBudget
+    cache: ResidualCache
     previous: mx.array | None = None
-    cache: ResidualCache = field(default_factory=ResidualCache)
 
 
 class TeaCache:
@@ -70,7 +88,6 @@ class TeaCache:
     https://github.com/ali-vilab/TeaCache.
     """
 
-    needs_calibration = True
 
     _settings: _Settings
     _image: _Image | None = None
@@ -78,23 +95,36 @@ class TeaCache:
     @staticmethod
     @hookimpl
     def mflux_add_options(group: argparse._ArgumentGroup) -> None:
-        group.add_argument(
+        how_much = group.add_mutually_exclusive_group()
+        how_much.add_argument(
             "--teacache-thresh",
             type=option_types.threshold,
             metavar="FLOAT",
             help="skip while the predicted change stays below this; higher = faster, further from the full run; "
             "0 never skips (default: the calibration's own)",
         )
+        how_much.add_argument(
+            "--teacache-max-computed",
+            type=option_types.count_from(1),
+            metavar="N",
+            help="in place of a threshold: compute this many steps of each image, where they are predicted to matter",
+        )
+        how_much.add_argument(
+            "--teacache-speedup",
+            type=option_types.factor,
+            metavar="FACTOR",
+            help="the same as --teacache-max-computed with the number of steps divided by this, rounded down",
+        )
         group.add_argument(
             "--teacache-skip-first",
-            type=_window,
+            type=option_types.window,
             metavar="STEPS",
             help="always compute these first steps: a number, or a fraction of the run such as 0.2 "
             "(default: the calibration's own, else 1)",
         )
         group.add_argument(
             "--teacache-skip-last",
-            type=_window,
+            type=option_types.window,
             metavar="STEPS",
             help="always compute these last steps, as above",
         )
@@ -105,6 +135,7 @@ class TeaCache:
             metavar="N",
             help="at most this many skipped steps in a row; 0 never skips (default: %(default)s)",
         )
+        forecast.add_option(group, "teacache")
         group.add_argument(
             "--teacache-calibration",
             metavar="NAME|FILE",
@@ -116,7 +147,7 @@ class TeaCache:
             type=_coefficients,
             metavar="C4,C3,C2,C1,C0",
             help="a polynomial of your own in place of a calibration, highest power first, evaluated as it is; "
-            "needs --teacache-thresh. With a leading minus: --teacache-coefficients=-1.5,2,0",
+            "needs --teacache-thresh or a budget. With a leading minus: --teacache-coefficients=-1.5,2,0",
         )
         group.add_argument(
             "--teacache-force",
@@ -134,7 +165,10 @@ class TeaCache:
         if not options.force:
             _refuse_distilled(target, match.calibration.distilled)
         settings = _settings(options, match.calibration)
-        _refuse_short_run(settings, target.active_steps)
+        windows = Limits(skip_first=settings.skip_first, skip_last=settings.skip_last)
+        refuse_short_run("TeaCache", "teacache", windows, target.active_steps)
+        if target.active_steps is not None:
+            settings.budget(target.active_steps)
 
     @hookimpl
     def mflux_attach(self, options: argparse.Namespace, target: Target) -> None:
@@ -145,7 +179,10 @@ class TeaCache:
 
     @hookimpl
     def mflux_generation_start(self, generation: Generation) -> None:
-        self._image = _Image(self._settings.policy(generation.active_steps))
+        settings, steps = self._settings, generation.active_steps
+        rules, allowed = settings.policy(steps), settings.budget(steps)
+        rule = ByThreshold(rules) if allowed is None else ByBudget(rules, allowed)
+        self._image = _Image(rule, ResidualCache(settings.forecast))
 
     @hookimpl
     def mflux_pre_transformer(self, step: Step) -> Decision:
@@ -154,19 +191,18 @@ class TeaCache:
         signal = self._signal(step)
         change = None if image.previous is None else step.relative_l1(signal, image.previous)
         image.previous = signal
-        verdict = decide(image.state, change, step.index, step.active_steps, image.policy)
-        image.state = verdict.state
+        verdict = image.rule.judge(change, step)
         if verdict.drop_cache:
             image.cache.clear()
-        return _decision(verdict, image)
+        return _decision(verdict, change, image, step)
 
     @hookimpl
-    def mflux_post_transformer(self, body: Body) -> None:
+    def mflux_post_transformer(self, step: Step, body: Body) -> None:
         image = self._image
         assert image is not None, "mflux_generation_start comes first"
         # Also after a skipped step: a branch that had no fitting residual was computed and has a new one.
-        if image.state.cached:
-            image.cache.store(body.residuals)
+        if image.rule.state.cached:
+            image.cache.store(step.sigma, body)
 
     @hookimpl
     def mflux_generation_end(self) -> None:
@@ -175,14 +211,17 @@ class TeaCache:
     @hookimpl
     def mflux_image_metadata(self, generation: Generation) -> Mapping[str, Any]:
         policy = self._settings.policy(generation.active_steps)
+        allowed = self._settings.budget(generation.active_steps)
         return {
             "calibration": self._settings.calibration.name,
             "coefficients": list(policy.polynomial),
             "range": [policy.lower, policy.upper if math.isfinite(policy.upper) else None],
-            "threshold": policy.threshold,
+            "threshold": self._settings.threshold,
+            "max_computed": None if allowed is None else allowed.computed,
             "skip_first": policy.skip_first,
             "skip_last": policy.skip_last,
             "max_skips": policy.max_skips,
+            "forecast": self._settings.forecast,
         }
 
     def _signal(self, step: Step) -> mx.array:
@@ -192,25 +231,18 @@ class TeaCache:
         return step.target_part(signal) if calibration.rows == "target" else signal
 
 
-def _decision(verdict: PolicyDecision, image: _Image) -> Decision:
-    threshold = image.policy.threshold
+def _decision(
+    verdict: PolicyDecision | Verdict[BudgetState], change: float | None, image: _Image, step: Step
+) -> Decision:
+    numbers = {
+        "change": change,
+        "prediction": verdict.prediction,
+        "running_sum": verdict.running_sum,
+        "threshold": image.rule.threshold,
+    }
     if verdict.kind == "reuse":
-        return Decision.reuse(
-            image.cache.residuals,
-            verdict.reason,
-            change=verdict.change,
-            prediction=verdict.prediction,
-            running_sum=verdict.running_sum,
-            threshold=threshold,
-        )
-    return Decision.compute(
-        verdict.reason,
-        forced=verdict.kind == "force",
-        change=verdict.change,
-        prediction=verdict.prediction,
-        running_sum=verdict.running_sum,
-        threshold=threshold,
-    )
+        return Decision.reuse(image.cache.residuals(step.sigma), verdict.reason, **numbers)
+    return Decision.compute(verdict.reason, forced=verdict.kind == "force", **numbers)
 
 
 def _refuse_distilled(target: Target, distilled: bool) -> None:
@@ -239,47 +271,31 @@ def _match(options: argparse.Namespace, target: Target) -> Match:
 
 def _settings(options: argparse.Namespace, calibration: Calibration) -> _Settings:
     threshold = calibration.threshold if options.thresh is None else options.thresh
-    if threshold is None:
+    if options.max_computed is not None or options.speedup is not None:
+        threshold = None
+    elif threshold is None:
         raise OptionError(
             f"TeaCache has no default threshold for the calibration {calibration.name}. Give one with "
-            f"--teacache-thresh, a number above {calibration.floor:.3g}: the smallest change that it predicts."
+            f"--teacache-thresh, a number above {calibration.floor:.3g}: the smallest change that it predicts; "
+            f"or a budget with --teacache-speedup."
         )
     first, last = calibration.window or (1, 1)
     return _Settings(
         calibration=calibration,
         threshold=threshold,
+        max_computed=options.max_computed,
+        speedup=options.speedup,
         skip_first=first if options.skip_first is None else options.skip_first,
         skip_last=last if options.skip_last is None else options.skip_last,
         max_skips=options.max_skips,
+        forecast=options.forecast,
     )
-
-
-def _refuse_short_run(settings: _Settings, steps: int | None) -> None:
-    first, last = settings.skip_first, settings.skip_last
-    needed = shortest_run(first, last)
-    windows = f"TeaCache always computes the first {_spell(first)} and the last {_spell(last)}"
-    if needed is None:
-        raise Refused(
-            f"{windows}, which leaves nothing to skip, however many steps there are. "
-            f"Lower --teacache-skip-first or --teacache-skip-last."
-        )
-    if steps is not None and not leaves_a_step(first, last, steps):
-        raise Refused(
-            f"{windows}, which leaves nothing to skip of {steps} active {'step' if steps == 1 else 'steps'}. "
-            f"It takes at least {needed} (image-to-image runs fewer than --steps says), "
-            f"or a lower --teacache-skip-first or --teacache-skip-last."
-        )
-
-
-def _spell(window: float) -> str:
-    if isinstance(window, float):
-        return f"{window:g} of the run"
-    return f"{window} step{'' if window == 1 else 's'}"
 
 
 def _warn_if_made_elsewhere(target: Target, match: Match) -> None:
     made = match.calibration
-    changes = [change for change in (target.model_path, *target.loras) if change is not None]
+    # With -C, mflux passes a built-in model's own id as a path.
+    changes = [change for change in (target.model_path, *target.loras) if change not in (None, made.model)]
     if not match.exact:
         what = (
             f"TeaCache has no calibration of {target.pipeline} on {target.model}; it uses {made.name}, made with "
@@ -298,7 +314,7 @@ def _warn_if_made_elsewhere(target: Target, match: Match) -> None:
 def _warn_if_idle(settings: _Settings) -> None:
     """A threshold that the polynomial never undercuts looks like a plugin that does not work. 0 is on purpose."""
     floor = settings.calibration.floor
-    if 0 < settings.threshold <= floor:
+    if settings.threshold is not None and 0 < settings.threshold <= floor:
         default = settings.calibration.threshold
         hint = f" (its default is {default:g})" if default is not None and default > floor else ""
         _warn(
@@ -309,20 +325,6 @@ def _warn_if_idle(settings: _Settings) -> None:
 
 def _warn(message: str) -> None:
     warnings.warn(message, PluginWarning, stacklevel=2)
-
-
-def _window(text: str) -> float:
-    for kind in (int, float):
-        try:
-            value = kind(text)
-        except ValueError:
-            continue
-        if is_window(value):
-            return value
-    raise argparse.ArgumentTypeError(
-        f"{text!r} is neither a number of steps from 0, such as 3, "
-        f"nor a fraction of the run between 0 and 1, such as 0.2"
-    )
 
 
 def _coefficients(text: str) -> tuple[float, ...]:
