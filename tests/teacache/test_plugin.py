@@ -183,7 +183,7 @@ def test_a_signal_of_another_size_computes():
 
 
 def test_a_forecast_goes_on_from_the_computed_steps_in_sigma():
-    sigmas = [1.0, 0.8, 0.65, 0.3]
+    sigmas = [1.0, 0.8, 0.72, 0.3]
     signals = [level(value) for value in (1.0, 2.0, 2.0, 2.0)]
 
     def at(index):
@@ -199,8 +199,8 @@ def test_a_forecast_goes_on_from_the_computed_steps_in_sigma():
         residual = computed if decision.residuals is None else decision.residuals[0]
         plugin.mflux_post_transformer(at(index), Body((BodyBranch(None, None, residual, residual is not computed),)))
         reused.append(residual[0, 0, 0].item())
-    # From 0 and 10 at 1.0 and 0.8 to 0.65: 10 + 0.75 * 10.
-    assert reused == pytest.approx([0, 10, 17.5])
+    # From 0 and 10 at 1.0 and 0.8 to 0.72: 10 + 0.4 * 10.
+    assert reused == pytest.approx([0, 10, 14])
     assert plugin.mflux_image_metadata(image)["forecast"] == 1
 
 
