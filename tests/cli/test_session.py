@@ -10,6 +10,7 @@ from types import ModuleType, SimpleNamespace
 
 import mflux
 import pytest
+from installed import MFLUX
 from mflux.callbacks.callback_manager import CallbackManager
 from mflux.cli.parser.parsers import CommandLineParser
 from mflux.models.common.config.model_config import ModelConfig
@@ -123,6 +124,9 @@ def test_an_unknown_pipeline_is_refused_unless_a_plugin_brings_families():
         session_with(BringsFamily).check(Flux1Concept, {})
 
 
+@pytest.mark.skipif(
+    not hasattr(ModelConfig, "flux2_klein_9b_kv"), reason="this mflux has no model with a key/value cache"
+)
 def test_the_edit_pipeline_is_refused_with_its_cache_only(capsys):
     init = {"model_config": ModelConfig.flux2_klein_base_4b()}
     kv = {"model_config": ModelConfig.flux2_klein_9b_kv()}
@@ -211,6 +215,15 @@ def test_the_plugins_are_attached_before_mfluxs_own_callbacks(parse, monkeypatch
     assert [request.plugin.name for request in requests] == ["watch"]
     assert call == (("arguments", model), {"latent_creator": "creator"})
     assert model.generate_image() == "image"
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file")  # mflux up to 0.18 leaves it to Python
+def test_a_sidecar_brings_the_size_back_only_in_some_mflux(parse, tmp_path):
+    sidecar = tmp_path / "run.json"
+    sidecar.write_text('{"model": "dev", "prompt": "apple", "steps": 5, "seed": 3, "width": 640, "height": 320}')
+    namespace = parse(f"-C {sidecar}")
+    assert (namespace["steps"], namespace["seed"]) == (5, [3])
+    assert (namespace["width"], namespace["height"]) == ((640, 320) if MFLUX >= (0, 19) else (1024, 1024))
 
 
 def test_a_parser_without_output_arguments_is_left_alone(monkeypatch, capsys):
