@@ -100,6 +100,14 @@ def test_kontexts_command_is_the_only_supported_one_that_does_not():
     assert session._NOT_PASSED_ON.keys() == {"Flux1Kontext"}
 
 
+def test_every_image_command_goes_by_what_is_wrapped():
+    sources = [path.read_text() for path in Path(mflux.__path__[0]).glob("models/*/cli/*.py")]
+    makes_images = [source for source in sources if ".generate_image(" in source]
+    assert len(makes_images) >= 20
+    for name in ("parser.add_output_arguments()", "parser.parse_args()", "CallbackManager.register_callbacks("):
+        assert all(name in source for source in makes_images)
+
+
 def test_a_pipeline_that_plugins_do_not_run_on_is_refused(capsys):
     with pytest.raises(SystemExit) as leaving:
         session_with(Judge).check(Flux1Concept, {"model_config": ModelConfig.dev()})
