@@ -88,7 +88,6 @@ class TeaCache:
     https://github.com/ali-vilab/TeaCache.
     """
 
-
     _settings: _Settings
     _image: _Image | None = None
 

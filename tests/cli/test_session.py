@@ -10,10 +10,10 @@ from types import ModuleType, SimpleNamespace
 
 import mflux
 import pytest
+from installed import MFLUX, has
 from mflux.callbacks.callback_manager import CallbackManager
 from mflux.cli.parser.parsers import CommandLineParser
 from mflux.models.common.config.model_config import ModelConfig
-from mflux.models.fibo2.variants.txt2img.fibo2 import Fibo2
 from mflux.models.flux.variants.concept_attention.flux_concept import Flux1Concept
 from mflux.models.flux.variants.kontext.flux_kontext import Flux1Kontext
 from mflux.models.flux.variants.txt2img.flux import Flux1
@@ -99,6 +99,14 @@ def test_kontexts_command_is_the_only_supported_one_that_does_not():
     assert session._NOT_PASSED_ON.keys() == {"Flux1Kontext"}
 
 
+def test_every_image_command_goes_by_what_is_wrapped():
+    sources = [path.read_text() for path in Path(mflux.__path__[0]).glob("models/*/cli/*.py")]
+    makes_images = [source for source in sources if ".generate_image(" in source]
+    assert len(makes_images) >= 20
+    for name in ("parser.add_output_arguments()", "parser.parse_args()", "CallbackManager.register_callbacks("):
+        assert all(name in source for source in makes_images)
+
+
 def test_a_pipeline_that_plugins_do_not_run_on_is_refused(capsys):
     with pytest.raises(SystemExit) as leaving:
         session_with(Judge).check(Flux1Concept, {"model_config": ModelConfig.dev()})
@@ -123,7 +131,9 @@ def test_an_unknown_pipeline_is_refused_unless_a_plugin_brings_families():
         session_with(BringsFamily).check(Flux1Concept, {})
 
 
+@pytest.mark.skipif(not has("mflux.models.fibo2"), reason="this mflux reuses no steps itself")
 def test_mflux_s_own_step_reuse_is_refused_to_a_plugin_that_decides(capsys):
+
     assert target_of(Fibo2, {}, step_cache_ratio=0.5).pipeline == "Fibo2"
     with pytest.raises(SystemExit):
         session_with(Decides, step_cache_ratio=0.5).check(Fibo2, {})
@@ -203,6 +213,15 @@ def test_the_plugins_are_attached_before_mfluxs_own_callbacks(parse, monkeypatch
     assert [request.plugin.name for request in requests] == ["watch"]
     assert call == (("arguments", model), {"latent_creator": "creator"})
     assert model.generate_image() == "image"
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file")  # mflux up to 0.18 leaves it to Python
+def test_a_sidecar_brings_the_size_back_only_in_some_mflux(parse, tmp_path):
+    sidecar = tmp_path / "run.json"
+    sidecar.write_text('{"model": "dev", "prompt": "apple", "steps": 5, "seed": 3, "width": 640, "height": 320}')
+    namespace = parse(f"-C {sidecar}")
+    assert (namespace["steps"], namespace["seed"]) == (5, [3])
+    assert (namespace["width"], namespace["height"]) == ((640, 320) if MFLUX >= (0, 19) else (1024, 1024))
 
 
 def test_a_parser_without_output_arguments_is_left_alone(monkeypatch, capsys):
