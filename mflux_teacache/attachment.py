@@ -54,16 +54,22 @@ class Handle:
         self.restore()
 
 
-def attach(model: Any, plugin: str | Callable[[], Any] | None = None, /, **keywords: Any) -> Handle:
+def attach(
+    model: Any, plugin: str | Callable[[], Any] | None = None, /, *, compile_blocks: bool = False, **keywords: Any
+) -> Handle:
     """Attach plugins to a loaded mflux pipeline.
 
     ``attach(flux, "teacache", thresh=0.2)`` attaches one plugin, with its options as keywords;
     ``attach(flux, teacache={"thresh": 0.2}, other={})`` attaches several, each with its options
     (``first_block_cache`` stands for ``first-block-cache``). A plugin class may be given instead of a name.
+    ``attach(flux, compile_blocks=True)`` attaches none, and only compiles.
 
     Args:
         model: an mflux pipeline, such as ``Flux1`` or ``Flux2Klein``.
         plugin: the name of an installed plugin, or a plugin class.
+        compile_blocks: compile each block of the transformer on its own, where mflux runs it as Python (FLUX.1,
+            Qwen-Image, FIBO and others). Faster per step, after a one-time cost; the image is that of an eager run
+            within rounding, no longer bit for bit. Changes nothing where mflux compiles.
         keywords: options, checked as the command line would check them.
 
     Returns:
@@ -76,7 +82,8 @@ def attach(model: Any, plugin: str | Callable[[], Any] | None = None, /, **keywo
         AlreadyAttached: something else reuses steps of this model already.
         Refused: a plugin turned the model down, or two plugins decide.
     """
-    return attach_requests(model, _requests(plugin, keywords))
+    requests = [] if compile_blocks and plugin is None and not keywords else _requests(plugin, keywords)
+    return attach_requests(model, requests, compile_blocks=compile_blocks)
 
 
 def apply_teacache(
@@ -133,13 +140,19 @@ def _unpacked(factory: Callable[[], Any]) -> Loaded:
 
 
 def attach_requests(
-    model: Any, requests: Sequence[Request], report: Report | None = None, model_path: str | None = None
+    model: Any,
+    requests: Sequence[Request],
+    report: Report | None = None,
+    model_path: str | None = None,
+    *,
+    compile_blocks: bool = False,
 ) -> Handle:
     """What ``attach`` does once the plugins are loaded and their options checked.
 
     Args:
         report: called with the stats of each finished image as ``generate_image`` returns.
         model_path: where a custom checkpoint came from, which a loaded model does not tell.
+        compile_blocks: as in ``attach``.
     """
     from mflux_teacache.adapters.body import Body
     from mflux_teacache.adapters.families import FAMILIES, family_of
@@ -180,7 +193,7 @@ def attach_requests(
 
     runtime = Runtime(plugins, end)
     transformer, *others = (getattr(model, attribute, None) for attribute in family.attributes)
-    body = Body(transformer, family, plugins.residual_after, others)
+    body = Body(transformer, family, plugins.residual_after, others, compile_blocks=compile_blocks)
     lifecycle = Lifecycle(model, body, runtime, check_image, record, handle.restore)
     lifecycle.install()
     handle._undo = _marked(model, handle, lifecycle.restore)

@@ -21,9 +21,11 @@ class Probed(Protocol):
     @property
     def modulated_input(self) -> mx.array: ...
     @property
-    def first_block_residual(self) -> mx.array: ...
-    def carry(self, *, first_block: bool) -> Any:
-        """What the run takes over, with block 0's output if that was read."""
+    def first_block_residual(self) -> mx.array | None:
+        """``None`` if block 0 was not asked for."""
+
+    def carry(self) -> Any:
+        """What the run takes over."""
 
 
 class Ran(Protocol):
@@ -43,8 +45,8 @@ class Forward(Protocol):
     A step may need several: mflux calls some transformers once per guidance branch.
     """
 
-    def probe(self) -> Probed:
-        """Run as far as the body's block 0."""
+    def probe(self, *, first_block: bool, earlier: Any) -> Probed:
+        """Run as far as the body's block 0, or through it; ``earlier`` is what a probe without it found."""
 
     def run(self, residuals: Sequence[mx.array | None], carry: Any) -> tuple[Any, Sequence[Ran]]:
         """Run through; branch i reuses ``residuals[i]`` where it fits. Returns mflux's result and the branches.
@@ -65,6 +67,13 @@ def read_floats(*values: mx.array | float) -> list[float]:
     return [value.item() if isinstance(value, mx.array) else value for value in values]  # type: ignore[misc]
 
 
+@mx.compile
+def _relative_l1(now: mx.array, earlier: mx.array) -> mx.array:
+    """Compiled, since launching kernels is most of what a skipped step of a small image takes."""
+    now, earlier = now.astype(mx.float32), earlier.astype(mx.float32)
+    return mx.abs(now - earlier).mean() / mx.abs(earlier).mean()
+
+
 @dataclass(slots=True)
 class _Signals:
     """What a :class:`Step` reads: probes its forward at the first read, and lets go of it when the step is over."""
@@ -75,9 +84,10 @@ class _Signals:
     ran_first_block: bool = False
     read: list[mx.array] = field(default_factory=list)
 
-    def probe(self) -> Probed:
-        if self.probed is None:
-            self.probed = self._live.probe()
+    def probe(self, *, first_block: bool) -> Probed:
+        if self.probed is None or (first_block and not self.ran_first_block):
+            self.probed = self._live.probe(first_block=first_block, earlier=self.probed)
+            self.ran_first_block = first_block
         return self.probed
 
     @property
@@ -90,11 +100,12 @@ class _Signals:
         return self.forward
 
     def modulated_input(self) -> mx.array:
-        return self._keep(self.probe().modulated_input)
+        return self._keep(self.probe(first_block=False).modulated_input)
 
     def first_block_residual(self) -> mx.array:
-        self.ran_first_block = True
-        return self._keep(self.probe().first_block_residual)
+        residual = self.probe(first_block=True).first_block_residual
+        assert residual is not None
+        return self._keep(residual)
 
     def latents(self) -> mx.array:
         return self._live.latents()
@@ -107,8 +118,7 @@ class _Signals:
     def relative_l1(self, now: mx.array, earlier: mx.array) -> float:
         if now.shape != earlier.shape or now.dtype != earlier.dtype:
             return float("nan")
-        now, earlier = now.astype(mx.float32), earlier.astype(mx.float32)
-        change = mx.abs(now - earlier).mean() / mx.abs(earlier).mean()
+        change = _relative_l1(now, earlier)
         sigma = self._live.sigma() if self.known_sigma is None else self.known_sigma
         if sigma is None:
             return read_floats(change)[0]
@@ -116,7 +126,7 @@ class _Signals:
         return number
 
     def carry(self) -> Any:
-        return None if self.probed is None else self.probed.carry(first_block=self.ran_first_block)
+        return None if self.probed is None else self.probed.carry()
 
     def close(self) -> None:
         """The forward holds the transformer, which must not live on in a step that a plugin keeps."""

@@ -17,13 +17,14 @@ import contextlib
 import functools
 import inspect
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 import mlx.core as mx
 
+from mflux_teacache.adapters.compiled_blocks import CompiledBlocks
 from mflux_teacache.adapters.family import Dual, Family, Joint
 from mflux_teacache.errors import UnsupportedModel
 
@@ -39,20 +40,25 @@ class Streams(NamedTuple):
 
 
 class Probe(NamedTuple):
-    """What is known at block 0 of a step's first branch. Nothing is evaluated, and most of it never will be."""
+    """What is known at block 0 of a step's first branch. Nothing is evaluated, and most of it never will be.
+
+    Attributes:
+        entry: what enters block 0.
+        first, first_block_residual: what it returns, and adds to the image; if it was asked for.
+    """
 
     entry: Streams
-    first: Streams
     modulated_input: mx.array
-    first_block_residual: mx.array
+    first: Streams | None = None
+    first_block_residual: mx.array | None = None
 
-    def carry(self, *, first_block: bool) -> Carry:
+    def carry(self) -> Carry:
         """What the run takes over: nothing that the probe evaluated is evaluated again.
 
         Block 0's output only if it was read. A compiled run fuses across block 0 as mflux's own does, and
         rounds alike, if block 0 is part of it.
         """
-        return Carry(self.entry, self.first if first_block else None)
+        return Carry(self.entry, self.first)
 
 
 class Carry(NamedTuple):
@@ -77,6 +83,17 @@ class _Stopped(Exception):
 class _Phase(Protocol):
     def at(self, call: _Call) -> Any: ...
 
+    @property
+    def computes(self) -> bool:
+        """The branch that runs, or is about to begin, calls its blocks in earnest."""
+
+
+class _Entry(NamedTuple):
+    """A method by which mflux's forward enters a block."""
+
+    forward: Callable[..., Any]
+    signature: inspect.Signature
+
 
 def _own(array: mx.array) -> mx.array:
     """The same values as another Python object: MLX's ``+=`` changes the object that it is applied to."""
@@ -95,23 +112,33 @@ def _apart(value: Any) -> Any:
 class _Call:
     """One call of one block by mflux's forward."""
 
-    def __init__(self, body: Body, index: int, block: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def __init__(
+        self, body: Body, index: int, entry: _Entry, block: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
         self.index = index
         self.block = block
-        self.stage, self._forward, self._signature = body.stages[index]
+        self.stage = body.stage(index)
+        self._forward, self._signature = entry
+        self._compiled = body.compiled_blocks
         self._args = args
         self._kwargs = kwargs
 
     def run(self) -> Any:
+        if self._compiled is not None:
+            return self._compiled.call(self._forward, self.block, self.arguments)
         return self._forward(self.block, *self._args, **self._kwargs)
 
     def run_on(self, streams: Streams) -> Any:
         """As mflux called it, but on these streams."""
+        if self._compiled is not None:
+            return self._compiled.call(self._forward, self.block, self.arguments_on(streams))
+        return self._forward(self.block, **self.arguments_on(streams))
+
+    def arguments_on(self, streams: Streams) -> dict[str, Any]:
+        """By name, with these streams in the place of mflux's."""
         if isinstance(self.stage, Dual):
-            replaced = {self.stage.image: streams.image, self.stage.text: streams.text}
-        else:
-            replaced = {self.stage.stream: self.pack(streams)}
-        return self._forward(self.block, **{**self.arguments, **replaced})
+            return {**self.arguments, self.stage.image: streams.image, self.stage.text: streams.text}
+        return {**self.arguments, self.stage.stream: self.join(streams)}
 
     @cached_property
     def arguments(self) -> dict[str, Any]:
@@ -120,27 +147,44 @@ class _Call:
         bound.apply_defaults()
         return dict(list(bound.arguments.items())[1:])
 
+    def image_rows(self) -> int | None:
+        """Rows of the image in the body's first list; ``None``: its one stream is all image."""
+        if isinstance(self.stage, Dual) or self.stage.image_rows is None:
+            return None
+        return self.stage.image_rows(self.arguments)
+
     def streams(self, image_rows: int | None) -> Streams:
-        """What enters the block; ``None``: it is the body's first, whose one stream is all image."""
+        """What enters the block."""
         if isinstance(self.stage, Dual):
             return Streams(self.arguments[self.stage.image], self.arguments[self.stage.text])
         return _split(self.arguments[self.stage.stream], image_rows, self.stage)
 
-    def unpack(self, returned: Any, image_rows: int | None) -> Streams:
-        """What the block returned."""
+    def returned_streams(self, returned: Any) -> tuple[mx.array, ...]:
+        """What the block returned, without what is no stream."""
         if isinstance(self.stage, Dual):
-            first, second = returned
+            return tuple(returned)
+        return (returned[0] if self.stage.returns_more else returned,)
+
+    def unpack(self, streams: tuple[mx.array, ...], image_rows: int | None) -> Streams:
+        """Image part and text part of what the block returned."""
+        if isinstance(self.stage, Dual):
+            first, second = streams
             return Streams(first, second) if self.stage.image_first else Streams(second, first)
-        return _split(returned, image_rows, self.stage)
+        return _split(streams[0], image_rows, self.stage)
 
     def pack(self, streams: Streams) -> Any:
         """Streams as the block would return them."""
         if isinstance(self.stage, Dual):
             return (streams.image, streams.text) if self.stage.image_first else (streams.text, streams.image)
+        stream = self.join(streams)
+        return (stream, *(None,) * self.stage.returns_more) if self.stage.returns_more else stream
+
+    def join(self, streams: Streams) -> mx.array:
+        """Streams as the block's one stream."""
         if streams.text is None:
             return streams.image
-        rows = [streams.image, streams.text] if self.stage.image_first else [streams.text, streams.image]
-        return mx.concatenate(rows, axis=1)
+        rows = [streams.text, streams.image]
+        return mx.concatenate(rows[::-1] if self.stage.image_first else rows, axis=1)
 
 
 def _split(stream: mx.array, image_rows: int | None, stage: Joint) -> Streams:
@@ -160,13 +204,22 @@ class Body:
         family: its entry.
         residual_after: how many first blocks run in every step; the residual is taken after them.
         others: the transformers that the pipeline calls for its further guidance branches, if it has several.
+        compile_blocks: compile each block on its own, where mflux does not compile more than that.
 
     Raises:
-        UnsupportedModel: a block list or a block argument of the family's entry is missing, or the body is
+        UnsupportedModel: a block list, a block's method or argument of the family's entry is missing, or the body is
             too short for ``residual_after``, or of another length in one of ``others``.
     """
 
-    def __init__(self, transformer: Any, family: Family, residual_after: int = 0, others: Sequence[Any] = ()) -> None:
+    def __init__(
+        self,
+        transformer: Any,
+        family: Family,
+        residual_after: int = 0,
+        others: Sequence[Any] = (),
+        *,
+        compile_blocks: bool = False,
+    ) -> None:
         blocks, *more = (_body_blocks(each, family) for each in (transformer, *others))
         if any(len(each) != len(blocks) for each in more):
             raise UnsupportedModel(
@@ -180,16 +233,21 @@ class Body:
             )
         self.family = family
         self.residual_after = residual_after
-        self.stages = [(stage, type(block).__call__, _signature(block, stage, family)) for stage, block in blocks]
+        self._stages = [(stage, _entries(block, stage, family)) for stage, block in blocks]
         self._blocks = [weakref.ref(block) for each in (blocks, *more) for _, block in each]
+        self.compiled_blocks = CompiledBlocks(family.looked_at) if compile_blocks else None
         self.stream_dtype: mx.Dtype | None = None  # of the image stream when it was last computed
         self._phase: _Phase | None = None
+
+    def stage(self, index: int) -> Dual | Joint:
+        """The list that the body's block of this index is in."""
+        return self._stages[index][0]
 
     def install(self) -> None:
         """Swap the blocks' classes; parameters, isinstance and class names stay as they are."""
         for place, reference in enumerate(self._blocks):
             if (block := reference()) is not None:
-                block.__class__ = subclass(type(block), self._gate(place % len(self.stages)))
+                block.__class__ = subclass(type(block), self._gates(place % len(self._stages)))
 
     def restore(self) -> None:
         """Give the blocks their classes back. Blocks that mflux has freed are none of our business any more."""
@@ -197,9 +255,19 @@ class Body:
             if (block := reference()) is not None:
                 block.__class__ = type(block).__mro__[1]
 
-    def probe(self, forward: Callable[[], Any]) -> Probe:
-        """Run ``forward`` up to block 0 of its first branch."""
-        phase = _Probing(self)
+    def end_image(self) -> None:
+        """The denoising loop is over."""
+        if self.compiled_blocks is not None:
+            self.compiled_blocks.end_image()
+
+    def probe(self, forward: Callable[[], Any], *, first_block: bool = False, carry: Carry | None = None) -> Probe:
+        """Run ``forward`` up to block 0 of its first branch.
+
+        Args:
+            first_block: run block 0 too.
+            carry: from an earlier probe of the same forward, which did not.
+        """
+        phase = _Probing(self, first_block, carry)
         with self._in(phase), contextlib.suppress(_Stopped):
             forward()
         if phase.found is None:
@@ -227,6 +295,15 @@ class Body:
         """A phase is on: the transformer is being called on our behalf."""
         return self._phase is not None
 
+    def evaluate(self, *arrays: Any) -> None:
+        """``mx.eval`` for a forward that evaluates work beside the body, such as a ControlNet's blocks.
+
+        A probe and a skipped branch do not evaluate it: what they need of it, if anything, is evaluated with their
+        results.
+        """
+        if self._phase is None or self._phase.computes:
+            mx.eval(*arrays)
+
     @contextlib.contextmanager
     def _in(self, phase: _Phase) -> Iterator[None]:
         self._phase = phase
@@ -235,36 +312,48 @@ class Body:
         finally:
             self._phase = None
 
-    def _gate(self, index: int) -> Callable[..., Any]:
-        forward = self.stages[index][1]
+    def _gates(self, index: int) -> dict[str, Callable[..., Any]]:
+        """A block's methods in its subclass."""
+        return {name: self._gate(index, entry) for name, entry in self._stages[index][1].items()}
 
+    def _gate(self, index: int, entry: _Entry) -> Callable[..., Any]:
         def call(block: Any, *args: Any, **kwargs: Any) -> Any:
             if self._phase is None:
-                return forward(block, *args, **kwargs)
-            return self._phase.at(_Call(self, index, block, args, kwargs))
+                return entry.forward(block, *args, **kwargs)
+            return self._phase.at(_Call(self, index, entry, block, args, kwargs))
 
         return call
 
 
-def subclass(cls: type, call: Callable[..., Any]) -> type:
-    """A subclass that differs in ``__call__`` only and looks like the class itself in names and reprs."""
-    return type(
-        cls.__name__, (cls,), {"__call__": call, "__module__": cls.__module__, "__qualname__": cls.__qualname__}
-    )
+def subclass(cls: type, methods: Mapping[str, Callable[..., Any]]) -> type:
+    """A subclass that differs in these methods only and looks like the class itself in names and reprs."""
+    return type(cls.__name__, (cls,), {**methods, "__module__": cls.__module__, "__qualname__": cls.__qualname__})
 
 
 @dataclass(slots=True)
 class _Probing:
     body: Body
+    first_block: bool
+    carry: Carry | None
     found: Probe | None = None
+    computes = False
 
     def at(self, call: _Call) -> Any:
-        arguments = {name: _apart(value) for name, value in call.arguments.items()}
-        signal = self.body.family.modulated_input(call.block, arguments)
-        entry = call.streams(None).copy()
-        first = call.unpack(call.run(), None).copy()
-        self.found = Probe(entry, first, signal, first.image - entry.image)
+        image_rows = call.image_rows()
+        entry = self.carry.entry if self.carry else call.streams(image_rows).copy()
+        signal = self._signal(call, call.arguments_on(entry) if self.carry else call.arguments, image_rows)
+        self.found = Probe(entry, signal)
+        if self.first_block:
+            returned = call.run_on(entry.copy()) if self.carry else call.run()
+            first = call.unpack(call.returned_streams(returned), image_rows).copy()
+            self.found = Probe(entry, signal, first, first.image - entry.image)
         raise _Stopped
+
+    def _signal(self, call: _Call, arguments: Mapping[str, Any], image_rows: int | None) -> mx.array:
+        signal = self.body.family.modulated_input(
+            call.block, {name: _apart(value) for name, value in arguments.items()}
+        )
+        return _split(signal, image_rows, call.stage).image if isinstance(call.stage, Joint) else signal
 
 
 class _Running:
@@ -293,12 +382,24 @@ class _Running:
             return self._skip(call)
         return self._compute(call, begins)
 
-    def _begin(self, call: _Call) -> None:
-        entry = self._carry.entry if self._carry else call.streams(None).copy()
+    @property
+    def computes(self) -> bool:
+        return (self._given() if self._index is None else self._residual) is None
+
+    def _given(self) -> mx.array | None:
+        """The residual for the next branch."""
         place = len(self.branches)
-        residual = self._residuals[place] if place < len(self._residuals) else None
-        self._residual = residual if residual is not None and self._fits(residual, entry.image) else None
-        self._input = entry.image
+        return self._residuals[place] if place < len(self._residuals) else None
+
+    def _begin(self, call: _Call) -> None:
+        entry = self._carry.entry if self._carry else call.streams(call.image_rows()).copy()
+        residual = self._given()
+        in_full = self._body.family.must_compute(call.arguments)
+        fits = residual is not None and not in_full and self._fits(residual, entry.image)
+        self._residual = residual if fits else None
+        if in_full and self._carry:  # block 0 as well, which leaves more behind than its streams
+            self._carry = Carry(self._carry.entry, None)
+        self._base = entry  # what the residual is added to
         self._image_rows = entry.image.shape[1]
 
     def _fits(self, residual: mx.array, stream: mx.array) -> bool:
@@ -308,7 +409,7 @@ class _Running:
     def _skip(self, call: _Call) -> Any:
         if self._reused is None:
             assert self._residual is not None
-            self._reused = Streams(self._input + self._residual)
+            self._reused = self._base._replace(image=self._base.image + self._residual)
         if self._reused.text is None:  # the first list may have the image's rows alone
             self._reused = self._reused._replace(text=call.streams(self._image_rows).text)
         return call.pack(self._reused.copy())
@@ -316,15 +417,15 @@ class _Running:
     def _compute(self, call: _Call, begins: bool) -> Any:
         returned = self._first(call) if begins else call.run()
         # Taken apart only where it is needed: most of a body's blocks are neither its last nor its first.
-        self._last = call, tuple(map(_own, returned)) if isinstance(returned, tuple) else _own(returned)
+        self._last = call, tuple(map(_own, call.returned_streams(returned)))
         if call.index < self._body.residual_after:
-            self._input = self._computed()
+            self._base = self._computed()
         return returned
 
-    def _computed(self) -> mx.array:
-        """Image part of what the last computed block returned."""
+    def _computed(self) -> Streams:
+        """What the last computed block returned."""
         call, returned = self._last
-        return call.unpack(returned, self._image_rows).image
+        return call.unpack(returned, self._image_rows)
 
     def _first(self, call: _Call) -> Any:
         """The branch's first block: from where the probe left it."""
@@ -339,10 +440,10 @@ class _Running:
         if self._index is None:
             return
         if self._reused is None:
-            self._body.stream_dtype = self._input.dtype
-            self.branches.append(Branch(self._input, self._computed(), reused=False))
+            self._body.stream_dtype = self._base.image.dtype
+            self.branches.append(Branch(self._base.image, self._computed().image, reused=False))
         else:
-            self.branches.append(Branch(self._input, _own(self._reused.image), reused=True))
+            self.branches.append(Branch(self._base.image, _own(self._reused.image), reused=True))
         self._reused = self._carry = None  # what the probe left belongs to the first branch
 
 
@@ -358,22 +459,29 @@ def _member(owner: Any, name: str) -> Any:
 def _blocks(transformer: Any, stage: Dual | Joint, family: Family) -> list[Any]:
     blocks = functools.reduce(_member, stage.blocks.split("."), transformer)
     if not isinstance(blocks, list) or not blocks:
-        raise UnsupportedModel(
-            f"{type(transformer).__name__} has no block list {stage.blocks!r}, which the entry for "
-            f"{family.name} names. "
-            f"This version of mflux may be newer than the newest supported one: upgrade mflux-teacache-plugin."
-        )
+        raise _changed(f"{type(transformer).__name__} has no block list {stage.blocks!r}", family)
     return blocks
 
 
-def _signature(block: Any, stage: Dual | Joint, family: Family) -> inspect.Signature:
-    signature = inspect.signature(type(block).__call__)
+def _entries(block: Any, stage: Dual | Joint, family: Family) -> dict[str, _Entry]:
+    return {name: _entry(block, name, stage, family) for name in stage.methods}
+
+
+def _entry(block: Any, method: str, stage: Dual | Joint, family: Family) -> _Entry:
+    where = type(block).__name__ if method == "__call__" else f"{type(block).__name__}.{method}"
+    forward = getattr(type(block), method, None)
+    if forward is None:
+        raise _changed(f"{type(block).__name__} in {stage.blocks!r} has no method {method!r}", family)
+    signature = inspect.signature(forward)
     needed = (stage.image, stage.text) if isinstance(stage, Dual) else (stage.stream,)
-    missing = [name for name in needed if name not in signature.parameters]
-    if missing:
-        raise UnsupportedModel(
-            f"{type(block).__name__} in {stage.blocks!r} has no argument {missing[0]!r}, which the entry for "
-            f"{family.name} names; it has {', '.join(list(signature.parameters)[1:])}. "
-            f"This version of mflux may be newer than the newest supported one: upgrade mflux-teacache-plugin."
-        )
-    return signature
+    if missing := [name for name in needed if name not in signature.parameters]:
+        has = ", ".join(list(signature.parameters)[1:])
+        raise _changed(f"{where} in {stage.blocks!r} has no argument {missing[0]!r} (it has {has})", family)
+    return _Entry(forward, signature)
+
+
+def _changed(what: str, family: Family) -> UnsupportedModel:
+    return UnsupportedModel(
+        f"{what}, which the entry for {family.name} names. "
+        f"This version of mflux may be newer than the newest supported one: upgrade mflux-teacache-plugin."
+    )

@@ -88,8 +88,24 @@ def _ideogram4_input(block: Any, call: Arguments) -> Any:
     return block.attention_norm1(call["x"]) * (1.0 + scale)
 
 
+def _qwen21_input(block: Any, call: Arguments) -> Any:
+    scale, _ = mx.split(call["mod1"], 2, axis=-1)
+    return block.img_norm1(call["hidden_states"]) * (1 + scale)
+
+
+def _qwen21_edit_input(block: Any, call: Arguments) -> Any:
+    scale, *_ = mx.split(call["modulation"], 4, axis=-1)
+    return block.img_norm1(call["x"]) * (1 + block.select_rows(scale, call["target_mask"]))
+
+
 def _scheduler_sigma(call: Arguments) -> mx.array:
     sigma: mx.array = call["config"].scheduler.sigmas[call["t"]]
+    return sigma
+
+
+def _qwen21_sigma(call: Arguments) -> mx.array:
+    """Of the image's function; or of image and text together, where a padded prompt takes part: the text's is 0."""
+    sigma: mx.array = call["timestep"] if "timestep" in call else call["timestep_rows"][:1]
     return sigma
 
 
@@ -134,6 +150,7 @@ QWEN = Family(
     sigma=_scheduler_sigma,
     latents="hidden_states",
     packed=True,
+    looked_at=("encoder_hidden_states_mask",),
 )
 
 Z_IMAGE = Family(
@@ -274,6 +291,36 @@ IDEOGRAM4 = Family(
     attribute=("conditional_transformer", "unconditional_transformer"),
 )
 
+QWEN21 = Family(
+    name="qwen21",
+    transformer="mflux.models.qwen21.model.qwen21_transformer.qwen21_transformer:Qwen21Transformer",
+    # All rows are the image's, but with a padded prompt, which takes part in every step.
+    body=(Joint("transformer_blocks", stream="hidden_states", methods=("image_forward", "__call__")),),
+    modulated_input=_qwen21_input,
+    sigma=_qwen21_sigma,
+    latents="hidden_states",
+    compiles=True,
+)
+
+QWEN21_EDIT = Family(
+    name="qwen21_edit",
+    transformer="mflux.models.qwen21.model.qwen21_transformer.qwen_image21_transformer:QwenImage21Transformer",
+    body=(
+        Joint(
+            "transformer_blocks",
+            stream="x",
+            image_rows=lambda call: call["layout"].target_tokens,
+            methods=("forward_reference",),
+            returns_more=1,
+        ),
+    ),
+    modulated_input=_qwen21_edit_input,
+    sigma=lambda call: call["timestep"],
+    latents=lambda call: call["hidden_states"][:, -call["layout"].target_tokens :],  # after the reference images
+    must_compute=lambda call: call["extract"],
+    caller="controlnet",
+)
+
 FAMILIES = (
     FLUX1,
     FLUX2,
@@ -291,6 +338,8 @@ FAMILIES = (
     FIBO2,
     FLUX3,
     IDEOGRAM4,
+    QWEN21,
+    QWEN21_EDIT,
 )
 
 

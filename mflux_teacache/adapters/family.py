@@ -20,30 +20,41 @@ class Dual:
         blocks: the transformer's attribute that holds the list.
         image, text: names of the block arguments that hold the streams, ``(batch, rows, width)`` each.
         image_first: the block returns ``(image, text)`` and not ``(text, image)``.
+        methods: names of the block's methods by which the transformer enters it to run the body.
     """
 
     blocks: str
     image: str
     text: str
     image_first: bool = False
+    methods: tuple[str, ...] = ("__call__",)
 
 
 @dataclass(frozen=True, slots=True)
 class Joint:
     """A list of blocks with one stream.
 
-    As the body's first list it is the image stream as a whole: all of its rows together are reused. After
-    another list it holds that one's image rows and further rows, such as the text's, which come first.
+    As the body's first list it is the image stream as a whole: all of its rows together are reused, unless
+    ``image_rows`` tells the image's from the others. After another list it holds that one's image rows and further
+    rows, such as the text's, which come first.
 
     Attributes:
         blocks: the transformer's attribute that holds the list.
         stream: name of the block argument that holds the stream, ``(batch, rows, width)``.
-        image_first: after another list: the image rows come before the further ones.
+        image_first: the image rows come before the further ones.
+        image_rows: as the body's first list: from a call's arguments to how many rows are the image's, where
+            nothing reads the others after the body.
+        methods: names of the block's methods by which the transformer enters it to run the body.
+        returns_more: how many further values the block returns after its stream. Where it is passed by they are
+            ``None``.
     """
 
     blocks: str
     stream: str
     image_first: bool = False
+    image_rows: Callable[[Arguments], int] | None = None
+    methods: tuple[str, ...] = ("__call__",)
+    returns_more: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,15 +69,23 @@ class Family:
         modulated_input: from block 0 and its call's arguments (bound by name) to its normalised, modulated
             image input: what block 0 hands to its attention.
         sigma: from the arguments of mflux's call for one prediction (of its predict function where it has
-            one, else of the transformer) to the noise level, 1 = pure noise: an array of size 1, a number,
-            or ``None`` where the family cannot tell.
-        latents: name of the latents in the same call; several names where that differs from pipeline to pipeline.
+            one, else of the ``caller`` or the transformer) to the noise level, 1 = pure noise: an array of size 1,
+            a number, or ``None`` where the family cannot tell.
+        latents: name of the latents in the same call; several names where that differs from pipeline to pipeline;
+            or from its arguments to the latents.
         packed: the latents are ``(batch, rows, channels)`` with one row for each row of the body's image stream,
             which may go on with reference images.
         predict: names of the pipeline's methods that build a predict function, which mflux may compile. A pipeline
             without them calls its transformer itself.
         attribute: the pipeline's attribute that holds the transformer; several where each guidance branch has a
             transformer of its own.
+        must_compute: from the arguments of block 0's call to whether this call must run in full, since more than
+            the output is needed of it, such as a key/value cache that it fills.
+        caller: the pipeline's attribute that runs the blocks in the transformer's stead, in pipelines that have it,
+            such as a ControlNet.
+        compiles: the transformer compiles parts of itself when it is called. Such a part is then the predict function.
+        looked_at: block arguments whose values the block's own Python looks at, such as a mask of which it asks
+            whether it hides anything. Compiled blocks take them as constants.
     """
 
     name: str
@@ -74,10 +93,14 @@ class Family:
     body: tuple[Dual | Joint, ...]
     modulated_input: Callable[[Any, Arguments], mx.array]
     sigma: Callable[[Arguments], mx.array | float | None]
-    latents: str | tuple[str, ...]
+    latents: str | tuple[str, ...] | Callable[[Arguments], mx.array]
     packed: bool = False
     predict: tuple[str, ...] = ()
     attribute: str | tuple[str, ...] = "transformer"
+    must_compute: Callable[[Arguments], bool] = lambda _: False
+    caller: str | None = None
+    compiles: bool = False
+    looked_at: tuple[str, ...] = ()
 
     @property
     def attributes(self) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import mlx.core as mx
 
 from mflux_teacache.adapters.body import Body, Branch, Carry, Probe, Streams
 
-Probing = Callable[[dict[str, Any]], Any]
+Probing = Callable[[dict[str, Any], bool, Any], Any]
 Running = Callable[[dict[str, Any], tuple[Any, ...], Any], Any]
 
 
@@ -25,12 +25,16 @@ class Forward:
         self._run = run
         self._arguments = arguments
 
-    def probe(self) -> Probe:
-        entry, first, modulated_input, first_block_residual = self._probe(self._arguments)
-        return Probe(Streams(*entry), Streams(*first), modulated_input, first_block_residual)
+    def probe(self, *, first_block: bool, earlier: Probe | None) -> Probe:
+        carried = None if earlier is None else _carried(earlier.carry())
+        entry, modulated_input, *more = self._probe(self._arguments, first_block, carried)
+        if not first_block:
+            return Probe(Streams(*entry), modulated_input)
+        first, first_block_residual = more
+        return Probe(Streams(*entry), modulated_input, Streams(*first), first_block_residual)
 
     def run(self, residuals: Sequence[mx.array | None], carry: Carry | None) -> tuple[Any, list[Branch]]:
-        carried = None if carry is None else tuple(_arrays(streams) for streams in carry if streams is not None)
+        carried = None if carry is None else _carried(carry)
         result, branches = self._run(self._arguments, tuple(residuals), carried)
         return result, [_branch(branch) for branch in branches]
 
@@ -39,6 +43,8 @@ class Forward:
 
     def latents(self) -> mx.array:
         names = self._family.latents
+        if callable(names):
+            return names(self._arguments)
         names = (names,) if isinstance(names, str) else names
         latents: mx.array = next(self._arguments[name] for name in names if name in self._arguments)
         return latents
@@ -60,9 +66,10 @@ def compiled_forward(body: Body, predict: Callable[..., Any]) -> Callable[[dict[
 
 
 def _probing(body: Body, predict: Callable[..., Any]) -> Probing:
-    def probe(arguments: dict[str, Any]) -> Any:
-        found = body.probe(lambda: predict(**arguments))
-        return _arrays(found.entry), _arrays(found.first), found.modulated_input, found.first_block_residual
+    def probe(arguments: dict[str, Any], first_block: bool, carried: Any) -> Any:
+        carry = None if carried is None else _carry(*carried)
+        found = body.probe(lambda: predict(**arguments), first_block=first_block, carry=carry)
+        return tuple(_arrays(part) if isinstance(part, Streams) else part for part in found if part is not None)
 
     return probe
 
@@ -89,32 +96,41 @@ def _arrays(streams: Streams) -> tuple[mx.array, ...]:
     return tuple(array for array in streams if array is not None)
 
 
+def _carried(carry: Carry) -> tuple[tuple[mx.array, ...], ...]:
+    return tuple(_arrays(streams) for streams in carry if streams is not None)
+
+
 def _carry(entry: Sequence[mx.array], first: Sequence[mx.array] | None = None) -> Carry:
     return Carry(Streams(*entry), None if first is None else Streams(*first))
 
 
-class _CompileNoted:
-    """``mlx.core``, but ``compile`` hands its function back and notes that it was asked."""
+class _Core:
+    """``mlx.core``, but some of its functions are others."""
 
-    def __init__(self) -> None:
-        self.asked = False
+    def __init__(self, **functions: Callable[..., Any]) -> None:
+        vars(self).update(functions)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(mx, name)
 
-    def compile(self, function: Callable[..., Any], *_: Any, **__: Any) -> Callable[..., Any]:
-        self.asked = True
-        return function
+
+def with_core(function: types.FunctionType, **functions: Callable[..., Any]) -> types.FunctionType:
+    """The same code, to which ``mx.compile`` or other functions of ``mx`` are the given ones.
+
+    Nothing global is patched, so other threads and models are not touched.
+    """
+    return with_globals(function, mx=_Core(**functions))
 
 
 def plain_predict(factory: types.FunctionType, *args: Any) -> tuple[Callable[..., Any], bool]:
-    """mflux's predict function as it is before compiling, and whether mflux would compile it.
+    """mflux's predict function as it is before compiling, and whether mflux would compile it."""
+    asked: list[Callable[..., Any]] = []
 
-    Runs the factory's own code with its own globals, in which ``mx`` alone is replaced: nothing global is
-    patched, so other threads and models are not touched.
-    """
-    noted = _CompileNoted()
-    return with_globals(factory, mx=noted)(*args), noted.asked
+    def note(function: Callable[..., Any], *_: Any, **__: Any) -> Callable[..., Any]:
+        asked.append(function)
+        return function
+
+    return with_core(factory, compile=note)(*args), bool(asked)
 
 
 def with_globals(function: types.FunctionType, **replaced: Any) -> types.FunctionType:

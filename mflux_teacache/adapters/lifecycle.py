@@ -15,10 +15,17 @@ from contextlib import ExitStack
 from typing import Any
 
 from mflux_teacache.adapters.body import Body, subclass
-from mflux_teacache.adapters.forward import bind, compiled_forward, eager_forward, plain_predict, with_globals
+from mflux_teacache.adapters.forward import (
+    bind,
+    compiled_forward,
+    eager_forward,
+    plain_predict,
+    with_core,
+    with_globals,
+)
 from mflux_teacache.adapters.pipelines import pipeline_of
 from mflux_teacache.errors import HookFailed
-from mflux_teacache.records import Generation
+from mflux_teacache.records import Generation, Status
 from mflux_teacache.runtime import Runtime
 
 Check = Callable[[dict[str, Any]], None]
@@ -56,8 +63,12 @@ class Lifecycle:
         with ExitStack() as undo:
             self._body.install()
             undo.callback(self._body.restore)
-            for attribute in self._body.family.attributes:
-                undo.callback(_swap_transformer(getattr(model, attribute), self._call_transformer))
+            family = self._body.family
+            for attribute in family.attributes:
+                call = self._call_compiling if family.compiles else self._call_transformer
+                undo.callback(_swap(getattr(model, attribute), call))
+            if family.caller is not None and hasattr(model, family.caller):
+                undo.callback(_swap(getattr(model, family.caller), self._call_caller))
             for name in filter(functools.partial(hasattr, model), self._body.family.predict):
                 undo.callback(_shadow(model, name, self._predict_factory(getattr(model, name))))
             undo.callback(_shadow(model, "generate_image", self._generate_image(model)))
@@ -82,7 +93,7 @@ class Lifecycle:
                 image = _by_object(original, pipeline, self._body.family.predict)(pipeline, *args, **kwargs)
                 generation = self._images[-1]
             except BaseException as error:
-                self._runtime.end("interrupted" if _is_interruption(error) else "failed")
+                self._end("interrupted" if _is_interruption(error) else "failed")
                 if isinstance(error, HookFailed):
                     self._restore()
                 raise
@@ -117,15 +128,19 @@ class Lifecycle:
 
         def factory(*args: Any) -> Callable[..., Any]:
             predict, compiled = plain_predict(function, *((owner(),) if owner else ()), *args)
-            signature = inspect.signature(predict)
-            forward = compiled_forward(self._body, predict) if compiled else eager_forward(self._body, predict)
-
-            def step(*args: Any, **kwargs: Any) -> Any:
-                return self._runtime.predict(forward(bind(signature, args, kwargs)))
-
-            return step
+            return self._predicting(predict, compiled=compiled)
 
         return factory
+
+    def _predicting(self, predict: Callable[..., Any], *, compiled: bool) -> Callable[..., Any]:
+        """A predict function that asks the runtime."""
+        signature = inspect.signature(predict)
+        forward = compiled_forward(self._body, predict) if compiled else eager_forward(self._body, predict)
+
+        def step(*args: Any, **kwargs: Any) -> Any:
+            return self._runtime.predict(forward(bind(signature, args, kwargs)))
+
+        return step
 
     def _call_transformer(self, forward: Callable[..., Any], transformer: Any, *args: Any, **kwargs: Any) -> Any:
         if self._runtime.generation is None or self._body.busy:
@@ -133,14 +148,31 @@ class Lifecycle:
         call = functools.partial(forward, transformer)
         return self._runtime.predict(eager_forward(self._body, call)(bind(inspect.signature(call), args, kwargs)))
 
+    def _call_caller(self, forward: types.FunctionType, caller: Any, *args: Any, **kwargs: Any) -> Any:
+        return self._call_transformer(with_core(forward, eval=self._body.evaluate), caller, *args, **kwargs)
+
+    def _call_compiling(self, forward: types.FunctionType, transformer: Any, *args: Any, **kwargs: Any) -> Any:
+        """What the transformer compiles it keeps itself, for one image: mflux drops it at both ends of its loop."""
+        if self._runtime.generation is not None:
+            forward = with_core(forward, compile=self._compile)
+        return forward(transformer, *args, **kwargs)
+
+    def _compile(self, function: Callable[..., Any], *_: Any, **__: Any) -> Callable[..., Any]:
+        """In the place of ``mx.compile``."""
+        return self._predicting(function, compiled=True)
+
     def call_in_loop(self, *, latents: Any, **_: Any) -> None:
         self._runtime.end_step(latents)
 
     def call_after_loop(self, **_: Any) -> None:
-        self._runtime.end("finished")
+        self._end("finished")
 
     def call_interrupt(self, **_: Any) -> None:
-        self._runtime.end("interrupted")
+        self._end("interrupted")
+
+    def _end(self, status: Status) -> None:
+        self._runtime.end(status)
+        self._body.end_image()
 
 
 def _is_interruption(error: BaseException) -> bool:
@@ -188,11 +220,15 @@ def _shadow(model: Any, name: str, value: Any) -> Callable[[], None]:
     return undo
 
 
-def _swap_transformer(transformer: Any, handler: Callable[..., Any]) -> Callable[[], None]:
-    """Send the transformer's calls to ``handler(forward, transformer, ...)``; returns the undo."""
-    cls = type(transformer)
-    transformer.__class__ = subclass(cls, lambda self, *args, **kwargs: handler(cls.__call__, self, *args, **kwargs))
-    reference = weakref.ref(transformer)
+def _swap(module: Any, handler: Callable[..., Any]) -> Callable[[], None]:
+    """Send a module's calls to ``handler(forward, module, ...)``; returns the undo."""
+    cls = type(module)
+
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return handler(cls.__call__, self, *args, **kwargs)
+
+    module.__class__ = subclass(cls, {"__call__": call})
+    reference = weakref.ref(module)
 
     def undo() -> None:
         if (alive := reference()) is not None:

@@ -50,8 +50,14 @@ def _asks_for_kv_cache(config: Any, arguments: Mapping[str, Any]) -> str | None:
 
 
 def _asks_for_step_reuse(config: Any, arguments: Mapping[str, Any]) -> str | None:
-    ratio = arguments.get("step_cache_ratio")
-    return None if ratio is None else f"step_cache_ratio={ratio:g} asks for it"
+    for name in ("step_cache_ratio", "teacache_ratio"):  # the second is the first one's older name
+        if (ratio := arguments.get(name)) is not None:
+            return f"{name}={ratio:g} asks for it"
+    return None
+
+
+def _asks_for_block_reuse(config: Any, arguments: Mapping[str, Any]) -> str | None:
+    return "use_step_cache=True asks for it" if arguments.get("use_step_cache") else None
 
 
 def _with_step_reuse(name: str, family: str) -> Pipeline:
@@ -60,6 +66,7 @@ def _with_step_reuse(name: str, family: str) -> Pipeline:
 
 _KV_CACHE = "not with its key/value cache, which fills while a reference image passes through every block"
 _STEP_REUSE = "none that decides about steps together with mflux's own step reuse, which would reuse what it reused"
+_BLOCK_REUSE = "not with mflux's own step cache, which leaves the blocks after the first one"
 _CONCEPT = "its product is the attention of every block in every step, so no block may be skipped"
 _ONE_STEP = "it has one denoising step, so there is nothing to skip"
 
@@ -96,6 +103,9 @@ PIPELINES = {
         _with_step_reuse("MOSSImage", "moss_image"),
         Pipeline("QwenImage", "qwen"),
         Pipeline("QwenImageEdit", "qwen"),
+        _with_step_reuse("QwenImage21", "qwen21"),
+        Pipeline("QwenImage21Controlnet", "qwen21_edit"),
+        Pipeline("QwenImage21Edit", "qwen21_edit", "partial", _BLOCK_REUSE, _asks_for_block_reuse),
         Pipeline("SeedVR2", None, "refused", _ONE_STEP),
         Pipeline("ZImage", "z_image"),
         Pipeline("ZImageTurboControlnet", "z_image"),

@@ -61,10 +61,14 @@ def _first_step(steps: int, arguments: Mapping[str, Any]) -> int:
     from mflux.models.common.config.config import Config
 
     path = arguments.get("image_path") or next(iter(arguments.get("image_paths") or ()), None)
-    config = SimpleNamespace(
-        _image_path=path, _image_strength=arguments.get("image_strength"), _num_inference_steps=steps
-    )
+    config = SimpleNamespace(_image_path=path, _image_strength=_image_strength(arguments), _num_inference_steps=steps)
     return int(Config.init_time_step.fget(config))
+
+
+def _image_strength(arguments: Mapping[str, Any]) -> Any:
+    """How much of the schedule the input image stands for: 1 less ``strength``, where a pipeline asks that way."""
+    strength = arguments.get("strength")
+    return arguments.get("image_strength") if strength is None or strength >= 1 else 1 - strength
 
 
 def _idle_steps(pipeline: str) -> int:

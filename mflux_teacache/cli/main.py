@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
+from mflux_teacache.bench import command as bench
 from mflux_teacache.cli import plugins_command
 from mflux_teacache.cli.messages import reported
 from mflux_teacache.demo import run as demo
@@ -17,9 +18,9 @@ DISTRIBUTION = "mflux-teacache-plugin"
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(COMMAND, description="Step skipping for mflux as plugins.", allow_abbrev=False)
-    parser.add_argument("--version", action="version", version=f"%(prog)s {version(DISTRIBUTION)}")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (demo, plugins_command):
+    for command in (demo, plugins_command, bench):
         command.add_parser(commands)
     return parser
 
@@ -29,3 +30,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     run: Callable[[argparse.Namespace], int] = arguments.run
     with reported(COMMAND):
         sys.exit(run(arguments))
+
+
+def _version() -> str:
+    """A package that is only on the path has none."""
+    try:
+        return version(DISTRIBUTION)
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+if __name__ == "__main__":
+    main()

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import math
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,12 +17,12 @@ import mlx.core as mx
 import PIL.Image
 from mflux.callbacks.callback_registry import CallbackRegistry
 from mflux.models.common.compute_precision import ComputePrecision
-from mflux.models.common.config.config import Config
 from mflux.models.common.config.model_config import ModelConfig
 from mflux.models.flux2.model.flux2_transformer.transformer import Flux2Transformer
 from mflux.models.flux2.variants.txt2img.flux2_klein import Flux2Klein
 from mlx import nn
 
+from mflux_teacache.demo.clock import LoopClock, listening
 from mflux_teacache.demo.vocabulary import EMPTY_PROMPT, LENGTH, WORDS, parse
 
 MODEL = "mflux-teacache/demo-tinyflux"
@@ -57,7 +55,7 @@ class DemoKlein(Flux2Klein):
 
     def __init__(self) -> None:
         nn.Module.__init__(self)  # Flux2Klein's own would download its weights
-        self.model_config = _model_config()
+        self.model_config = model_config()
         self.callbacks = CallbackRegistry()
         self.compute_precision = ComputePrecision()
         self.tiling_config = self.bits = self.lora_paths = self.lora_scales = None
@@ -102,35 +100,12 @@ def draw(model: DemoKlein, label: str, *, prompt: str, steps: int, seed: int, ke
     Args:
         keep_bar: leave the bar on the screen when it is full.
     """
-    clock = _Clock(label, keep_bar)
-    model.callbacks.register(clock)
-    try:
+    clock = LoopClock(label, keep_bar=keep_bar)
+    with listening(model, clock):
         result = model.generate_image(
             seed=seed, prompt=prompt, num_inference_steps=steps, height=SIDE, width=SIDE, guidance=GUIDANCE
         )
-    finally:
-        model.callbacks.before_loop.remove(clock)
-        model.callbacks.after_loop.remove(clock)
     return Drawn(result.image, clock.seconds)
-
-
-class _Clock:
-    """A callback of mflux that times the denoising loop, the same way with and without plugins."""
-
-    def __init__(self, label: str, keep_bar: bool) -> None:
-        self.seconds = math.nan
-        self._label = label
-        self._keep_bar = keep_bar
-
-    def call_before_loop(self, *, latents: mx.array, config: Config, **_: Any) -> None:
-        config.time_steps.leave = self._keep_bar
-        config.time_steps.set_description(self._label)
-        mx.eval(latents)
-        self._begun = time.perf_counter()
-
-    def call_after_loop(self, *, latents: mx.array, **_: Any) -> None:
-        mx.eval(latents)
-        self.seconds = time.perf_counter() - self._begun
 
 
 class PatchCodec(nn.Module):
@@ -151,7 +126,7 @@ class PatchCodec(nn.Module):
         return patches.transpose(0, 5, 1, 3, 2, 4).reshape(batch, 3, rows * _PATCH, columns * _PATCH)
 
 
-def _model_config() -> ModelConfig:
+def model_config() -> ModelConfig:
     """FLUX.2 Klein base's, under another name: the schedule stays, and calibrations are found by name."""
     config = copy.copy(ModelConfig.flux2_klein_base_4b())
     config.model_name = MODEL

@@ -16,12 +16,10 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 
+from mflux_teacache.demo.palette import COMPUTED, LIMIT, SKIPPED
 from mflux_teacache.records import LETTERS, Outcome, StepRecord
 
-# Told apart by lightness and hatching as well as by hue: Okabe and Ito's blue and orange.
-_COMPUTED: dict[str, Any] = {"facecolor": "#0072B2", "edgecolor": "#00456B"}
-_SKIPPED: dict[str, Any] = {"facecolor": "#F7C65C", "edgecolor": "#8A5A00", "hatch": "////"}
-_FILL: dict[Outcome, dict[str, Any]] = {"computed": _COMPUTED, "forced": _COMPUTED, "skipped": _SKIPPED}
+_FILL: dict[Outcome, dict[str, Any]] = {"computed": COMPUTED, "forced": COMPUTED, "skipped": SKIPPED}
 _LETTER_COLOUR = {"C": "white", "S": "black"}
 
 _INCHES = (8.0, 6.6)
@@ -100,8 +98,8 @@ def _draw_changes(axes: Axes, records: Sequence[StepRecord]) -> None:
     for record in records:
         axes.bar(record.index, record.change or 0.0, width=0.8, linewidth=0.6, **_FILL[record.decision])
     handles: list[Artist] = [
-        Patch(label="change, step computed", **_COMPUTED),
-        Patch(label="change, step skipped", **_SKIPPED),
+        Patch(label="change, step computed", **COMPUTED),
+        Patch(label="change, step skipped", **SKIPPED),
     ]
     sums = _numbers(record.running_sum for record in records)
     if not np.isnan(sums).all():
@@ -109,7 +107,7 @@ def _draw_changes(axes: Axes, records: Sequence[StepRecord]) -> None:
     thresholds = _numbers(record.threshold for record in records)
     if not np.isnan(thresholds).all():
         label = f"threshold {np.nanmin(thresholds):g}"
-        handles += axes.plot(steps, thresholds, "--", color="#B3003B", linewidth=1.6, label=label)
+        handles += axes.plot(steps, thresholds, "--", color=LIMIT, linewidth=1.6, label=label)
     axes.set_ylabel("relative change", fontsize=10)
     axes.set_ylim(bottom=0)
     axes.tick_params(labelsize=9, bottom=False)

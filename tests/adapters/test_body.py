@@ -12,6 +12,7 @@ import tiny_models
 from mflux.models.common.config.config import Config
 from mflux.models.common.config.model_config import ModelConfig
 from mlx.utils import tree_flatten
+from recording import carries, seen_by
 from tiny_models import same
 
 from mflux_teacache.adapters.body import Body
@@ -75,8 +76,7 @@ def test_a_reused_body_is_its_input_plus_the_residual(make: Any, family: Family,
     forward = lambda: transformer(**arguments)  # noqa: E731
     plain, [computed] = body.run(forward, [], None)
     residual = mx.random.normal(computed.input.shape) * 0.1
-    probe = body.probe(forward)
-    for carry in (None, probe.carry(first_block=False), probe.carry(first_block=True)):
+    for carry in carries(body, forward):
         result, [branch] = body.run(forward, [residual], carry)
         assert branch.reused
         assert same(branch.output, computed.input + residual)
@@ -97,25 +97,20 @@ def test_the_body_s_own_residual_reproduces_the_output(make: Any, family: Family
 
 
 @FAMILIES
-def test_block_0_runs_once_although_its_residual_was_read(make: Any, family: Family, by_hand: Any) -> None:
+def test_block_0_runs_only_where_its_residual_is_read_and_then_once(make: Any, family: Family, by_hand: Any) -> None:
     transformer, arguments = make()
-    calls: list[int] = []
-    first = transformer.transformer_blocks[0]
-    cls = type(first)
-
-    @functools.wraps(cls.__call__)
-    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        calls.append(1)
-        return cls.__call__(self, *args, **kwargs)
-
-    first.__class__ = type("Counting", (cls,), {"__call__": call})
+    calls = seen_by(transformer.transformer_blocks[0])
     body = Body(transformer, family)
     body.install()
     forward = lambda: transformer(**arguments)  # noqa: E731
-    probe = body.probe(forward)
-    mx.eval(probe.first_block_residual)
-    body.run(forward, [], probe.carry(first_block=True))
-    assert len(calls) == 1
+    lean = body.probe(forward)
+    assert not calls
+    probe = body.probe(forward, first_block=True, carry=lean.carry())
+    assert same(probe.first_block_residual, body.probe(forward, first_block=True).first_block_residual)
+    assert same(probe.modulated_input, lean.modulated_input)
+    calls.clear()
+    body.run(forward, [], probe.carry())
+    assert not calls
 
 
 @FAMILIES
@@ -132,7 +127,7 @@ def test_the_signal_is_what_block_0_hands_to_its_attention(make: Any, family: Fa
     attention.__class__ = type("Seeing", (cls,), {"__call__": call})
     body = Body(transformer, family)
     body.install()
-    assert same(body.probe(lambda: transformer(**arguments)).modulated_input, seen[0])
+    assert same(body.probe(lambda: transformer(**arguments), first_block=True).modulated_input, seen[0])
 
 
 @pytest.mark.parametrize(
@@ -177,7 +172,7 @@ def test_the_body_does_not_keep_the_transformer_alive() -> None:
     body = Body(transformer, FLUX2)
     body.install()
     forward = functools.partial(transformer, **arguments)
-    body.run(forward, [], body.probe(forward).carry(first_block=True))
+    body.run(forward, [], body.probe(forward, first_block=True).carry())
     blocks = body._blocks
     del transformer, forward
     gc.collect()

@@ -20,7 +20,7 @@ from mflux.models.common.config.config import Config
 from mflux.models.iris.model.iris_scheduler.iris_flow_dpm_solver import IrisFlowDPMSolver
 from mflux.models.iris.model.iris_scheduler.iris_turbo_scheduler import IrisTurboScheduler
 from mflux.utils.apple_silicon import AppleSiliconUtil
-from recording import second_call, seen_by
+from recording import carries, second_call, seen_by
 from strategies import Observer, Pattern, ProbedPattern, ReadsEverything, kept
 from tiny_models import generate, same
 
@@ -74,7 +74,7 @@ def test_the_signal_is_what_block_0_hands_to_its_attention(name: str, photo: Pat
     seen = seen_by(attention)
     body = Body(transformer, family)
     body.install()
-    signal = body.probe(forward).modulated_input
+    signal = body.probe(forward, first_block=True).modulated_input
     assert same(signal, next(iter(seen[0].values())))
 
 
@@ -91,8 +91,7 @@ def test_the_body_s_own_residual_reproduces_the_output(name: str, residual_after
     computed_result, [computed] = body.run(forward, [], None)
     assert same(computed_result, plain)
     assert computed.input.shape[0] == BRANCHES[name][1]
-    probe = body.probe(forward)
-    for carry in (None, probe.carry(first_block=False), probe.carry(first_block=True)):
+    for carry in carries(body, forward):
         again, [branch] = body.run(forward, [computed.output - computed.input], carry)
         assert branch.reused
         assert mx.allclose(again, plain, rtol=0, atol=1e-5)

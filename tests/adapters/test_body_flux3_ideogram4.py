@@ -15,7 +15,7 @@ from mflux.callbacks.instances.memory_saver import MemorySaver
 from mflux.models.flux3.model.flux3_scheduler import Flux3FlowMapScheduler
 from mflux.models.ideogram4.model.ideogram4_scheduler import Ideogram4Scheduler
 from mflux.utils.apple_silicon import AppleSiliconUtil
-from recording import second_call, seen_by
+from recording import carries, second_call, seen_by
 from strategies import Observer, Pattern, ProbedPattern, ReadsEverything, kept
 from tiny_models import generate, same
 
@@ -67,7 +67,7 @@ def test_the_signal_is_what_block_0_hands_to_its_attention(name: str, place: int
     seen = seen_by(attention)
     body = Body(transformer, family)
     body.install()
-    signal = body.probe(forward).modulated_input
+    signal = body.probe(forward, first_block=True).modulated_input
     assert same(signal, next(iter(seen[0].values())))
 
 
@@ -85,8 +85,7 @@ def test_the_body_s_own_residual_reproduces_the_output(name: str, place: int, re
     assert same(computed_result, plain)
     if name.startswith("flux3"):
         assert computed.output.shape[1] == 16  # the image's rows, without those of references and text
-    probe = body.probe(forward)
-    for carry in (None, probe.carry(first_block=False), probe.carry(first_block=True)):
+    for carry in carries(body, forward):
         again, [branch] = body.run(forward, [computed.output - computed.input], carry)
         assert branch.reused
         assert mx.allclose(again, plain, rtol=0, atol=1e-5)

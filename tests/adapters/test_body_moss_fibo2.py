@@ -68,7 +68,7 @@ def test_the_signal_is_what_block_0_hands_to_its_attention(name: str, photo: Pat
     body.install()
     block = transformer.layers[0]
     seen = seen_by(block.proj["q"] if name.startswith("moss") else block.attention)
-    signal = body.probe(lambda: transformer(**calls[0])).modulated_input
+    signal = body.probe(lambda: transformer(**calls[0]), first_block=True).modulated_input
     [[handed, *_]] = [list(call.values()) for call in seen]
     assert same(signal, handed)
 

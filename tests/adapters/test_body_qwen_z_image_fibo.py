@@ -80,7 +80,7 @@ def test_the_signal_is_what_block_0_hands_to_its_attention(
     body.install()
     attention, argument = ATTENTION[family.name]
     seen = seen_by(getattr(getattr(transformer, family.body[0].blocks)[0], attention))
-    signal = body.probe(call).modulated_input
+    signal = body.probe(call, first_block=True).modulated_input
     assert len(seen) == 1
     assert same(signal, seen[0][argument])
 

@@ -17,6 +17,7 @@ import cases_lens_boogu
 import cases_ming
 import cases_moss
 import cases_qwen
+import cases_qwen21
 import cases_z_image
 import pytest
 from mflux.utils.apple_silicon import AppleSiliconUtil
@@ -47,6 +48,7 @@ CASES = {
     **cases_ming.CASES,
     **cases_moss.CASES,
     **cases_qwen.CASES,
+    **cases_qwen21.CASES,
     **cases_z_image.CASES,
 }
 
@@ -71,11 +73,16 @@ def test_all_computed_is_bit_identical_and_so_is_restored(
         monkeypatch.setattr(AppleSiliconUtil, "is_m1_or_m2", lambda: True)
     model, arguments = CASES[name].make(photo)
     plain = generate(model, **arguments)
-    plain_small = generate(model, height=32, width=48, num_inference_steps=4, **arguments)
+    smaller = {
+        **arguments,
+        **dict(zip(("height", "width"), CASES[name].smaller, strict=True)),
+        "num_inference_steps": 4,
+    }
+    plain_small = generate(model, **smaller)
     for plugin in (Observer, ReadsEverything):
         with attach(model, plugin) as handle:
             assert same(generate(model, **arguments), plain)
-            assert same(generate(model, height=32, width=48, num_inference_steps=4, **arguments), plain_small)
+            assert same(generate(model, **smaller), plain_small)
             assert set(handle.stats.history[0].pattern) == {"C"}
     assert same(generate(model, **arguments), plain)
 

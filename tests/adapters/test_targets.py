@@ -57,6 +57,8 @@ def test_of_a_loaded_model(tiny: None) -> None:
         ({"image_path": "photo.png", "image_strength": 1.0}, 0),
         ({"image_paths": ["photo.png"], "image_strength": 0.35}, 7),
         ({"image_strength": 0.35}, 10),
+        ({"image_paths": ["photo.png"], "strength": 0.65}, 7),
+        ({"image_paths": ["photo.png"], "strength": 1.0}, 10),
     ],
 )
 def test_active_steps_are_mflux_s(arguments: dict[str, object], active: int) -> None:

@@ -10,6 +10,7 @@ import pytest
 FLUX1 = ("mflux-generate", "--model", "dev")
 FLUX2 = ("mflux-generate-flux2", "--model", "flux2-klein-base-4b")
 EDIT = ("mflux-generate-flux2-edit", "--model")
+QWEN21 = "mflux-generate-qwen-2.1"
 IMAGE = ("--prompt", "apple", "--width", 32, "--height", 32, "--steps", 4)
 
 BEFORE_WEIGHTS = {
@@ -68,6 +69,25 @@ BEFORE_WEIGHTS = {
         "plugins run on the pipeline Flux2KleinEdit, but not with its key/value cache, which fills while a reference "
         "image passes through every block: the model black-forest-labs/FLUX.2-klein-9b-kv uses it by default. Turn it "
         "off, use a model without it, or run without plugins.",
+    ),
+    "mflux's own step reuse": (
+        (QWEN21, "--step-cache-ratio", 0.25, "--plugin", "alternate"),
+        "plugins run on the pipeline QwenImage21, but none that decides about steps together with mflux's own step "
+        "reuse, which would reuse what it reused: step_cache_ratio=0.25 asks for it. Turn it off, ",
+    ),
+    "mflux's own step reuse by its older name": (
+        (QWEN21, "--teacache-ratio", 0.5, "--plugin", "alternate"),
+        "plugins run on the pipeline QwenImage21, but none that decides about steps together with mflux's own step "
+        "reuse, which would reuse what it reused: step_cache_ratio=0.5 asks for it. Turn it off, ",
+    ),
+    "mflux's own step cache": (
+        (f"{QWEN21}-edit", "--use-step-cache", "--plugin", "watch"),
+        "plugins run on the pipeline QwenImage21Edit, but not with mflux's own step cache, which leaves the blocks "
+        "after the first one: use_step_cache=True asks for it. Turn it off, ",
+    ),
+    "distilled model by another command": (
+        (QWEN21, "--model", "qwen-image-2.1-turbo", "--plugin", "teacache"),
+        "Qwen/Qwen-Image-2.1-Turbo is distilled to a few steps, which ",
     ),
     "malformed sidecar": (
         (*FLUX2, "-C", "malformed.json"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import mflux
 
 from mflux_teacache.adapters.families import FAMILIES
-from mflux_teacache.adapters.family import Dual, Family
+from mflux_teacache.adapters.family import Dual, Family, Joint
 from mflux_teacache.adapters.models import DISTILLED
 from mflux_teacache.adapters.pipelines import in_installed_mflux
 from mflux_teacache.teacache.calibration import Calibration, shipped
@@ -35,9 +35,11 @@ GUIDANCE = {
     "ideogram4": "two transformers",
     "moss_image": "two calls; the second leaves out layer 22, or others",
     "fibo2": "two calls, one after `--cfg-end`",
+    "qwen21": "two calls",
+    "qwen21_edit": "two calls",
 }
 IMAGE_COMMANDS = ("mflux-concept", "mflux-generate", "mflux-upscale")
-COMPILED = {"flux2", "z_image", "ernie_image", "krea2", "anima", "ideogram4"}
+COMPILED = {"flux2", "z_image", "ernie_image", "krea2", "anima", "ideogram4", "qwen21"}
 
 HEAD = """\
 # Supported models
@@ -57,7 +59,8 @@ def render() -> str:
             _table(("pipeline", "family", "commands", "support", "note"), _pipelines()),
             "\n## Transformer families\n",
             "The body is what is skipped. Where it has a text stream of its own, the residual is of the image stream;\n"
-            "where all rows run as one stream from its first block on, it is of the whole stream.\n",
+            "where all rows run as one stream from its first block on, it is of the whole stream, or of the image's\n"
+            "rows where they can be told from the others.\n",
             _table(("family", "body", "streams", "guidance", "predict compiled by mflux"), map(_family, FAMILIES)),
             "\n## Calibrations of TeaCache\n",
             "`first-block-cache` needs none. A model without one is refused by `teacache`, with the alternatives.\n",
@@ -87,8 +90,14 @@ def _pipelines() -> list[tuple[str, ...]]:
 
 def _family(family: Family) -> tuple[str, ...]:
     body = ", ".join(f"`{stage.blocks}`" for stage in family.body)
-    streams = " then ".join("image and text" if isinstance(stage, Dual) else "one" for stage in family.body)
+    streams = " then ".join(map(_streams, family.body))
     return (family.name, body, streams, GUIDANCE[family.name], "yes" if family.name in COMPILED else "no")
+
+
+def _streams(stage: Dual | Joint) -> str:
+    if isinstance(stage, Dual):
+        return "image and text"
+    return "one" if stage.image_rows is None else "one, the image's rows told apart"
 
 
 def _calibration(entry: Calibration) -> tuple[str, ...]:

@@ -12,20 +12,23 @@ from mflux.models.ming_image.variants.ming_image import MingImage
 from tiny_models import generate
 
 from mflux_teacache import Body, Step, Target, hookimpl
+from mflux_teacache.adapters import body as seam
 
 
-def seen_by(module: Any) -> list[dict[str, Any]]:
+def seen_by(module: Any, method: str = "__call__") -> list[dict[str, Any]]:
     """The arguments of every later call of a module, by name."""
     seen: list[dict[str, Any]] = []
     cls = type(module)
-    signature = inspect.signature(cls.__call__)
+    forward = getattr(cls, method)
+    signature = inspect.signature(forward)
 
+    @functools.wraps(forward)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         bound = signature.bind(self, *args, **kwargs)
         seen.append({name: value for name, value in bound.arguments.items() if name != "self"})
-        return cls.__call__(self, *args, **kwargs)
+        return forward(self, *args, **kwargs)
 
-    module.__class__ = type(cls.__name__, (cls,), {"__call__": call})
+    module.__class__ = type(cls.__name__, (cls,), {method: call})
     return seen
 
 
@@ -34,6 +37,13 @@ def second_call(model: Any, transformer: Any, arguments: dict[str, Any]) -> Call
     calls = seen_by(transformer)
     generate(model, **arguments)
     return functools.partial(transformer, **calls[1])
+
+
+def carries(body: seam.Body, forward: Callable[[], Any]) -> tuple[seam.Carry | None, ...]:
+    """What a run can take over: nothing, or what a probe found before or after block 0."""
+    before = body.probe(forward).carry()
+    after = body.probe(forward, first_block=True).carry()
+    return None, before, after, body.probe(forward, first_block=True, carry=before).carry()
 
 
 class Watch:

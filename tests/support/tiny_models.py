@@ -30,11 +30,13 @@ class Case(NamedTuple):
         pipeline: its class.
         make: from the path of a photo to a tiny model and further arguments of ``generate_image``.
         compiled: mflux compiles its predict function, except on the smaller M1 and M2.
+        smaller: height and width of a second image, which is not square.
     """
 
     pipeline: type
     make: Callable[[Path], tuple[Any, dict[str, Any]]]
     compiled: bool = False
+    smaller: tuple[int, int] = (32, 48)
 
 
 @contextlib.contextmanager

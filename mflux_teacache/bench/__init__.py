@@ -1,0 +1,1 @@
+"""``mflux-teacache bench``: what skipping steps gains, measured."""

@@ -1,0 +1,50 @@
+"""Which steps are skipped: one letter per step, C computed, S skipped. Pure."""
+
+from __future__ import annotations
+
+from mflux_teacache.errors import OptionError
+
+
+def spread(steps: int, skipped: int) -> str:
+    """A pattern that skips ``skipped`` of ``steps`` steps, evenly, with the first and (if it can be) the last computed.
+
+    Raises:
+        OptionError: no step to compute would be left, or a number below zero.
+    """
+    if not 0 <= skipped < steps:
+        raise OptionError(
+            f"--skip is {skipped}; it must be a whole number from 0 to {steps - 1}, one less than --steps: "
+            f"the first step is always computed."
+        )
+    computed = steps - skipped
+    gaps = max(computed - 1, 1)
+    places = {(2 * place * (steps - 1) + gaps) // (2 * gaps) for place in range(computed)}  # rounded, half up
+    return "".join("C" if index in places else "S" for index in range(steps))
+
+
+def checked(pattern: str, steps: int) -> str:
+    """The pattern, if a run of ``steps`` steps can follow it.
+
+    Raises:
+        OptionError: another letter than C and S, another length, or an S at the first step.
+    """
+    if wrong := sorted(set(pattern) - set("CS")):
+        raise OptionError(
+            f"--pattern {pattern} has the letter {wrong[0]!r}; each letter is a step, C computed or S skipped, "
+            f"such as {spread(max(steps, 1), max(steps, 1) // 2)}."
+        )
+    if len(pattern) != steps:
+        raise OptionError(
+            f"--pattern {pattern} has {len(pattern)} letters for {steps} steps; it takes one for each step. "
+            f"Give --steps {len(pattern)}, or --skip to spread the skipped steps evenly."
+        )
+    if pattern.startswith("S"):
+        raise OptionError(
+            f"--pattern {pattern} skips the first step, which has nothing to reuse. It must begin with C."
+        )
+    return pattern
+
+
+def floor(pattern: str) -> float:
+    """Computed steps over all steps: what the time ratio would be, were a skipped step free."""
+    return pattern.count("C") / len(pattern)

@@ -1,0 +1,110 @@
+"""The tables of ``bench speed``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mflux_teacache.bench.runs import Phase, Run
+from mflux_teacache.bench.summary import Spread, Summary
+
+_GIB = 2**30
+
+LEGEND = """\
+loop     seconds of the denoising loop, without encoding the prompt and decoding the image
+ratio    loop seconds over those of the plain run of the same repetition
+floor    computed steps over all steps: the ratio, were a skipped step free
+reached  floor over ratio: the share of the floor's speed-up that was reached
+saved    (1 - ratio) over (1 - floor): the share of the time that could be saved
+spread   median [smallest to largest]"""
+
+
+def run_heading(names: Sequence[str]) -> str:
+    return f"{'variant':<{_width(names)}}  {'rep':>3}  {'encode':>8}  {'loop':>8}  {'decode':>8}  {'peak':>9}  pattern"
+
+
+def run_line(run: Run, names: Sequence[str]) -> str:
+    """One repetition; seconds, and the loop's peak memory."""
+    return (
+        f"{run.variant:<{_width(names)}}  {run.repetition + 1:>3}  {run.encode.seconds:>8.3f}  {run.loop.seconds:>8.3f}"
+        f"  {run.decode.seconds:>8.3f}  {_gib(run.loop.peak_bytes):>9}  {run.pattern}"
+        f"{'' if run.finite else '  NOT FINITE'}"
+    )
+
+
+def summary_tables(summaries: Sequence[Summary], loads: Sequence[Phase]) -> str:
+    return "\n\n".join([_ratios(summaries), _steps(summaries), _memory(summaries, loads), LEGEND])
+
+
+def _ratios(summaries: Sequence[Summary]) -> str:
+    heading = ("variant", "computed", "loop, s", "ratio", "floor", "reached", "saved")
+    rows = [
+        (
+            entry.variant,
+            f"{entry.pattern.count('C')}/{len(entry.pattern)}",
+            _spell(entry.loop),
+            _spell(entry.ratio),
+            f"{entry.floor:.3f}",
+            f"{entry.reached:.1%}",
+            "-" if entry.saved is None else f"{entry.saved:.1%}",
+        )
+        for entry in summaries
+    ]
+    pairs = [
+        f"{entry.variant}, pair by pair: {'  '.join(f'{ratio:.3f}' for ratio in entry.ratios)}"
+        for entry in summaries[1:]
+    ]
+    return "\n".join([*_table(heading, rows), *pairs])
+
+
+def _steps(summaries: Sequence[Summary]) -> str:
+    heading = ("one step, ms", "first", "computed", "skipped")
+    rows = [
+        (
+            entry.variant,
+            *(_spell_milliseconds(step) for step in (entry.first_step, entry.computed_step, entry.skipped_step)),
+        )
+        for entry in summaries
+    ]
+    return "\n".join(_table(heading, rows))
+
+
+def _memory(summaries: Sequence[Summary], loads: Sequence[Phase]) -> str:
+    heading = ("peak memory", *summaries[0].peak_bytes, "after the loop")
+    rows = [
+        (entry.variant, *map(_gib, entry.peak_bytes.values()), _gib(entry.active_bytes["loop"])) for entry in summaries
+    ]
+    load = (
+        f"loading the model took {max(phase.seconds for phase in loads):.1f} s, "
+        f"peak {_gib(max(phase.peak_bytes for phase in loads))}, "
+        f"{_gib(max(phase.active_bytes for phase in loads))} after it"
+    )
+    return "\n".join([*_table(heading, rows), load])
+
+
+def _table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(heading, *rows, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if place else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in (heading, *rows)
+    ]
+
+
+def _spell(spread: Spread) -> str:
+    return f"{spread.median:.3f} [{spread.low:.3f} to {spread.high:.3f}]"
+
+
+def _spell_milliseconds(spread: Spread | None) -> str:
+    if spread is None:
+        return "-"
+    return f"{1e3 * spread.median:.1f} [{1e3 * spread.low:.1f} to {1e3 * spread.high:.1f}]"
+
+
+def _gib(number: int) -> str:
+    return f"{number / _GIB:.2f} GiB"
+
+
+def _width(names: Sequence[str]) -> int:
+    return max(len("variant"), *map(len, names))

@@ -1,0 +1,237 @@
+"""``mflux-teacache bench speed``: how long images take, plain and with steps skipped, run in turn.
+
+Importing this module costs nothing; mlx and mflux load when the benchmark runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mflux_teacache.bench import patterns
+from mflux_teacache.bench.extra import require
+from mflux_teacache.bench.settings import BITS, FAMILIES, PEERS, REPETITIONS, SEED, STEPS, WARM_UP, Settings
+from mflux_teacache.errors import OptionError
+
+if TYPE_CHECKING:
+    from mflux_teacache.bench.measure import Measured
+    from mflux_teacache.bench.subjects import Subject
+    from mflux_teacache.bench.summary import Summary
+
+SCHEMA = 1
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``speed`` to the measurements of ``mflux-teacache bench``."""
+    parser = subparsers.add_parser(
+        "speed",
+        help="time images, plain and with steps skipped, in turn",
+        description="Makes images through mflux's own pipeline: plain, with a plugin attached and every step computed, "
+        "and with steps skipped, in turn. Each run is printed; then medians, the ratio pair by pair, and how much of "
+        "the possible speed-up was reached.",
+    )
+    _add_model(parser.add_argument_group("the model (default: the demo's, which needs no download and no GPU)"))
+    _add_steps(parser.add_argument_group("which steps are skipped (default: half of them, spread evenly)"))
+    _add_image(parser.add_argument_group("the image"))
+    _add_measuring(parser.add_argument_group("measuring"))
+    parser.set_defaults(run=run)
+
+
+def _add_model(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--random-weights",
+        metavar="FAMILY",
+        help=f"a model of full size with random weights; no download. One of {', '.join(FAMILIES)}",
+    )
+    group.add_argument(
+        "--blocks", type=int, metavar="INT", help="with --random-weights: at most so many blocks in each list"
+    )
+    group.add_argument("--model", metavar="NAME", help="a real checkpoint, as mflux's --model has it")
+    group.add_argument("--base-model", metavar="NAME", help="what a custom checkpoint is based on, as in mflux")
+    group.add_argument(
+        "-q", "--quantize", type=int, metavar="BITS", help=f"bits per weight: {', '.join(map(str, BITS))}"
+    )
+
+
+def _add_steps(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--steps", type=int, metavar="INT", help=f"denoising steps (default: {STEPS}, or the pattern's)")
+    choice = group.add_mutually_exclusive_group()
+    choice.add_argument("--skip", type=int, metavar="INT", help="skip so many of the steps, spread evenly")
+    choice.add_argument("--pattern", metavar="CCSS...", help="a letter for each step: C computed, S skipped")
+    choice.add_argument("--plugin", metavar="NAME", help="let an installed plugin decide, such as teacache")
+    group.add_argument(
+        "--plugin-option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an option of the plugin, such as thresh=0.2; may be given several times",
+    )
+
+
+def _add_image(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--size", metavar="WxH", help="pixels (default: 1024x1024; the demo's model 128x128)")
+    group.add_argument("--guidance", type=float, metavar="FLOAT", help="guidance scale (default: usual for the model)")
+    group.add_argument("--prompt", help="(default: one of ours)")
+    group.add_argument("--seed", type=int, default=SEED, metavar="INT", help="(default: %(default)s)")
+
+
+def _add_measuring(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--repetitions", type=int, default=REPETITIONS, metavar="INT", help="of each variant (default: %(default)s)"
+    )
+    group.add_argument(
+        "--warm-up",
+        type=int,
+        default=WARM_UP,
+        metavar="INT",
+        help="images of each variant before (default: %(default)s)",
+    )
+    group.add_argument(
+        "--isolated", action="store_true", help="each run in a process of its own, which loads the model"
+    )
+    group.add_argument(
+        "--compare", metavar="PACKAGE", help=f"run another package at the same pattern: {', '.join(PEERS)}"
+    )
+    group.add_argument("--json", metavar="FILE", help="write every run, the figures, versions and machine")
+    group.add_argument("--png", metavar="FILE", help="draw the times of the steps, and the ratios")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, print and write.
+
+    Returns:
+        The command's exit code, 0.
+
+    Raises:
+        Refused: an option that is not allowed, a missing package, or a model that something does not support.
+        HookFailed: a plugin failed.
+    """
+    settings = settings_of(args)
+    require("tqdm", *(("matplotlib",) if settings.png else ()))
+    _check_plugin(settings)
+
+    from mflux_teacache.bench import compare, report, summary
+    from mflux_teacache.bench.subjects import subject_of
+
+    subject = subject_of(settings)
+    if settings.compare is not None:
+        compare.check(subject.config, subject.pipeline)
+    measured = _measure(settings, subject)
+    summaries = summary.summarise(measured.runs)
+    print(f"\n{report.summary_tables(summaries, measured.loads)}")
+    if settings.json is not None:
+        content = as_json(settings, subject, measured, summaries)
+        Path(settings.json).write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    if settings.png is not None:
+        from mflux_teacache.bench import picture
+
+        picture.draw(Path(settings.png), title=_title(settings, subject), summaries=summaries)
+    return 0
+
+
+def settings_of(args: argparse.Namespace) -> Settings:
+    """From the command line; raises as ``Settings`` does."""
+    steps = args.steps if args.steps is not None else len(args.pattern) if args.pattern else STEPS
+    pattern = args.pattern
+    if pattern is None and args.plugin is None and steps > 0:
+        pattern = patterns.spread(steps, steps // 2 if args.skip is None else args.skip)
+    width, height = _size(args.size)
+    return Settings(
+        random_weights=args.random_weights,
+        blocks=args.blocks,
+        model=args.model,
+        base_model=args.base_model,
+        quantize=args.quantize,
+        steps=steps,
+        pattern=pattern,
+        plugin=args.plugin,
+        plugin_options=dict(map(_plugin_option, args.plugin_option)),
+        width=width,
+        height=height,
+        guidance=args.guidance,
+        seed=args.seed,
+        prompt=args.prompt,
+        repetitions=args.repetitions,
+        warm_up=args.warm_up,
+        isolated=args.isolated,
+        compare=args.compare,
+        json=args.json,
+        png=args.png,
+    )
+
+
+def _size(text: str | None) -> tuple[int | None, int | None]:
+    if text is None:
+        return None, None
+    width, _, height = text.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal()):
+        raise OptionError(f"--size is {text}; it must be width x height in pixels, such as 1024x1024.")
+    return int(width), int(height)
+
+
+def _plugin_option(text: str) -> tuple[str, str | bool]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise OptionError(f"--plugin-option is {text}; it must be NAME=VALUE, such as thresh=0.2.")
+    return name.replace("-", "_"), {"true": True, "false": False}.get(value.lower(), value)
+
+
+def _check_plugin(settings: Settings) -> None:
+    """Before the seconds that loading mflux takes."""
+    if settings.plugin is not None:
+        from mflux_teacache import options, plugins
+
+        options.from_keywords(plugins.load(settings.plugin), settings.plugin_options)
+
+
+def _measure(settings: Settings, subject: Subject) -> Measured:
+    from tqdm import tqdm
+
+    from mflux_teacache.bench import isolated, measure, report
+    from mflux_teacache.bench.variants import variants_of
+
+    variants = variants_of(settings)
+    names = [variant.name for variant in variants]
+    print(
+        f"{_title(settings, subject)}\n{settings.repetitions} of each variant in turn"
+        f"{', each in a process of its own' if settings.isolated else ''}, after {settings.warm_up} to warm up\n"
+    )
+    print(report.run_heading(names), flush=True)
+
+    def show(run: Any) -> None:
+        tqdm.write(report.run_line(run, names))
+
+    if settings.isolated:
+        return isolated.in_processes(variants, settings, show)
+    return measure.interleaved(subject, variants, settings, show)
+
+
+def _title(settings: Settings, subject: Subject) -> str:
+    image = subject.arguments
+    return (
+        f"{subject.name}: {settings.steps} steps at {image['width']}x{image['height']}, guidance {image['guidance']:g}"
+    )
+
+
+def as_json(settings: Settings, subject: Subject, measured: Measured, summaries: list[Summary]) -> dict[str, Any]:
+    """Everything that another person needs to compare figures of their own."""
+    from dataclasses import asdict
+
+    from mflux_teacache.bench.machine import machine, versions
+
+    more = () if settings.compare is None else (settings.compare,)
+    return {
+        "schema": SCHEMA,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "model": subject.name,
+        "settings": settings.as_json(),
+        "arguments": subject.arguments,
+        "versions": versions(*more),
+        "machine": machine(),
+        "loads": [asdict(load) for load in measured.loads],
+        "runs": [run.as_json() for run in measured.runs],
+        "summary": [entry.as_json() for entry in summaries],
+    }

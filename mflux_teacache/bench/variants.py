@@ -1,0 +1,73 @@
+"""What is measured on the model: each variant is a name and a way to attach something."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from mflux_teacache import attach
+from mflux_teacache.bench.follow import FollowPattern
+from mflux_teacache.bench.settings import Settings
+from mflux_teacache.bench.summary import PLAIN
+
+COMPUTED = "all computed"
+SKIPPING = "skipping"
+
+# What was done in the steps of the latest image, C computed, S skipped.
+LastPattern = Callable[[], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One way to run the model.
+
+    Attributes:
+        name: in tables.
+        attach: attaches to the loaded model for as long as its context lasts.
+    """
+
+    name: str
+    attach: Callable[[Any], AbstractContextManager[LastPattern]]
+
+
+def variants_of(settings: Settings) -> tuple[Variant, ...]:
+    """Plain first, the others are compared with it."""
+    everything = "C" * settings.steps
+    variants = [
+        Variant(PLAIN, lambda _: contextlib.nullcontext(lambda: everything)),
+        Variant(COMPUTED, _following(everything)),
+    ]
+    if settings.plugin is not None:
+        variants.append(Variant(settings.plugin, _attached(settings.plugin, **settings.plugin_options)))
+    elif settings.pattern is not None and "S" in settings.pattern:
+        variants.append(Variant(SKIPPING, _following(settings.pattern)))
+    if settings.compare is not None and settings.pattern is not None:
+        from mflux_teacache.bench import compare
+
+        variants.append(Variant(settings.compare, compare.at_pattern(settings.pattern)))
+    return tuple(variants)
+
+
+def _following(pattern: str) -> Callable[[Any], AbstractContextManager[LastPattern]]:
+    return _attached(partial(FollowPattern, pattern))
+
+
+def _attached(
+    plugin: str | Callable[[], Any], **options: str | bool
+) -> Callable[[Any], AbstractContextManager[LastPattern]]:
+    @contextlib.contextmanager
+    def attached(model: Any) -> Iterator[LastPattern]:
+        with attach(model, plugin, **options) as handle:
+
+            def last_pattern() -> str:
+                stats = handle.stats.last_generation
+                assert stats is not None, "an image was made"
+                return stats.pattern
+
+            yield last_pattern
+
+    return attached

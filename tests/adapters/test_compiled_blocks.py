@@ -1,0 +1,129 @@
+"""Blocks compiled on their own: within rounding of eager ones, traced once per image, and gone afterwards."""
+
+from __future__ import annotations
+
+import weakref
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import pytest
+import tiny_models
+from mflux.callbacks.instances.memory_saver import MemorySaver
+from mlx import nn
+from recording import seen_by
+from strategies import Pattern, ReadsEverything
+from test_pipelines_run import CASES
+from tiny_models import generate, same
+
+from mflux_teacache import attach
+from mflux_teacache.adapters.compiled_blocks import CompiledBlocks
+from mflux_teacache.errors import OptionError
+
+pytestmark = pytest.mark.usefixtures("tiny")
+
+EAGER = [name for name, case in CASES.items() if not case.compiled]
+
+
+def _near(a: mx.array, b: mx.array) -> bool:
+    return bool(mx.abs(a - b).max() < 1e-5 * mx.abs(b).max())
+
+
+@pytest.mark.parametrize("name", EAGER)
+def test_where_mflux_is_eager_the_image_is_that_of_an_eager_run_within_rounding(name: str, photo: Path) -> None:
+    model, arguments = CASES[name].make(photo)
+    plain = generate(model, **arguments)
+    with attach(model, compile_blocks=True):
+        compiled = generate(model, **arguments)
+    with attach(model, ReadsEverything, compile_blocks=True):
+        assert same(generate(model, **arguments), compiled)
+    with attach(model, Pattern):
+        skipped = generate(model, **arguments)
+    with attach(model, Pattern, compile_blocks=True):
+        assert _near(generate(model, **arguments), skipped)
+    assert _near(compiled, plain)
+    assert same(generate(model, **arguments), plain)
+
+
+def test_where_mflux_compiles_nothing_changes() -> None:
+    model = tiny_models.flux2()
+    plain = generate(model, guidance=4.0)
+    with attach(model, ReadsEverything, compile_blocks=True):
+        assert same(generate(model, guidance=4.0), plain)
+
+
+def test_a_block_s_python_runs_once_while_images_are_alike() -> None:
+    model = tiny_models.flux1()
+    calls = seen_by(model.transformer.transformer_blocks[1])
+    with attach(model, compile_blocks=True):
+        for size, traced in ((64, 1), (64, 1), (32, 2), (32, 2), (64, 3)):  # of the sizes before, the last is kept
+            generate(model, height=size)
+            assert len(calls) == traced
+
+
+def test_what_changes_in_a_model_between_images_is_seen() -> None:
+    model = tiny_models.flux1()
+    block = model.transformer.single_transformer_blocks[0]
+    with attach(model, compile_blocks=True):
+        before = generate(model)
+        block.proj_out.weight = block.proj_out.weight * 2
+        heavier = generate(model)
+        block.norm.norm.eps = 0.5
+        blurred = generate(model)
+    assert not _near(heavier, before)
+    assert not _near(blurred, heavier)
+    assert _near(blurred, generate(model))
+
+
+def test_a_block_that_looks_at_a_mask_is_compiled_for_each_mask() -> None:
+    def forward(block: Any, x: mx.array, mask: mx.array | None) -> mx.array:
+        traced.append(1)
+        return x if mask is None or mx.all(mask) else x * mask
+
+    traced: list[int] = []
+    blocks, block, x = CompiledBlocks(("mask",)), nn.Module(), mx.array([2.0, 3.0])
+    for mask in (None, mx.array([1, 1]), mx.array([1, 0]), mx.array([1, 1]), mx.array([1, 0]), None):
+        expected = forward(block, x, mask)
+        assert same(blocks.call(forward, block, {"x": x, "mask": mask}), expected)
+    assert len(traced) == 6 + 3  # by hand, and once for each of None, ones and hidden
+
+
+def test_a_call_with_an_object_runs_as_python() -> None:
+    """Such as a key/value cache, which the block fills."""
+    cache: list[mx.array] = []
+
+    class Cache:
+        def fill(self, array: mx.array) -> None:
+            cache.append(array)
+
+    def forward(block: Any, x: mx.array, cache: Any) -> mx.array:
+        cache.fill(x)
+        return x + 1
+
+    blocks = CompiledBlocks()
+    for _ in range(2):
+        assert blocks.call(forward, nn.Module(), {"x": mx.array(1.0), "cache": Cache()}).item() == 2
+    mx.eval(cache)
+    assert len(cache) == 2
+
+
+def test_nothing_holds_the_transformer_when_the_loop_has_ended() -> None:
+    model = tiny_models.flux1()
+    transformer = weakref.ref(model.transformer)
+    alive: list[bool] = []
+
+    class Watching(type(model.vae)):  # type: ignore[misc]
+        def decode(self, latents: mx.array) -> mx.array:
+            alive.append(transformer() is not None)
+            return super().decode(latents)
+
+    model.vae.__class__ = Watching
+    attach(model, compile_blocks=True)
+    model.callbacks.register(MemorySaver(model, keep_transformer=False, cache_limit_bytes=None))
+    model.generate_image(seed=1, prompt="x", num_inference_steps=2, height=32, width=32)
+    assert alive == [False]
+
+
+def test_no_plugin_and_nothing_to_compile_is_refused() -> None:
+    with pytest.raises(OptionError, match="no plugin named"):
+        attach(tiny_models.flux1(), compile_blocks=False)
