@@ -13,13 +13,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+from tqdm import tqdm
+
 from mflux_teacache.bench import measure
 from mflux_teacache.bench.measure import Measured, Report
 from mflux_teacache.bench.runs import Phase, Run
 from mflux_teacache.bench.settings import Settings
 from mflux_teacache.bench.subjects import subject_of
 from mflux_teacache.bench.variants import Variant, variants_of
-from mflux_teacache.cli.messages import reported, show_warnings
+from mflux_teacache.cli.messages import reported
 
 PROGRAM = "mflux-teacache bench speed"
 
@@ -31,12 +33,12 @@ def in_processes(variants: Sequence[Variant], settings: Settings, report: Report
         SystemExit: with the exit code of a process that failed; it said why on stderr.
     """
     loads, runs = [], []
-    for repetition in range(settings.repetitions):
-        for variant in variants:
-            load, run = _in_process(settings, variant.name, repetition)
-            loads.append(load)
-            runs.append(run)
-            report(run)
+    turns = [(repetition, variant.name) for repetition in range(settings.repetitions) for variant in variants]
+    for repetition, name in tqdm(turns, desc="all runs", unit="process", leave=False):
+        load, run = _in_process(settings, name, repetition)
+        loads.append(load)
+        runs.append(run)
+        report(run)
     return Measured(tuple(loads), tuple(runs))
 
 
@@ -61,7 +63,6 @@ def _child(task: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     task = json.load(sys.stdin)
-    show_warnings(PROGRAM)
     with reported(PROGRAM), contextlib.redirect_stdout(sys.stderr):
         answer = _child(task)
     print(json.dumps(answer))

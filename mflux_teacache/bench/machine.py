@@ -11,6 +11,16 @@ import mlx.core as mx
 PACKAGES = ("mlx", "mflux", "mflux-teacache-plugin")
 NOT_INSTALLED = "not installed"
 
+# Of what MLX tells of a device; not its UUID and bus address.
+_DEVICE = (
+    "device_name",
+    "architecture",
+    "memory_size",
+    "total_memory",
+    "compute_capability_major",
+    "compute_capability_minor",
+)
+
 
 def version_of(distribution: str) -> str:
     """A package that is only on the path has no version."""
@@ -33,7 +43,5 @@ def machine() -> dict[str, Any]:
         "release": platform.release(),
         "architecture": platform.machine(),
         "default_device": str(mx.default_device()),
-        "device": {
-            name: value if isinstance(value, int | float) else str(value) for name, value in mx.device_info().items()
-        },
+        "device": {name: value for name, value in mx.device_info().items() if name in _DEVICE},
     }

@@ -179,6 +179,7 @@ def fill(transformer: nn.Module, definition: type, quantize: int | None) -> int 
     weights.clear()
     for _, parameter in tree_flatten(transformer.parameters()):
         mx.eval(parameter)
+    mx.clear_cache()
     return bits
 
 

@@ -14,8 +14,8 @@ loop     seconds of the denoising loop, without encoding the prompt and decoding
 ratio    loop seconds over those of the plain run of the same repetition
 floor    computed steps over all steps: the ratio, were a skipped step free
 reached  floor over ratio: the share of the floor's speed-up that was reached
-saved    (1 - ratio) over (1 - floor): the share of the time that could be saved
-spread   median [smallest to largest]"""
+saved    (1 - ratio) over (1 - floor): the share of what could be saved
+[ ]      smallest to largest; before it the median"""
 
 
 def run_heading(names: Sequence[str]) -> str:

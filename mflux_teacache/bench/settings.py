@@ -117,9 +117,11 @@ class Settings:
     def _check_strategy(self) -> None:
         if self.pattern is not None:
             patterns.checked(self.pattern, self.steps)
-        if (self.pattern is None) == (self.plugin is None):
+        if self.pattern is None and self.plugin is None:
+            raise OptionError("nothing says which steps are skipped. Give --pattern, --skip or --plugin.")
+        if self.pattern is not None and self.plugin is not None:
             raise OptionError(
-                f"--plugin {self.plugin} decides itself which steps are skipped. Leave out --pattern and --skip, or it."
+                f"--plugin {self.plugin} decides itself which steps are skipped. Leave out --pattern, or it."
             )
         if self.plugin_options and self.plugin is None:
             raise OptionError(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from mflux_teacache.errors import OptionError
 
 if TYPE_CHECKING:
     from mflux_teacache.bench.measure import Measured
+    from mflux_teacache.bench.runs import Run
     from mflux_teacache.bench.subjects import Subject
     from mflux_teacache.bench.summary import Summary
 
@@ -87,7 +89,7 @@ def _add_measuring(group: argparse._ArgumentGroup) -> None:
         type=int,
         default=WARM_UP,
         metavar="INT",
-        help="images of each variant before (default: %(default)s)",
+        help="images of each variant before them (default: %(default)s)",
     )
     group.add_argument(
         "--isolated", action="store_true", help="each run in a process of its own, which loads the model"
@@ -201,8 +203,9 @@ def _measure(settings: Settings, subject: Subject) -> Measured:
     )
     print(report.run_heading(names), flush=True)
 
-    def show(run: Any) -> None:
+    def show(run: Run) -> None:
         tqdm.write(report.run_line(run, names))
+        sys.stdout.flush()
 
     if settings.isolated:
         return isolated.in_processes(variants, settings, show)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -27,11 +26,6 @@ class Spread:
         """``None`` of no numbers."""
         known = sorted(values)
         return cls(statistics.median(known), known[0], known[-1]) if known else None
-
-    @property
-    def relative(self) -> float:
-        """Largest minus smallest, as a share of the median."""
-        return (self.high - self.low) / self.median if self.median else math.nan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 import pytest
 
@@ -26,8 +26,17 @@ def test_it_tells_its_version(capsys):
     assert run(capsys, "--version") == f"mflux-teacache {version('mflux-teacache-plugin')}\n"
 
 
-def test_it_has_the_demo_and_the_plugins(capsys):
+def test_it_has_a_version_without_being_installed(monkeypatch, capsys):
+    def missing(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(main, "version", missing)
+    assert run(capsys, "--version") == "mflux-teacache (not installed)\n"
+
+
+def test_it_has_the_demo_the_plugins_and_the_benchmark(capsys):
     helped = run(capsys, "--help")
+    assert "  bench  " in helped
     assert "  demo  " in helped
     assert "  plugins  " in helped
 

@@ -28,6 +28,10 @@ ALLOWED = {
     "adapters": {"errors", "records", "runtime", "adapters"},
     "teacache": {*CONTRACT, "teacache"},
     "strategies": {*CONTRACT, "strategies"},
+    "bench/follow": {*CONTRACT, "teacache"},
+    "bench/patterns": {"errors"},
+    "bench/runs": set(),
+    "bench/summary": {"bench"},
     "attachment": {"adapters", "errors", "metadata", "options", "plugins", "records", "runtime"},
 }
 
@@ -67,14 +71,15 @@ def test_a_part_imports_only_what_it_may(part: str) -> None:
         assert ours <= ALLOWED[part], path
 
 
-def test_only_adapters_command_line_and_demo_know_mflux() -> None:
+def test_only_adapters_command_line_demo_and_bench_know_mflux() -> None:
     for path in ROOT.rglob("*.py"):
         knows = any(name == "mflux" or name.startswith("mflux.") for name in _imports(path))
-        assert not knows or path.relative_to(ROOT).parts[0] in ("adapters", "cli", "demo"), path
+        assert not knows or path.relative_to(ROOT).parts[0] in ("adapters", "bench", "cli", "demo"), path
 
 
-def test_the_policy_is_pure() -> None:
-    imported = {name.split(".")[0] for name in _imports(ROOT / "teacache" / "policy.py")}
+@pytest.mark.parametrize("path", ["teacache/policy.py", "bench/patterns.py", "bench/runs.py", "bench/summary.py"])
+def test_what_is_pure(path: str) -> None:
+    imported = {name.split(".")[0] for name in _imports(ROOT / path)}
     assert imported.isdisjoint({"mlx", "numpy", "mflux", "time", "logging", "random"})
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from mflux_teacache.demo import picture
+from mflux_teacache.demo import palette, picture
 from mflux_teacache.records import StepRecord
 
 RED, GREY = (200, 30, 30), (90, 90, 90)
@@ -76,7 +76,7 @@ def test_three_panels_of_one_size_stand_side_by_side(tmp_path: Path) -> None:
 
 
 def test_the_timeline_has_a_cell_in_its_colour_for_each_step(tmp_path: Path) -> None:
-    blue, yellow = picture._COMPUTED["facecolor"], picture._SKIPPED["facecolor"]
+    blue, yellow = palette.COMPUTED["facecolor"], palette.SKIPPED["facecolor"]
     half = drawn(tmp_path / "half.png", records("CSCSCSCSCS", change=None, threshold=None))
     assert count(half, blue) == pytest.approx(count(half, yellow), rel=0.1)
     assert count(half, blue) > 5000

@@ -1,0 +1,45 @@
+"""The picture, drawn from made-up runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import bench_runs
+import numpy as np
+import PIL.Image
+
+from mflux_teacache.bench import picture, summary
+from mflux_teacache.bench.runs import Run
+
+
+def drawn(path: Path, runs: list[Run]) -> np.ndarray:
+    picture.draw(path, title="a model", summaries=summary.summarise(runs))
+    with PIL.Image.open(path) as png:
+        assert png.format == "PNG"
+        return np.asarray(png.convert("RGB")).astype(int)
+
+
+def count(pixels: np.ndarray, hexadecimal: str) -> int:
+    colour = [int(hexadecimal[i : i + 2], 16) for i in (1, 3, 5)]
+    return int((np.abs(pixels - colour).max(axis=2) <= 2).sum())
+
+
+def test_skipped_steps_have_their_colour_and_ratios_their_floor(tmp_path: Path) -> None:
+    runs = bench_runs.some()
+    with_skips = drawn(tmp_path / "a.png", runs)
+    without = drawn(tmp_path / "b.png", [run for run in runs if run.variant != "skipping"])
+    assert with_skips.shape[1] == without.shape[1] == 1600
+    assert with_skips.shape[0] > without.shape[0]
+    assert count(with_skips, "#F7C65C") > 2 * count(without, "#F7C65C") > 0  # the legend has it too
+    assert count(with_skips, "#B3003B") > count(without, "#B3003B") > 100
+
+
+def test_a_longer_step_is_a_taller_bar(tmp_path: Path) -> None:
+    def skipped_area(seconds: float) -> int:
+        runs = [
+            bench_runs.run("plain", 0, "CCCC", [1, 1, 1, 1]),
+            bench_runs.run("skipping", 0, "CSSC", [1, seconds, seconds, 1]),
+        ]
+        return count(drawn(tmp_path / "c.png", runs), "#F7C65C")
+
+    assert skipped_area(0.8) > 2 * skipped_area(0.3)

@@ -1,0 +1,104 @@
+"""Random models of full size: their sizes, and their pipelines with narrow transformers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mlx.core as mx
+import pytest
+from mflux.models.common.config.model_config import ModelConfig
+from mlx import nn
+from mlx.utils import tree_flatten
+
+from mflux_teacache.bench import random_models
+from mflux_teacache.bench.random_models import RECIPES
+from mflux_teacache.bench.stubs import Tokenizer
+
+_FLUX2 = {
+    "attention_head_dim": 32,
+    "num_attention_heads": 2,
+    "joint_attention_dim": 64,
+    "axes_dims_rope": (8, 8, 8, 8),
+}
+# FLUX.1 and FIBO are narrowed by the fixture ``tiny``.
+NARROW: dict[str, dict[str, Any]] = {
+    "flux2-klein-base-4b": _FLUX2,
+    "flux2-klein-base-9b": _FLUX2,
+    "qwen-image": {"num_attention_heads": 1, "joint_attention_dim": 64},
+    "z-image": {"dim": 32, "n_refiner_layers": 1, "n_heads": 2, "cap_feat_dim": 12, "axes_dims": [4, 6, 6]},
+}
+PROMPT = '{"scene": "a red apple"}'
+
+
+def narrow(name: str, **arguments: Any) -> Any:
+    return random_models.build(name, **{"blocks": 1, **arguments}, **NARROW.get(name, {}))
+
+
+@pytest.mark.parametrize(
+    ("name", "billions", "blocks"),
+    [
+        ("flux1-dev", 11.90, (19, 38)),
+        ("flux2-klein-base-4b", 3.88, (5, 20)),
+        ("flux2-klein-base-9b", 9.08, (8, 24)),
+        ("qwen-image", 20.43, (60,)),
+        ("z-image", 6.15, (30,)),
+        ("fibo", 8.29, (8, 38)),
+    ],
+)
+def test_full_size(name: str, billions: float, blocks: tuple[int, ...]) -> None:
+    transformer = RECIPES[name].transformer(RECIPES[name].config())  # lazy: nothing is evaluated
+    parameters = sum(array.size for _, array in tree_flatten(transformer.parameters()))
+    assert parameters / 1e9 == pytest.approx(billions, abs=0.006)
+    assert _lengths(transformer) == blocks
+
+
+def _lengths(transformer: nn.Module) -> tuple[int, ...]:
+    lists = ("transformer_blocks", "single_transformer_blocks", "layers")
+    return tuple(len(getattr(transformer, name)) for name in lists if hasattr(transformer, name))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_mflux_own_pipeline_makes_an_image(name: str, tiny: None) -> None:
+    model = narrow(name)
+    assert type(model) is RECIPES[name].pipeline
+    assert set(_lengths(model.transformer)) == {1}
+    final = []
+
+    class Listener:
+        def call_after_loop(self, *, latents: mx.array, **_: Any) -> None:
+            final.append(latents)
+
+    model.callbacks.register(Listener())
+    image = model.generate_image(seed=1, prompt=PROMPT, num_inference_steps=2, height=32, width=64, guidance=4.0)
+    assert image.image.size == (64, 32)
+    assert mx.isfinite(final[0]).all()
+    assert image.quantization is None
+
+
+def test_weights_are_random_in_mflux_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ModelConfig, "precision", mx.bfloat16)
+    parameters = dict(tree_flatten(narrow("qwen-image").transformer.parameters()))
+    assert {array.dtype for array in parameters.values()} == {mx.bfloat16}
+    matrix = parameters["transformer_blocks.0.attn.to_q.weight"].astype(mx.float32)
+    assert matrix.std().item() == pytest.approx(random_models.WEIGHT_SCALE, rel=0.02)
+    assert not mx.array_equal(matrix, parameters["transformer_blocks.0.attn.to_k.weight"])
+    assert (parameters["transformer_blocks.0.attn.norm_q.weight"] == 1).all()
+    assert (parameters["transformer_blocks.0.attn.to_q.bias"] == 0).all()
+
+
+def test_quantised_as_mflux_does_it(tiny: None) -> None:
+    model = narrow("qwen-image", quantize=4)
+    [block] = model.transformer.transformer_blocks
+    assert isinstance(block.attn.to_q, nn.QuantizedLinear)
+    assert block.attn.to_q.bits == 4
+    assert block.img_mod_linear.bits == 8  # mflux keeps this one
+    image = model.generate_image(seed=1, prompt=PROMPT, num_inference_steps=1, height=32, width=32)
+    assert image.quantization == 4
+
+
+def test_prompts_are_padded_where_mflux_pads_them() -> None:
+    assert Tokenizer(padded_to=512).tokenize("a").input_ids.shape == (1, 512)
+    free = Tokenizer(template=5)
+    assert free.tokenize("twelve chars").input_ids.shape == (1, 8)
+    assert free.tokenize(" ").attention_mask.shape == (1, 6)
+    assert not mx.array_equal(free.tokenize("a cat").input_ids, free.tokenize("a dog").input_ids)

@@ -1,0 +1,84 @@
+"""The real command in a process of its own, and the runs in further ones."""
+
+from __future__ import annotations
+
+import json
+import platform
+from typing import Any
+
+import PIL.Image
+import pytest
+
+from mflux_teacache.bench import isolated, machine
+from mflux_teacache.bench.runs import Run
+from mflux_teacache.bench.settings import Settings
+from mflux_teacache.bench.summary import summarise
+
+
+def test_the_command(commands: Any) -> None:
+    words = ["--pattern", "CSC", "--size", "32x32", "--repetitions", "1", "--warm-up", "0"]
+    ran = commands.run("mflux-teacache", "bench", "speed", *words, "--json", "speed.json", "--png", "speed.png")
+    assert ran.code == 0, ran.err
+    rows = [line.split() for line in ran.out.splitlines()]
+    assert [row[-1] for row in rows if row[1:2] == ["1"] or row[2:3] == ["1"]] == ["CCC", "CCC", "CSC"]
+    assert ["skipping", "2/3"] in [row[:2] for row in rows]
+
+    content = json.loads((commands.folder / "speed.json").read_text())
+    assert content["schema"] == 1
+    assert content["settings"]["pattern"] == "CSC"
+    assert content["arguments"]["width"] == 32
+    assert set(content["versions"]) == {"python", "mlx", "mflux", "mflux-teacache-plugin"}
+    assert content["machine"]["default_device"]
+    runs = [Run.from_json(run) for run in content["runs"]]
+    assert [entry.as_json() for entry in summarise(runs)] == [
+        {**entry, "ratios": tuple(entry["ratios"]), "step_seconds": tuple(entry["step_seconds"])}
+        for entry in content["summary"]
+    ]
+    with PIL.Image.open(commands.folder / "speed.png") as picture:
+        assert picture.width == 1600
+
+
+SETTINGS = Settings(steps=2, pattern="CS", width=32, height=32, warm_up=0, repetitions=4)
+
+
+def test_a_run_in_a_process_of_its_own() -> None:
+    load, run = isolated._in_process(SETTINGS, "skipping", 3)
+    assert (run.variant, run.repetition, run.pattern) == ("skipping", 3, "CS")
+    assert load.seconds > 0
+
+
+def test_a_process_that_fails_ends_the_command(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        isolated._in_process(Settings(model="someone/something", pattern="CS", steps=2), "plain", 0)
+    assert left.value.code == 2
+    assert "mflux-teacache bench speed: error: --model someone/something" in capfd.readouterr().err
+
+
+def test_processes_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    import bench_runs
+
+    from mflux_teacache.bench.variants import variants_of
+
+    def made(settings: Settings, variant: str, repetition: int) -> tuple[Any, Run]:
+        return bench_runs.phase(), bench_runs.run(variant, repetition, "CS", [1, 1])
+
+    monkeypatch.setattr(isolated, "_in_process", made)
+    reported: list[Run] = []
+    measured = isolated.in_processes(variants_of(SETTINGS), SETTINGS, reported.append)
+    names = ["plain", "all computed", "skipping"]
+    assert [(run.repetition, run.variant) for run in measured.runs] == [(n, name) for n in range(4) for name in names]
+    assert tuple(reported) == measured.runs
+    assert len(measured.loads) == 12
+
+
+def test_a_package_without_metadata_has_no_version() -> None:
+    assert machine.version_of("no-such-distribution") == machine.NOT_INSTALLED
+    assert machine.version_of("mflux")[0].isdigit()
+
+
+def test_the_machine_is_described_and_not_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {"device_name": "GPU", "total_memory": 8, "uuid": "GPU-1", "pci_bus_id": "0", "free_memory": 4}
+    monkeypatch.setattr(machine.mx, "device_info", lambda: told)
+    described = machine.machine()
+    assert described["device"] == {"device_name": "GPU", "total_memory": 8}
+    assert platform.node() not in json.dumps(described)

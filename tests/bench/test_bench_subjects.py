@@ -1,0 +1,61 @@
+"""Which model is measured, and how: nothing is loaded."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from mflux_teacache.bench import subjects
+from mflux_teacache.bench.settings import FAMILIES, Settings
+from mflux_teacache.demo.model import DemoKlein
+
+MODELS = [name for names in subjects._PIPELINES.values() for name in names]
+
+
+def settings(**values: object) -> Settings:
+    return Settings(steps=3, pattern="CSC", **values)  # type: ignore[arg-type]
+
+
+def test_the_demo_is_the_default() -> None:
+    subject = subjects.subject_of(settings())
+    assert subject.pipeline is DemoKlein
+    assert (subject.arguments["width"], subject.arguments["guidance"]) == (128, 2.5)
+    with subject.load() as model:
+        assert model.model_config.model_name == subject.config.model_name == "mflux-teacache/demo-tinyflux"
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_each_checkpoint_has_its_pipeline(name: str) -> None:
+    subject = subjects.subject_of(settings(model=name, quantize=8))
+    assert name in subject.config.aliases
+    inspect.signature(subject.pipeline).bind(quantize=8, model_config=subject.config)
+    inspect.signature(subject.pipeline.generate_image).bind(None, **subject.arguments)
+    assert subject.name == f"{name}, 8 bits"
+    assert subject.arguments["width"] == subject.arguments["height"] == 1024
+
+
+def test_a_checkpoint_of_ones_own_is_run_as_what_it_is_based_on() -> None:
+    subject = subjects.subject_of(settings(model="someone/finetune", base_model="dev"))
+    assert subject.pipeline.__name__ == "Flux1"
+    assert subject.config.model_name == "someone/finetune"
+    assert subject.name == "someone/finetune, bfloat16"
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_each_family_is_its_model_without_the_weights(name: str) -> None:
+    subject = subjects.subject_of(settings(random_weights=name, blocks=2))
+    real = subjects.subject_of(settings(model={"flux1-dev": "dev"}.get(name, name)))
+    assert (subject.pipeline, subject.config, subject.arguments) == (real.pipeline, real.config, real.arguments)
+    assert subject.name == f"{name}, random weights, bfloat16, at most 2 blocks in a list"
+
+
+@pytest.mark.parametrize("name", ["schnell", "flux2-klein-4b", "z-image-turbo", "fibo-lite"])
+def test_distilled_models_have_no_guidance(name: str) -> None:
+    assert subjects.subject_of(settings(model=name)).arguments["guidance"] == 1.0
+
+
+def test_what_is_given_wins() -> None:
+    given = {"width": 64, "height": 32, "guidance": 7.0, "seed": 9, "prompt": "a cat"}
+    arguments = subjects.subject_of(settings(random_weights="z-image", **given)).arguments
+    assert arguments == {**given, "num_inference_steps": 3}

@@ -1,0 +1,125 @@
+"""Figures made of runs, by hand and as properties."""
+
+from __future__ import annotations
+
+import json
+
+import bench_runs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mflux_teacache.bench import report, summary
+from mflux_teacache.bench.runs import Run
+from mflux_teacache.bench.summary import Spread
+
+SECONDS = st.floats(0.01, 100)
+
+
+def test_the_figures_of_each_variant() -> None:
+    plain, computed, skipping = summary.summarise(bench_runs.some())
+    assert [plain.variant, computed.variant, skipping.variant] == ["plain", "all computed", "skipping"]
+    assert plain.ratios == (1.0, 1.0)
+    assert (plain.floor, plain.reached, plain.saved) == (1.0, 1.0, None)
+    assert computed.ratios == (1.0, 1.5)
+    assert computed.ratio == Spread(1.25, 1.0, 1.5)
+    assert computed.reached == pytest.approx(0.8)
+    # 3.5 of 5 seconds and 2.75 of 4.
+    assert skipping.ratios == (0.7, 0.6875)
+    assert skipping.ratio.median == pytest.approx(0.69375)
+    assert skipping.floor == 0.5
+    assert skipping.reached == pytest.approx(0.5 / 0.69375)
+    assert skipping.saved == pytest.approx((1 - 0.69375) / 0.5)
+    assert skipping.loop == Spread(3.125, 2.75, 3.5)
+
+
+def test_steps_are_told_apart_and_the_first_one_is_apart() -> None:
+    plain, _, skipping = summary.summarise(bench_runs.some())
+    assert plain.first_step == Spread(1.5, 1, 2)
+    assert plain.computed_step == Spread(1, 1, 1)
+    assert plain.skipped_step is None
+    assert skipping.computed_step == Spread(1, 1, 1)
+    assert skipping.skipped_step == Spread(0.25, 0.25, 0.5)
+    assert skipping.step_seconds == (1.5, 0.375, 0.25, 1)
+
+
+def test_memory_is_the_largest_of_all_runs() -> None:
+    plain, computed, _ = summary.summarise(bench_runs.some())
+    assert plain.peak_bytes == {"encode": 3, "loop": 7, "decode": 3}
+    assert computed.peak_bytes["loop"] == 3
+    assert plain.active_bytes == {"encode": 2, "loop": 2, "decode": 2}
+
+
+def test_one_bad_run_is_enough_to_be_not_finite() -> None:
+    assert [entry.finite for entry in summary.summarise(bench_runs.some())] == [True, True, False]
+
+
+@given(st.lists(SECONDS, min_size=1, max_size=9))
+def test_a_spread_holds_its_values(values: list[float]) -> None:
+    spread = Spread.of(values)
+    assert spread is not None
+    assert spread.low == min(values)
+    assert spread.high == max(values)
+    assert spread.low <= spread.median <= spread.high
+    assert sum(value <= spread.median for value in values) * 2 >= len(values)
+    assert sum(value >= spread.median for value in values) * 2 >= len(values)
+
+
+def test_no_values_have_no_spread() -> None:
+    assert Spread.of([]) is None
+
+
+@given(SECONDS, st.floats(0.05, 0.95), st.floats(0.01, 0.5))
+def test_what_was_reached_of_the_floor(plain: float, floor: float, overhead: float) -> None:
+    assert summary.reached(floor, floor) == 1
+    assert summary.saved(floor, floor) == 1
+    assert summary.saved(1, floor) == 0
+    assert summary.saved(1, 1) is None
+    slower = floor * (1 + overhead)
+    assert summary.reached(slower, floor) == pytest.approx(1 / (1 + overhead))
+    assert summary.saved(slower, floor) < 1  # type: ignore[operator]
+
+
+@given(st.lists(st.tuples(SECONDS, SECONDS), min_size=1, max_size=6))
+def test_each_run_is_held_against_the_plain_one_of_its_repetition(pairs: list[tuple[float, float]]) -> None:
+    runs = [
+        bench_runs.run(variant, repetition, "CC", [seconds / 2, seconds / 2])
+        for repetition, pair in enumerate(pairs)
+        for variant, seconds in zip(("plain", "other"), pair, strict=True)
+    ]
+    _, other = summary.summarise(runs)
+    assert other.ratios == pytest.approx([seconds / plain for plain, seconds in pairs])
+
+
+def test_runs_go_through_json() -> None:
+    for run in bench_runs.some():
+        assert Run.from_json(json.loads(json.dumps(run.as_json()))) == run
+
+
+def test_the_tables() -> None:
+    runs = bench_runs.some()
+    text = report.summary_tables(summary.summarise(runs), [bench_runs.phase(4.0, 3 * 2**30, 2**30)])
+    lines = [line.split() for line in text.splitlines()]
+    assert next(line[:11] for line in lines if line[:2] == ["skipping", "2/4"]) == [
+        "skipping",
+        "2/4",
+        "3.125",
+        "[2.750",
+        "to",
+        "3.500]",
+        "0.694",
+        "[0.688",
+        "to",
+        "0.700]",
+        "0.500",
+    ]
+    assert "all computed, pair by pair: 1.000  1.500" in text
+    assert ["plain", "1500.0", "[1000.0", "to", "2000.0]", "1000.0", "[1000.0", "to", "1000.0]", "-"] in lines
+    assert "loading the model took 4.0 s, peak 3.00 GiB, 1.00 GiB after it" in text
+
+
+def test_a_line_for_each_repetition() -> None:
+    *_, run = bench_runs.some()
+    words = report.run_line(run, ["plain", "skipping"]).split()
+    assert words == ["skipping", "2", "0.100", "2.750", "0.200", "0.00", "GiB", "CSSC", "NOT", "FINITE"]
+    assert len(report.run_heading(["plain", "skipping"])) <= len(report.run_line(run, ["plain", "skipping"]))

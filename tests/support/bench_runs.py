@@ -1,0 +1,37 @@
+"""Made-up runs of the benchmark."""
+
+from __future__ import annotations
+
+from mflux_teacache.bench.runs import Phase, Run
+
+
+def phase(seconds: float = 0.1, peak: int = 3, active: int = 2) -> Phase:
+    return Phase(seconds=seconds, peak_bytes=peak, active_bytes=active)
+
+
+def run(
+    variant: str, repetition: int, pattern: str, seconds: list[float], *, peak: int = 3, finite: bool = True
+) -> Run:
+    """Its loop takes as long as its steps together."""
+    return Run(
+        variant=variant,
+        repetition=repetition,
+        pattern=pattern,
+        encode=phase(),
+        loop=phase(sum(seconds), peak=peak),
+        decode=phase(0.2),
+        step_seconds=tuple(seconds),
+        finite=finite,
+    )
+
+
+def some() -> list[Run]:
+    """Two repetitions of three variants; a skipped step takes a quarter, a computed one a second."""
+    return [
+        run("plain", 0, "CCCC", [2, 1, 1, 1]),
+        run("all computed", 0, "CCCC", [2, 1, 1, 1]),
+        run("skipping", 0, "CSSC", [2, 0.25, 0.25, 1]),
+        run("plain", 1, "CCCC", [1, 1, 1, 1], peak=7),
+        run("all computed", 1, "CCCC", [1, 1, 1, 3]),
+        run("skipping", 1, "CSSC", [1, 0.5, 0.25, 1], finite=False),
+    ]
