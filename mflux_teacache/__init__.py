@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from mflux_teacache.errors import PluginError as PluginError
     from mflux_teacache.errors import PluginWarning as PluginWarning
     from mflux_teacache.errors import Refused as Refused
+    from mflux_teacache.forecast import ResidualCache as ResidualCache
     from mflux_teacache.hookspecs import hookimpl as hookimpl
+    from mflux_teacache.limits import Limits as Limits
+    from mflux_teacache.policy_run import PolicyRun as PolicyRun
     from mflux_teacache.records import Body as Body
     from mflux_teacache.records import Decision as Decision
     from mflux_teacache.records import Generation as Generation
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from mflux_teacache.records import Step as Step
     from mflux_teacache.records import StepRecord as StepRecord
     from mflux_teacache.records import Target as Target
+    from mflux_teacache.verdict import Verdict as Verdict
 
 _HOME = {
     "apply_teacache": "attachment",
@@ -36,12 +40,16 @@ _HOME = {
     "Handle": "attachment",
     "hookimpl": "hookspecs",
     "Joint": "adapters.family",
+    "Limits": "limits",
     "PluginError": "errors",
     "PluginWarning": "errors",
+    "PolicyRun": "policy_run",
     "Refused": "errors",
+    "ResidualCache": "forecast",
     "Step": "records",
     "StepRecord": "records",
     "Target": "records",
+    "Verdict": "verdict",
 }
 
 __all__ = sorted(_HOME)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Callable
 
 
 def threshold(text: str) -> float:
@@ -30,3 +31,51 @@ def count(text: str) -> int:
     if value < 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0, such as 8")
     return value
+
+
+def count_from(least: int) -> Callable[[str], int]:
+    """The type of whole numbers from ``least``; it raises as ``threshold`` does."""
+
+    def at_least(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least}, such as {least + 1}")
+        return value
+
+    return at_least
+
+
+def fraction(text: str) -> float:
+    """A number between 0 and 1, both excluded; raises as ``threshold`` does."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number between 0 and 1, such as 0.5")
+    return value
+
+
+def window(text: str) -> float:
+    """Steps (``int`` from 0), or a fraction of the run (``float`` between 0 and 1); raises as ``threshold`` does."""
+    for kind in (int, float):
+        try:
+            value = kind(text)
+        except ValueError:
+            continue
+        if is_window(value):
+            return value
+    raise argparse.ArgumentTypeError(
+        f"{text!r} is neither a number of steps from 0, such as 3, "
+        f"nor a fraction of the run between 0 and 1, such as 0.2"
+    )
+
+
+def is_window(value: object) -> bool:
+    """Whether a value is what ``window`` gives."""
+    if isinstance(value, float):
+        return 0 < value < 1
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0

@@ -1,26 +1,79 @@
 """The plugin ``first-block-cache``: run block 0 in every step, and the others only if its residual has moved.
 
-Needs no calibration. Method: first-block cache of ParaAttention, https://github.com/chengzeyi/ParaAttention.
+Needs no calibration. Method: first-block cache of ParaAttention, https://github.com/chengzeyi/ParaAttention, with its
+knobs: threshold, warm-up steps (here ``--first-block-cache-skip-first``), and a forecast of the residual. It has no
+window at the end and no cap on skips in a row.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from mflux_teacache.errors import Refused
+from mflux_teacache import forecast, limits
 from mflux_teacache.hookspecs import hookimpl
+from mflux_teacache.limits import Limits
 from mflux_teacache.option_types import threshold
+from mflux_teacache.policy_run import PolicyRun
 from mflux_teacache.records import Body, Decision, Step, Target
+from mflux_teacache.verdict import Verdict
 
 if TYPE_CHECKING:
     import mlx.core as mx
 
+PLUGIN = "first-block-cache"
+DEFAULTS = Limits(skip_first=1, skip_last=0, max_skips=8)
 
-def may_reuse(change: float, threshold: float) -> bool:
-    """Whether block 0's residual has moved little enough since the last computed step; NaN never has."""
-    return change < threshold
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """What stays the same during one image.
+
+    Attributes:
+        threshold: steps are skipped while the change is below it; 0 never skips.
+        limits: windows and cap.
+    """
+
+    threshold: float
+    limits: Limits = DEFAULTS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What one step hands to the next; the default is a new image.
+
+    Attributes:
+        skips: steps skipped since the last computed one.
+    """
+
+    skips: int = 0
+
+
+def decide(state: State, change: float | None, step: int, total: int, config: Config) -> Verdict[State]:
+    """Compute or reuse in one step.
+
+    Args:
+        state: the previous verdict's ``state``; ``State()`` in the first step.
+        change: relative L1 change of block 0's residual since the last *computed* step; ``None`` if there was none.
+        step: index of the step, from 0.
+        total: how many steps the run has.
+        config: threshold and limits.
+    """
+    new = State()
+    if change is None:
+        return Verdict(kind="force", reason="nothing to compare with", state=new)
+    if not math.isfinite(change):
+        return Verdict(kind="compute", reason="change not finite", state=new, change=change, drop_cache=True)
+    if window := config.limits.window(step, total):
+        return Verdict(kind="force", reason=window, state=new, change=change)
+    if change >= config.threshold:
+        return Verdict(kind="compute", reason="first block moved", state=new, change=change)
+    if cap := config.limits.cap(state.skips):
+        return Verdict(kind="force", reason=cap, state=new, change=change)
+    return Verdict(kind="reuse", reason="first block near", state=State(skips=state.skips + 1), change=change)
 
 
 class FirstBlockCache:
@@ -28,13 +81,9 @@ class FirstBlockCache:
 
     residual_after = 1
 
-    def __init__(self) -> None:
-        self._threshold = math.nan
-        self._forget()
-
-    def _forget(self) -> None:
-        self._reference: mx.array | None = None
-        self._residuals: tuple[mx.array, ...] = ()
+    _config: Config
+    _run: PolicyRun[State]
+    _reference: mx.array | None = None
 
     @staticmethod
     @hookimpl
@@ -47,41 +96,42 @@ class FirstBlockCache:
             help="skip while the first block's residual has changed by less than this since the last computed step; "
             "higher = faster, further from the full run; 0 never skips (default: %(default)s)",
         )
+        limits.add_options(group, PLUGIN, DEFAULTS)
+        forecast.add_option(group, PLUGIN)
 
     @hookimpl
-    def mflux_check(self, target: Target) -> None:
-        if target.active_steps is not None and target.active_steps < 2:
-            raise Refused(
-                f"First-block cache always computes the first step, which leaves nothing to skip of a run of "
-                f"{target.active_steps}. It takes at least 2 active steps; image-to-image runs fewer than --steps says."
-            )
+    def mflux_check(self, options: argparse.Namespace, target: Target) -> None:
+        limits.refuse_short_run("First-block cache", PLUGIN, limits.from_options(options), target.active_steps)
 
     @hookimpl
     def mflux_attach(self, options: argparse.Namespace) -> None:
-        self._threshold = options.thresh
+        self._config = Config(threshold=options.thresh, limits=limits.from_options(options))
+        self._run = PolicyRun(State(), options.forecast, options.thresh)
 
     @hookimpl
     def mflux_generation_start(self) -> None:
-        self._forget()
+        self._run.reset()
+        self._reference = None
 
     @hookimpl
     def mflux_pre_transformer(self, step: Step) -> Decision:
         # Reference images hardly change from step to step: they would hide the change of the image being made.
         signal = step.target_part(step.first_block_residual)
-        if self._reference is None:
+        change = None if self._reference is None else step.relative_l1(signal, self._reference)
+        verdict = decide(self._run.state, change, step.index, step.active_steps, self._config)
+        if verdict.kind != "reuse":
             self._reference = signal
-            return Decision.compute("nothing to compare with", forced=True, threshold=self._threshold)
-        change = step.relative_l1(signal, self._reference)
-        if may_reuse(change, self._threshold):
-            return Decision.reuse(self._residuals, "first block near", change=change, threshold=self._threshold)
-        self._reference = signal
-        return Decision.compute("first block moved", change=change, threshold=self._threshold)
+        return self._run.follow(verdict, step)
 
     @hookimpl
-    def mflux_post_transformer(self, body: Body) -> None:
-        # Also after a skipped step: a branch that had no fitting residual was computed and has a new one.
-        self._residuals = body.residuals
+    def mflux_post_transformer(self, step: Step, body: Body) -> None:
+        self._run.keep(step, body)
 
     @hookimpl
     def mflux_generation_end(self) -> None:
-        self._forget()
+        self._run.reset()
+        self._reference = None
+
+    @hookimpl
+    def mflux_image_metadata(self) -> Mapping[str, Any]:
+        return {"forecast": self._run.order}

@@ -17,8 +17,10 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from mflux_teacache.errors import OptionError, Refused
+from mflux_teacache.matching import distance
+from mflux_teacache.option_types import is_window
 from mflux_teacache.records import Target
-from mflux_teacache.teacache.policy import evaluate, is_window
+from mflux_teacache.teacache.policy import evaluate
 
 SCHEMA = 1
 
@@ -113,15 +115,8 @@ class Calibration:
         return smallest_prediction(self.polynomial, self.lower, self.upper)
 
     def distance(self, target: Target) -> int | None:
-        """How far off a target is: 0 = this model on this pipeline; ``None`` = made for another model.
-
-        The model itself is nearer than one that it stands in for, and both are nearer than a checkpoint
-        that is only based on them; of equals, the same pipeline is nearer.
-        """
-        for offset, model in ((0, target.model), (4, target.base_model)):
-            if model == self.model or model in self.stand_in_for:
-                return offset + 2 * (model != self.model) + (target.pipeline not in self.pipelines)
-        return None
+        """How far off a target is, as ``matching.distance`` has it."""
+        return distance(target, model=self.model, pipelines=self.pipelines, stand_in_for=self.stand_in_for)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,16 +174,16 @@ def find(target: Target) -> Match:
     Raises:
         Refused: none was made for its model, nor for a model that it shares the transformer with.
     """
-    near = [(distance, name) for name, entry in shipped().items() if (distance := entry.distance(target)) is not None]
+    near = [(away, name) for name, entry in shipped().items() if (away := entry.distance(target)) is not None]
     if not near:
         raise Refused(
             f"TeaCache has no calibration for {target.model or 'a model without a name'} ({target.pipeline}). "
             f"It has: {', '.join(entry.model for entry in shipped().values())}. Use --plugin first-block-cache, "
-            f"which needs none; or --teacache-calibration with a file of your own; "
+            f"easycache or taylorseer, which need none; or --teacache-calibration with a file of your own; "
             f"or --teacache-coefficients and --teacache-thresh."
         )
-    distance, name = min(near)
-    return Match(calibration=shipped()[name], exact=distance == 0)
+    away, name = min(near)
+    return Match(calibration=shipped()[name], exact=away == 0)
 
 
 def is_distilled(target: Target) -> bool:

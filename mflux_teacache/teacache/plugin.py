@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mflux_teacache import option_types
+from mflux_teacache import forecast, option_types
 from mflux_teacache.errors import OptionError, PluginWarning, Refused
+from mflux_teacache.forecast import ResidualCache
 from mflux_teacache.hookspecs import hookimpl
+from mflux_teacache.limits import Limits, refuse_short_run, resolve_window
 from mflux_teacache.records import Body, Decision, Generation, Step, Target
 from mflux_teacache.teacache import calibration as calibrations
 from mflux_teacache.teacache.calibration import Calibration, Match
@@ -20,12 +22,7 @@ from mflux_teacache.teacache.policy import (
     PolicyDecision,
     PolicyState,
     decide,
-    is_window,
-    leaves_a_step,
-    resolve_window,
-    shortest_run,
 )
-from mflux_teacache.teacache.residual_cache import ResidualCache
 
 if TYPE_CHECKING:
     import mlx.core as mx
@@ -40,6 +37,7 @@ class _Settings:
     skip_first: float
     skip_last: float
     max_skips: int
+    forecast: int
 
     def policy(self, steps: int) -> PolicyConfig:
         return PolicyConfig(
@@ -58,9 +56,9 @@ class _Image:
     """State of the image in the making."""
 
     policy: PolicyConfig
+    cache: ResidualCache
     state: PolicyState = field(default_factory=PolicyState)
     previous: mx.array | None = None
-    cache: ResidualCache = field(default_factory=ResidualCache)
 
 
 class TeaCache:
@@ -85,14 +83,14 @@ class TeaCache:
         )
         group.add_argument(
             "--teacache-skip-first",
-            type=_window,
+            type=option_types.window,
             metavar="STEPS",
             help="always compute these first steps: a number, or a fraction of the run such as 0.2 "
             "(default: the calibration's own, else 1)",
         )
         group.add_argument(
             "--teacache-skip-last",
-            type=_window,
+            type=option_types.window,
             metavar="STEPS",
             help="always compute these last steps, as above",
         )
@@ -103,6 +101,7 @@ class TeaCache:
             metavar="N",
             help="at most this many skipped steps in a row; 0 never skips (default: %(default)s)",
         )
+        forecast.add_option(group, "teacache")
         group.add_argument(
             "--teacache-calibration",
             metavar="NAME|FILE",
@@ -132,7 +131,8 @@ class TeaCache:
         if not options.force:
             _refuse_distilled(target, match.calibration.distilled)
         settings = _settings(options, match.calibration)
-        _refuse_short_run(settings, target.active_steps)
+        windows = Limits(skip_first=settings.skip_first, skip_last=settings.skip_last)
+        refuse_short_run("TeaCache", "teacache", windows, target.active_steps)
 
     @hookimpl
     def mflux_attach(self, options: argparse.Namespace, target: Target) -> None:
@@ -143,7 +143,7 @@ class TeaCache:
 
     @hookimpl
     def mflux_generation_start(self, generation: Generation) -> None:
-        self._image = _Image(self._settings.policy(generation.active_steps))
+        self._image = _Image(self._settings.policy(generation.active_steps), ResidualCache(self._settings.forecast))
 
     @hookimpl
     def mflux_pre_transformer(self, step: Step) -> Decision:
@@ -156,15 +156,15 @@ class TeaCache:
         image.state = verdict.state
         if verdict.drop_cache:
             image.cache.clear()
-        return _decision(verdict, image)
+        return _decision(verdict, image, step)
 
     @hookimpl
-    def mflux_post_transformer(self, body: Body) -> None:
+    def mflux_post_transformer(self, step: Step, body: Body) -> None:
         image = self._image
         assert image is not None, "mflux_generation_start comes first"
         # Also after a skipped step: a branch that had no fitting residual was computed and has a new one.
         if image.state.cached:
-            image.cache.store(body.residuals)
+            image.cache.store(step.sigma, body)
 
     @hookimpl
     def mflux_generation_end(self) -> None:
@@ -181,6 +181,7 @@ class TeaCache:
             "skip_first": policy.skip_first,
             "skip_last": policy.skip_last,
             "max_skips": policy.max_skips,
+            "forecast": self._settings.forecast,
         }
 
     def _signal(self, step: Step) -> mx.array:
@@ -190,11 +191,11 @@ class TeaCache:
         return step.target_part(signal) if calibration.rows == "target" else signal
 
 
-def _decision(verdict: PolicyDecision, image: _Image) -> Decision:
+def _decision(verdict: PolicyDecision, image: _Image, step: Step) -> Decision:
     threshold = image.policy.threshold
     if verdict.kind == "reuse":
         return Decision.reuse(
-            image.cache.residuals,
+            image.cache.residuals(step.sigma),
             verdict.reason,
             change=verdict.change,
             prediction=verdict.prediction,
@@ -249,30 +250,8 @@ def _settings(options: argparse.Namespace, calibration: Calibration) -> _Setting
         skip_first=first if options.skip_first is None else options.skip_first,
         skip_last=last if options.skip_last is None else options.skip_last,
         max_skips=options.max_skips,
+        forecast=options.forecast,
     )
-
-
-def _refuse_short_run(settings: _Settings, steps: int | None) -> None:
-    first, last = settings.skip_first, settings.skip_last
-    needed = shortest_run(first, last)
-    windows = f"TeaCache always computes the first {_spell(first)} and the last {_spell(last)}"
-    if needed is None:
-        raise Refused(
-            f"{windows}, which leaves nothing to skip, however many steps there are. "
-            f"Lower --teacache-skip-first or --teacache-skip-last."
-        )
-    if steps is not None and not leaves_a_step(first, last, steps):
-        raise Refused(
-            f"{windows}, which leaves nothing to skip of {steps} active {'step' if steps == 1 else 'steps'}. "
-            f"It takes at least {needed} (image-to-image runs fewer than --steps says), "
-            f"or a lower --teacache-skip-first or --teacache-skip-last."
-        )
-
-
-def _spell(window: float) -> str:
-    if isinstance(window, float):
-        return f"{window:g} of the run"
-    return f"{window} step{'' if window == 1 else 's'}"
 
 
 def _warn_if_made_elsewhere(target: Target, match: Match) -> None:
@@ -307,20 +286,6 @@ def _warn_if_idle(settings: _Settings) -> None:
 
 def _warn(message: str) -> None:
     warnings.warn(message, PluginWarning, stacklevel=2)
-
-
-def _window(text: str) -> float:
-    for kind in (int, float):
-        try:
-            value = kind(text)
-        except ValueError:
-            continue
-        if is_window(value):
-            return value
-    raise argparse.ArgumentTypeError(
-        f"{text!r} is neither a number of steps from 0, such as 3, "
-        f"nor a fraction of the run between 0 and 1, such as 0.2"
-    )
 
 
 def _coefficients(text: str) -> tuple[float, ...]:

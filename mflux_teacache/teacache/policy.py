@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Literal
 
 from mflux_teacache.errors import OptionError
@@ -199,39 +198,3 @@ def replay(rel_l1s: Iterable[float], config: PolicyConfig) -> str:
         state = decision.state
         letters.append("S" if decision.kind == "reuse" else "C")
     return "".join(letters)
-
-
-def is_window(value: object) -> bool:
-    """Steps (a whole number from 0), or a fraction of the run between 0 and 1."""
-    if isinstance(value, float):
-        return 0 < value < 1
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def resolve_window(value: float, total: int) -> int:
-    """How many of ``total`` steps a window covers; a fraction is rounded up.
-
-    Raises:
-        OptionError: neither steps nor a fraction.
-    """
-    if not is_window(value):
-        raise OptionError(
-            f"TeaCache's window is {value!r}; it must be a whole number of steps from 0, such as 3, "
-            f"or a fraction of the run between 0 and 1, such as 0.2."
-        )
-    return value if isinstance(value, int) else math.ceil(_exact(value) * total)
-
-
-def leaves_a_step(skip_first: float, skip_last: float, total: int) -> bool:
-    """Whether the windows leave a step that can be skipped; the first one never can."""
-    return max(1, resolve_window(skip_first, total)) + resolve_window(skip_last, total) < total
-
-
-def shortest_run(skip_first: float, skip_last: float) -> int | None:
-    """The fewest steps of which the windows leave one to skip; ``None`` if that takes more than 1000."""
-    return next((total for total in range(2, 1001) if leaves_a_step(skip_first, skip_last, total)), None)
-
-
-def _exact(fraction: float) -> Fraction:
-    """The decimal as it was written: 0.07 of 100 steps is 7, but ``math.ceil(0.07 * 100)`` is 8."""
-    return Fraction(str(fraction))

@@ -13,7 +13,17 @@ import pytest
 import mflux_teacache
 
 ROOT = Path(mflux_teacache.__file__).parent
-CONTRACT = {"hookspecs", "records", "errors", "option_types"}
+CONTRACT = {
+    "hookspecs",
+    "records",
+    "errors",
+    "option_types",
+    "limits",
+    "forecast",
+    "verdict",
+    "policy_run",
+    "matching",
+}
 
 # A part (file or folder) and what of the package it may import at run time.
 ALLOWED = {
@@ -21,6 +31,11 @@ ALLOWED = {
     "records": set(),
     "hookspecs": set(),
     "option_types": set(),
+    "limits": {"errors", "option_types"},
+    "forecast": set(),
+    "matching": {"records"},
+    "verdict": set(),
+    "policy_run": {"forecast", "records", "verdict"},
     "plugins": {"errors", "hookspecs"},
     "options": {"errors", "plugins"},
     "metadata": {"errors", "options", "records"},
@@ -77,10 +92,17 @@ def test_only_adapters_command_line_demo_and_bench_know_mflux() -> None:
         assert not knows or path.relative_to(ROOT).parts[0] in ("adapters", "bench", "cli", "demo"), path
 
 
-@pytest.mark.parametrize("path", ["teacache/policy.py", "bench/patterns.py", "bench/runs.py", "bench/summary.py"])
+PURE = (
+    *("limits.py", "verdict.py", "bench/patterns.py", "bench/runs.py", "bench/summary.py"),
+    *(str(path.relative_to(ROOT)) for path in ROOT.rglob("policy.py")),
+)
+
+
+@pytest.mark.parametrize("path", PURE)
 def test_what_is_pure(path: str) -> None:
     imported = {name.split(".")[0] for name in _imports(ROOT / path)}
     assert imported.isdisjoint({"mlx", "numpy", "mflux", "time", "logging", "random"})
+    assert not {"mflux_teacache.forecast", "mflux_teacache.policy_run"} & set(_imports(ROOT / path))
 
 
 def test_hookspecs_have_no_logic() -> None:

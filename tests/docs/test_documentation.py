@@ -122,7 +122,7 @@ def test_there_is_no_command_that_no_test_runs() -> None:
     assert left == {"pip install uv && uv run pytest", "uv tool install mflux --with mflux-teacache-plugin"}
 
 
-def test_the_readme_s_options_are_the_plugins_options() -> None:
+def test_the_readme_s_options_exist() -> None:
     import argparse
 
     from mflux_teacache.options import declare
@@ -134,7 +134,39 @@ def test_the_readme_s_options_are_the_plugins_options() -> None:
     real = {
         action.option_strings[0] for name in ("teacache", "first-block-cache") for action in declare(parser, load(name))
     }
-    assert table == real
+    assert table
+    assert table <= real
+
+
+STRATEGIES = (ROOT / "docs" / "strategies.md").read_text(encoding="utf-8")
+SECTIONS = {section.split("`")[0]: section for section in STRATEGIES.split("\n## `")[1:]}
+
+
+@pytest.mark.parametrize("strategy", SECTIONS)
+def test_a_strategy_s_section_has_its_options_and_their_defaults(strategy: str) -> None:
+    import argparse
+
+    from mflux_teacache.options import declare
+    from mflux_teacache.plugins import load
+
+    real = {
+        action.option_strings[0]: "off" if action.default is False else action.default
+        for action in declare(argparse.ArgumentParser(), load(strategy))
+    }
+    rows = dict(re.findall(r"(?m)^\| `(--[\w-]+)` \| .* \| (.*) \|$", SECTIONS[strategy]))
+    assert list(rows) == list(real)
+    # A default that comes from elsewhere is told in words.
+    assert all(rows[option] == str(default) for option, default in real.items() if default is not None)
+
+
+def test_the_strategies_tables_of_magcache_are_the_shipped_ones() -> None:
+    from mflux_teacache.strategies.magcache.table import shipped
+
+    rows = re.findall(r"(?m)^\| `([\w-]+)` \| (\S+) \| (\S+) \| (\S+) \| (\S+) \| (\S+) \|$", SECTIONS["magcache"])
+    assert rows == [
+        (t.name, t.model, str(len(t.ratios)), f"{t.threshold:g}", f"{t.skip_first:g}", str(t.max_skips))
+        for t in shipped().values()
+    ]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -2,143 +2,167 @@
 
 import math
 
-import numpy as np
+import mlx.core as mx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scripted import Plugin, level
 
+from mflux_teacache import Limits
 from mflux_teacache.errors import OptionError, Refused
 from mflux_teacache.options import as_json, from_keywords
 from mflux_teacache.plugins import Loaded
-from mflux_teacache.records import Body, BodyBranch, Generation, Step, Target
-from mflux_teacache.strategies.first_block_cache import FirstBlockCache, may_reuse
+from mflux_teacache.records import Target
+from mflux_teacache.strategies.first_block_cache import Config, FirstBlockCache, State, decide
 
 PLUGIN = Loaded("first-block-cache", FirstBlockCache)
 
 
-class Script:
-    """Signals of one step; only block 0's residual may be read."""
-
-    def __init__(self, signal):
-        self.signal = np.asarray(signal, np.float32)
-
-    def first_block_residual(self):
-        return self.signal
-
-    def relative_l1(self, now, earlier):
-        return float(np.abs(now - earlier).mean() / np.abs(earlier).mean())
-
-
 def attached(**keywords):
-    plugin = FirstBlockCache()
-    plugin.mflux_attach(from_keywords(PLUGIN, keywords))
-    return plugin
+    return Plugin("first-block-cache", FirstBlockCache, **keywords)
 
 
-def run(plugin, signals, target_rows=None, branches=1, refusing=()):
-    """Decisions of one image, and the residuals that each step ended with: ``10 * step + branch`` where computed."""
-    image = Generation(
-        number=0,
-        seed=1,
-        prompt="",
-        width=16,
-        height=16,
-        guidance=4.0,
-        num_inference_steps=len(signals),
-        active_steps=len(signals),
-        target_rows=target_rows,
-    )
-    decisions, residuals = [], []
-    plugin.mflux_generation_start()
-    for index, signal in enumerate(signals):
-        decision = plugin.mflux_pre_transformer(Step(index, image, branches, Script(signal)))
-        reused = [decision.residuals is not None and (index, place) not in refusing for place in range(branches)]
-        kept = [decision.residuals[b] if reused[b] else np.array([10 * index + b]) for b in range(branches)]
-        body = Body(tuple(BodyBranch(None, None, kept[b], reused[b]) for b in range(branches)))
-        plugin.mflux_post_transformer(body)
-        decisions.append(decision)
-        residuals.append([int(residual[0]) for residual in kept])
-    plugin.mflux_generation_end()
-    return decisions, residuals
+def run(plugin, values, **arguments):
+    return plugin.run(len(values), signals=[level(value) for value in values], **arguments)
 
 
-def pattern(decisions):
-    return "".join("C" if decision.residuals is None else "S" for decision in decisions)
+# --- the rule ----------------------------------------------------------------------------------------------------
 
 
-def level(value, rows=4):
-    return np.full((1, rows, 2), value)
+def published(signals, threshold, warmup):
+    """ParaAttention's rule: compare with the last computed step's residual, outside the warm-up."""
+    kept, letters = None, ""
+    for step, now in enumerate(signals):
+        near = kept is not None and abs(now - kept) / abs(kept) < threshold
+        if step >= warmup and threshold > 0 and near:
+            letters += "S"
+        else:
+            letters, kept = letters + "C", now
+    return letters
 
 
-def test_block_0_runs_in_every_step():
-    assert FirstBlockCache.residual_after == 1
+def ours(signals, config):
+    state, kept, letters = State(), None, ""
+    for step, now in enumerate(signals):
+        change = None if kept is None else abs(now - kept) / abs(kept)
+        verdict = decide(state, change, step, len(signals), config)
+        state = verdict.state
+        if verdict.kind == "reuse":
+            letters += "S"
+        else:
+            letters, kept = letters + "C", now
+    return letters
+
+
+signals = st.lists(st.integers(1, 40).map(lambda i: i / 8), min_size=1, max_size=30)
+
+
+@given(signals, st.integers(0, 8).map(lambda i: i / 8), st.integers(0, 5))
+def test_decisions_are_the_published_rule_s(values, threshold, warmup):
+    config = Config(threshold=threshold, limits=Limits(skip_first=warmup))
+    assert ours(values, config) == published(values, threshold, warmup)
+
+
+@given(signals, st.integers(1, 8).map(lambda i: i / 8), st.integers(0, 4), st.integers(0, 4), st.integers(0, 4))
+def test_windows_and_cap_hold(values, threshold, first, last, cap):
+    limits = Limits(skip_first=first, skip_last=last, max_skips=cap)
+    letters = ours(values, Config(threshold=threshold, limits=limits))
+    assert "S" not in letters[:first] + letters[len(letters) - last :] + letters[:1]
+    assert "S" * (cap + 1) not in letters
 
 
 @pytest.mark.parametrize(
     ("change", "threshold", "reuse"),
     [(0.0, 0.0, False), (0.0, 0.1, True), (0.1, 0.1, False), (0.09, 0.1, True), (math.nan, 9.0, False)],
 )
-def test_the_rule(change, threshold, reuse):
-    assert may_reuse(change, threshold) == reuse
+def test_the_threshold(change, threshold, reuse):
+    verdict = decide(State(), change, 5, 10, Config(threshold=threshold))
+    assert (verdict.kind == "reuse") == reuse
+    assert verdict.drop_cache == math.isnan(change)
 
 
 @given(st.floats(allow_nan=True), st.floats(0, 10), st.floats(0, 10))
 def test_more_threshold_reuses_at_least_as_readily(change, threshold, more):
-    assert not may_reuse(change, threshold) or may_reuse(change, threshold + more)
+    low, high = (decide(State(), change, 5, 10, Config(threshold=t)).kind for t in (threshold, threshold + more))
+    assert low != "reuse" or high == "reuse"
+
+
+# --- the hooks ---------------------------------------------------------------------------------------------------
+
+
+def test_block_0_runs_in_every_step():
+    assert FirstBlockCache.residual_after == 1
 
 
 def test_the_comparison_is_with_the_last_computed_step():
     # Against 1.0: 0.125, 0.25 (not under the threshold), then against 1.25: 0.2, 0.0.
-    decisions, residuals = run(attached(thresh=0.25), [level(value) for value in (1.0, 1.125, 1.25, 1.5, 1.25)])
-    assert pattern(decisions) == "CSCSS"
-    assert [d.change for d in decisions] == [None, 0.125, 0.25, pytest.approx(0.2), 0.0]
-    assert [d.forced for d in decisions] == [True, False, False, False, False]
-    assert {d.threshold for d in decisions} == {0.25}
-    assert residuals == [[0], [0], [20], [20], [20]]
+    image = run(attached(thresh=0.25), (1.0, 1.125, 1.25, 1.5, 1.25))
+    assert image.pattern == "CSCSS"
+    assert [d.change for d in image.decisions] == [None, 0.125, 0.25, pytest.approx(0.2), 0.0]
+    assert image.forced == "F----"
+    assert {d.threshold for d in image.decisions} == {0.25}
+    assert image.residuals == [[0], [0], [20], [20], [20]]
 
 
 def test_a_slow_drift_is_noticed():
     """Each step moves by less than the threshold, their sum does not."""
-    decisions, _ = run(attached(thresh=0.25), [level(1.0 + 0.125 * i) for i in range(6)])
-    assert pattern(decisions) == "CSCSSC"
+    assert run(attached(thresh=0.25), [1.0 + 0.125 * i for i in range(6)]).pattern == "CSCSSC"
 
 
 def test_each_branch_reuses_its_own_residual():
-    _, residuals = run(attached(), [level(1.0)] * 3, branches=2)
-    assert residuals == [[0, 1]] * 3
+    assert run(attached(), [1.0] * 3, branches=2).residuals == [[0, 1]] * 3
 
 
 def test_a_branch_that_had_to_compute_hands_on_its_new_residual():
-    _, residuals = run(attached(), [level(1.0)] * 3, branches=2, refusing={(1, 1)})
-    assert residuals == [[0, 1], [0, 11], [0, 11]]
+    image = run(attached(), [1.0] * 3, branches=2, refusing={(1, 1)})
+    assert image.residuals == [[0, 1], [0, 11], [0, 11]]
 
 
 def test_a_change_that_is_not_a_number_computes_until_it_is_one_again():
-    decisions, _ = run(attached(), [level(value) for value in (1.0, math.nan, 1.0, 1.0)])
-    assert pattern(decisions) == "CCCS"
+    image = run(attached(forecast=2), (1.0, math.nan, 1.0, 1.0), sigmas=[0.9, 0.8, 0.7, 0.6])
+    assert image.pattern == "CCCS"
+    assert image.residuals[3] == [20]  # held: what came before the bad steps and from them is forgotten
 
 
 def test_only_the_rows_of_the_image_being_made_count():
-    first, second = level(1.0), level(1.0)
-    second[:, :2] = 1.25
-    decisions, _ = run(attached(), [first, second], target_rows=2)
-    assert decisions[1].change == 0.25
+    second = mx.concatenate([level(1.25, rows=2), level(1.0, rows=2)], axis=1)
+    image = attached().run(2, signals=[level(1.0), second], target_rows=2)
+    assert image.decisions[1].change == 0.25
+
+
+def test_windows_and_cap_come_from_the_options():
+    plugin = attached(skip_first=2, skip_last=0.2, max_skips=3)
+    image = run(plugin, [1.0] * 10)
+    assert image.pattern == "CCSSSCSSCC"
+    assert [image.reasons[step] for step in (1, 5, 8)] == ["first steps", "3 skips in a row", "last steps"]
+    assert image.forced == "FF---F--FF"
+
+
+def test_a_forecast_goes_on_in_sigma():
+    image = run(attached(thresh=0.1, forecast=1), (1.0, 2.0, 2.0, 2.0), sigmas=[1.0, 0.8, 0.7, 0.65])
+    assert image.pattern == "CCSS"
+    assert [step[0] for step in image.residuals] == pytest.approx([0, 10, 15, 17.5])
+
+
+def test_without_sigma_a_forecast_holds():
+    assert run(attached(thresh=0.1, forecast=2), (1.0, 2.0, 2.0)).residuals == [[0], [10], [10]]
 
 
 def test_threshold_0_never_skips():
-    assert pattern(run(attached(thresh=0), [level(1.0)] * 4)[0]) == "CCCC"
+    assert run(attached(thresh=0), [1.0] * 4).pattern == "CCCC"
 
 
-def test_each_image_starts_afresh_and_leaves_nothing():
-    plugin = attached()
-    assert pattern(run(plugin, [level(1.0)] * 2)[0]) == "CS"
-    assert (plugin._reference, plugin._residuals) == (None, ())
-    assert pattern(run(plugin, [level(1.0)] * 2)[0]) == "CS"
+def test_the_defaults_are_the_published_ones_with_a_cap():
+    assert run(attached(), [1.0] * 12).pattern == "CSSSSSSSSCSS"
 
 
-def test_the_option():
-    assert as_json(from_keywords(PLUGIN, {})) == {"thresh": 0.08}
-    assert as_json(from_keywords(PLUGIN, {"thresh": 0.2})) == {"thresh": 0.2}
+# --- options and refusals ----------------------------------------------------------------------------------------
+
+
+def test_the_options():
+    defaults = {"thresh": 0.08, "skip_first": 1, "skip_last": 0, "max_skips": 8, "forecast": 0}
+    assert as_json(from_keywords(PLUGIN, {})) == defaults
+    assert as_json(from_keywords(PLUGIN, {"thresh": 0.2})) == {**defaults, "thresh": 0.2}
     for value in (-0.1, "nan", "inf", "little"):
         with pytest.raises(OptionError, match=f"--first-block-cache-thresh: '{value}' is not a finite number from 0"):
             from_keywords(PLUGIN, {"thresh": value})
@@ -146,7 +170,8 @@ def test_the_option():
 
 def test_a_run_of_one_step_is_refused():
     plugin = FirstBlockCache()
-    with pytest.raises(Refused, match="nothing to skip of a run of 1. It takes at least 2 active steps"):
-        plugin.mflux_check(Target(pipeline="Flux1", active_steps=1))
-    plugin.mflux_check(Target(pipeline="Flux1", active_steps=2))
-    plugin.mflux_check(Target(pipeline="Flux1"))
+    options = from_keywords(PLUGIN, {})
+    with pytest.raises(Refused, match="First-block cache .* nothing to skip of 1 active step. It takes at least 2"):
+        plugin.mflux_check(options, Target(pipeline="Flux1", active_steps=1))
+    plugin.mflux_check(options, Target(pipeline="Flux1", active_steps=2))
+    plugin.mflux_check(options, Target(pipeline="Flux1"))

@@ -5,6 +5,7 @@ import math
 import warnings
 from dataclasses import replace
 
+import mlx.core as mx
 import numpy as np
 import pytest
 
@@ -95,7 +96,7 @@ def run(plugin, signals, branches=1, refusing=(), target_rows=None):
         step = Step(index, image, branches if index else None, Script(signal, log))
         decision = plugin.mflux_pre_transformer(step)
         body = Body(tuple(branch(decision, index, place, refusing) for place in range(branches)))
-        plugin.mflux_post_transformer(body)
+        plugin.mflux_post_transformer(step, body)
         decisions.append(decision)
         residuals.append([int(residual[0]) for residual in body.residuals])
     plugin.mflux_generation_end()
@@ -165,9 +166,10 @@ def test_nothing_is_held_while_nothing_can_be_reused():
     plugin, image, held = attached(thresh=0.5, **IDENTITY), generation(9), []
     plugin.mflux_generation_start(image)
     for index, value in enumerate([1.0, 1.0, math.nan, 1.0, 1.0]):
-        decision = plugin.mflux_pre_transformer(Step(index, image, 1, Script(level(value), [])))
+        step = Step(index, image, 1, Script(level(value), []))
+        decision = plugin.mflux_pre_transformer(step)
         before = plugin._image.cache.empty
-        plugin.mflux_post_transformer(Body((branch(decision, index, 0, ()),)))
+        plugin.mflux_post_transformer(step, Body((branch(decision, index, 0, ()),)))
         held.append((before, plugin._image.cache.empty))
     assert held == [(True, False), (False, False), (True, True), (True, True), (True, False)]
 
@@ -175,6 +177,28 @@ def test_nothing_is_held_while_nothing_can_be_reused():
 def test_a_signal_of_another_size_computes():
     signals = [level(1.0), level(1.0), level(1.0, rows=6), level(1.0, rows=6), level(1.0, rows=6), level(1.0, rows=6)]
     assert pattern(run(attached(thresh=0.5, **IDENTITY), signals)[0]) == "CSCCSC"
+
+
+def test_a_forecast_goes_on_from_the_computed_steps_in_sigma():
+    sigmas = [1.0, 0.8, 0.65, 0.3]
+    signals = [level(value) for value in (1.0, 2.0, 2.0, 2.0)]
+
+    def at(index):
+        script = Script(signals[index], [])
+        script.sigma = lambda: sigmas[index]
+        return Step(index, image, 1, script)
+
+    plugin, image, reused = attached(thresh=0.5, forecast=1, **IDENTITY), generation(4), []
+    plugin.mflux_generation_start(image)
+    for index in range(3):
+        decision = plugin.mflux_pre_transformer(at(index))
+        computed = mx.full((1, 4, 2), 10.0 * index)
+        residual = computed if decision.residuals is None else decision.residuals[0]
+        plugin.mflux_post_transformer(at(index), Body((BodyBranch(None, None, residual, residual is not computed),)))
+        reused.append(residual[0, 0, 0].item())
+    # From 0 and 10 at 1.0 and 0.8 to 0.65: 10 + 0.75 * 10.
+    assert reused == pytest.approx([0, 10, 17.5])
+    assert plugin.mflux_image_metadata(image)["forecast"] == 1
 
 
 def test_each_image_starts_afresh():
@@ -288,6 +312,7 @@ def test_defaults():
         "skip_first": None,
         "skip_last": None,
         "max_skips": 8,
+        "forecast": 0,
         "calibration": None,
         "coefficients": None,
         "force": False,
@@ -299,6 +324,7 @@ GIVEN = {
     "skip_first": 0.2,
     "skip_last": 3,
     "max_skips": 0,
+    "forecast": 2,
     "calibration": "flux1-dev",
     "coefficients": (-1.5, 2.0, 1e-07),
     "force": True,
@@ -308,7 +334,7 @@ GIVEN = {
 def test_values_survive_being_recorded_and_given_again():
     given = options(**GIVEN)
     assert vars(given) == GIVEN
-    assert [type(value) for value in vars(given).values()] == [float, float, int, int, str, tuple, bool]
+    assert [type(value) for value in vars(given).values()] == [float, float, int, int, int, str, tuple, bool]
     assert vars(options(**json.loads(json.dumps(as_json(given))))) == GIVEN
 
 
@@ -415,7 +441,7 @@ def test_a_calibration_that_does_not_exist():
     ("steps", "keywords", "message"),
     [
         (2, {}, r"first 1 step and the last 1 step, .* of 2 active steps\. It takes at least 3 "),
-        (1, {"skip_first": 0, "skip_last": 0}, r"first 0 steps .* of 1 active step\. It takes at least 2 "),
+        (1, {"skip_first": 0, "skip_last": 0}, r"first 1 step, .* of 1 active step\. It takes at least 2 "),
         (6, {"skip_first": 4, "skip_last": 2}, r"first 4 steps and the last 2 steps, .* at least 7 "),
         (3, {"skip_first": 0.4, "skip_last": 0.3}, r"first 0\.4 of the run and the last 0\.3 of .* at least 5 "),
         (None, {"skip_first": 0.5, "skip_last": 0.5}, "nothing to skip, however many steps there are"),
@@ -504,6 +530,7 @@ def test_metadata_is_what_the_image_was_made_with():
         "skip_first": 6,
         "skip_last": 3,
         "max_skips": 8,
+        "forecast": 0,
     }
 
 

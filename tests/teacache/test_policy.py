@@ -5,21 +5,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mflux_teacache.errors import OptionError
+from mflux_teacache.limits import leaves_a_step
 from mflux_teacache.teacache.calibration import load
 from mflux_teacache.teacache.policy import (
     PolicyConfig,
     PolicyState,
     decide,
     evaluate,
-    leaves_a_step,
     predict,
     replay,
-    resolve_window,
-    shortest_run,
 )
 
 TRACE = json.loads((Path(__file__).parents[1] / "data" / "trace-krea.json").read_text())
@@ -331,66 +329,10 @@ def test_evaluate_is_the_sum_of_the_powers(coefficients, x):
 # --- windows -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("value", "total", "steps"),
-    [
-        (0, 10, 0),
-        (3, 10, 3),
-        (30, 10, 30),
-        (0.2, 25, 5),
-        (0.2, 28, 6),  # 5.6, rounded up
-        (0.1, 28, 3),
-        (0.07, 100, 7),  # 7.000000000000001 in binary
-        (0.29, 100, 29),
-        (1e-05, 10, 1),
-        (0.999, 10, 10),
-    ],
-)
-def test_resolve_window(value, total, steps):
-    assert resolve_window(value, total) == steps
-
-
-@pytest.mark.parametrize("value", [-1, 0.0, 1.0, 1.5, -0.2, math.nan, math.inf, True])
-def test_a_window_that_is_neither_steps_nor_a_fraction(value):
-    with pytest.raises(OptionError, match=r"window is .*whole number of steps from 0.*or a fraction"):
-        resolve_window(value, 10)
-
-
-windows = st.integers(0, 6) | st.floats(0.01, 0.99)
-
-
-@settings(deadline=None)  # windows that cover every run are tried up to 1000 steps
-@given(windows, windows)
-def test_the_shortest_run_is_the_first_that_leaves_a_step(first, last):
-    shortest = shortest_run(first, last)
-    if shortest is None:
-        assert not any(leaves_a_step(first, last, total) for total in range(1001))
-    else:
-        assert leaves_a_step(first, last, shortest)
-        assert not any(leaves_a_step(first, last, total) for total in range(shortest))
-
-
 @given(st.integers(0, 6), st.integers(0, 6), st.integers(1, 20))
 def test_leaves_a_step_says_whether_a_still_signal_is_ever_skipped(first, last, total):
     letters = replay([0.0] * (total - 1), config(skip_first=first, skip_last=last))
     assert leaves_a_step(first, last, total) == ("S" in letters)
-
-
-@pytest.mark.parametrize(
-    ("first", "last", "needed"),
-    [
-        (1, 1, 3),
-        (0, 0, 2),
-        (0, 1, 3),
-        (3, 2, 6),
-        (0.2, 0.1, 3),
-        (0.4, 0.3, 5),
-        (0.5, 0.5, None),
-        (0.5, 0.4999999999999999, None),
-    ],
-)
-def test_shortest_run(first, last, needed):
-    assert shortest_run(first, last) == needed
 
 
 # --- config ------------------------------------------------------------------------------------------------------

@@ -1,0 +1,150 @@
+"""What holds for every strategy, whatever its rule: windows at both ends, and a cap on skips in a row. No mlx."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+
+from mflux_teacache import option_types
+from mflux_teacache.errors import OptionError, Refused
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Steps that are computed whatever a strategy's rule says.
+
+    Attributes:
+        skip_first: window at the start that is always computed: steps, or a fraction of the run between 0 and 1,
+            rounded up. The very first step has nothing to reuse and is computed even with 0.
+        skip_last: window at the end, likewise.
+        max_skips: consecutive steps that may be skipped; 0 never skips, ``None`` sets no cap.
+
+    Raises:
+        OptionError: a value outside of what is allowed.
+    """
+
+    skip_first: float = 1
+    skip_last: float = 0
+    max_skips: int | None = None
+
+    def __post_init__(self) -> None:
+        for window in (self.skip_first, self.skip_last):
+            _check_window(window)
+        if self.max_skips is not None and self.max_skips < 0:
+            raise OptionError(f"The cap on skips in a row is {self.max_skips}; it must be a whole number from 0.")
+
+    def window(self, step: int, total: int) -> str | None:
+        """Why a step lies in a window, from the step's index and the run's steps; ``None`` if it does not."""
+        if step < max(1, resolve_window(self.skip_first, total)):
+            return "first steps"
+        if step >= total - resolve_window(self.skip_last, total):
+            return "last steps"
+        return None
+
+    def cap(self, skips: int) -> str | None:
+        """Why a step may not be skipped after ``skips`` skipped ones; ``None`` if it may."""
+        if self.max_skips is None or skips < self.max_skips:
+            return None
+        return f"{self.max_skips} skips in a row"
+
+
+def add_options(group: argparse._ArgumentGroup, plugin: str, defaults: Limits) -> None:
+    """Declare ``--<plugin>-skip-first``, ``-skip-last``, and where there is a default for it, ``-max-skips``."""
+    group.add_argument(
+        f"--{plugin}-skip-first",
+        type=option_types.window,
+        default=defaults.skip_first,
+        metavar="STEPS",
+        help="always compute these first steps: a number, or a fraction of the run such as 0.2 (default: %(default)s)",
+    )
+    group.add_argument(
+        f"--{plugin}-skip-last",
+        type=option_types.window,
+        default=defaults.skip_last,
+        metavar="STEPS",
+        help="always compute these last steps, as above (default: %(default)s)",
+    )
+    if defaults.max_skips is not None:
+        group.add_argument(
+            f"--{plugin}-max-skips",
+            type=option_types.count,
+            default=defaults.max_skips,
+            metavar="N",
+            help="at most this many skipped steps in a row; 0 never skips (default: %(default)s)",
+        )
+
+
+def from_options(options: argparse.Namespace) -> Limits:
+    """The limits that the options of ``add_options`` come to."""
+    return Limits(
+        skip_first=options.skip_first, skip_last=options.skip_last, max_skips=getattr(options, "max_skips", None)
+    )
+
+
+def refuse_short_run(name: str, plugin: str, limits: Limits, steps: int | None) -> None:
+    """Refuse windows that leave nothing to skip; for ``mflux_check``.
+
+    Args:
+        name: the strategy's name in sentences, such as ``TeaCache``.
+        plugin: its name in options, such as ``teacache``.
+        limits: windows at both ends.
+        steps: active steps of the run; ``None`` while not known.
+
+    Raises:
+        Refused: nothing is left to skip of ``steps``, or of any number of them.
+    """
+    first, last = limits.skip_first, limits.skip_last
+    needed = shortest_run(first, last)
+    windows = f"{name} always computes the first {_spell(first or 1)}{f' and the last {_spell(last)}' if last else ''}"
+    if needed is None:
+        raise Refused(
+            f"{windows}, which leaves nothing to skip, however many steps there are. "
+            f"Lower --{plugin}-skip-first or --{plugin}-skip-last."
+        )
+    if steps is not None and not leaves_a_step(first, last, steps):
+        raise Refused(
+            f"{windows}, which leaves nothing to skip of {steps} active {'step' if steps == 1 else 'steps'}. "
+            f"It takes at least {needed} (image-to-image runs fewer than --steps says), "
+            f"or a lower --{plugin}-skip-first or --{plugin}-skip-last."
+        )
+
+
+def resolve_window(value: float, total: int) -> int:
+    """How many of ``total`` steps a window covers; a fraction is rounded up.
+
+    Raises:
+        OptionError: neither steps nor a fraction.
+    """
+    _check_window(value)
+    return value if isinstance(value, int) else math.ceil(_exact(value) * total)
+
+
+def leaves_a_step(skip_first: float, skip_last: float, total: int) -> bool:
+    """Whether the windows leave a step that can be skipped; the first one never can."""
+    return max(1, resolve_window(skip_first, total)) + resolve_window(skip_last, total) < total
+
+
+def shortest_run(skip_first: float, skip_last: float) -> int | None:
+    """The fewest steps of which the windows leave one to skip; ``None`` if that takes more than 1000."""
+    return next((total for total in range(2, 1001) if leaves_a_step(skip_first, skip_last, total)), None)
+
+
+def _check_window(value: float) -> None:
+    if not option_types.is_window(value):
+        raise OptionError(
+            f"The window is {value!r}; it must be a whole number of steps from 0, such as 3, "
+            f"or a fraction of the run between 0 and 1, such as 0.2."
+        )
+
+
+def _exact(fraction: float) -> Fraction:
+    """The decimal as it was written: 0.07 of 100 steps is 7, but ``math.ceil(0.07 * 100)`` is 8."""
+    return Fraction(str(fraction))
+
+
+def _spell(window: float) -> str:
+    if isinstance(window, float):
+        return f"{window:g} of the run"
+    return f"{window} step{'' if window == 1 else 's'}"

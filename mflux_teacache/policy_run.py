@@ -1,0 +1,58 @@
+"""A pure rule at work on one image after the other: its state, and the residuals to reuse."""
+
+from __future__ import annotations
+
+from typing import Generic
+
+from mflux_teacache.forecast import ResidualCache
+from mflux_teacache.records import Body, Decision, Step
+from mflux_teacache.verdict import State, Verdict
+
+
+class PolicyRun(Generic[State]):
+    """What a plugin whose rule is a pure function holds from ``mflux_attach`` on. Its hooks hand on to it::
+
+        mflux_generation_start  run.reset()
+        mflux_pre_transformer   return run.follow(decide(run.state, ...), step)
+        mflux_post_transformer  run.keep(step, body)
+        mflux_generation_end    run.reset()
+
+    Args:
+        first: the rule's state for a new image.
+        order: of the forecast, as ``ResidualCache`` takes it.
+        threshold: what the rule holds its numbers against, for the records.
+
+    Attributes:
+        state: what the last verdict handed on.
+        cache: residuals of the computed steps.
+    """
+
+    def __init__(self, first: State, order: int, threshold: float | None = None) -> None:
+        self._first = first
+        self.order = order
+        self.threshold = threshold
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the image before this one, or the one that has just ended."""
+        self.state = self._first
+        self.cache = ResidualCache(self.order)
+
+    def follow(self, verdict: Verdict[State], step: Step) -> Decision:
+        """Take over the verdict's state, and put what it says as a ``Decision``."""
+        self.state = verdict.state
+        if verdict.drop_cache:
+            self.cache.clear()
+        numbers = {
+            "change": verdict.change,
+            "prediction": verdict.prediction,
+            "running_sum": verdict.running_sum,
+            "threshold": self.threshold,
+        }
+        if verdict.kind == "reuse":
+            return Decision.reuse(self.cache.residuals(step.sigma), verdict.reason, **numbers)
+        return Decision.compute(verdict.reason, forced=verdict.kind == "force", **numbers)
+
+    def keep(self, step: Step, body: Body) -> None:
+        """Store what was computed, also after a skipped step: a branch may have had no fitting residual."""
+        self.cache.store(step.sigma, body)

@@ -1,0 +1,141 @@
+"""The plugin ``magcache-record``: measures full runs, and writes the table that ``magcache`` takes.
+
+``--plugin magcache-record --magcache-record-output mine.json`` beside any model, then
+``--plugin magcache --magcache-table mine.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+import mlx.core as mx
+
+from mflux_teacache.errors import PluginWarning, Refused
+from mflux_teacache.hookspecs import hookimpl
+from mflux_teacache.records import Body, Generation, Step, Target
+from mflux_teacache.strategies.magcache.table import SCHEMA, Table
+
+# What diffusers' MagCacheConfig has for models without a recommendation.
+THRESHOLD, SKIP_FIRST, MAX_SKIPS = 0.06, 0.2, 3
+
+
+@dataclass(slots=True, eq=False)
+class _Image:
+    """The image in the making.
+
+    Attributes:
+        residuals: of the last step, one per guidance branch.
+        ratios: one per step so far.
+    """
+
+    residuals: tuple[mx.array, ...] = ()
+    ratios: list[float] = field(default_factory=list)
+
+
+class MagCacheRecord:
+    """Observes full runs, and writes after each image the mean over the images so far."""
+
+    _output: Path
+    _target: Target
+    _image: _Image
+
+    def __init__(self) -> None:
+        self._runs: list[tuple[float, ...]] = []
+
+    @staticmethod
+    @hookimpl
+    def mflux_add_options(group: argparse._ArgumentGroup) -> None:
+        group.add_argument(
+            "--magcache-record-output",
+            type=Path,
+            default=Path("magcache-table.json"),
+            metavar="FILE",
+            help="JSON file to write, the mean over all images of this run (default: %(default)s)",
+        )
+
+    @hookimpl
+    def mflux_check(self, options: argparse.Namespace) -> None:
+        path = options.output.expanduser()
+        if path.suffix != ".json" or not path.parent.is_dir():
+            raise Refused(
+                f"--magcache-record-output is {options.output}; it must end in .json, in a folder that exists. "
+                f"Name such a file, or make the folder first."
+            )
+
+    @hookimpl
+    def mflux_attach(self, options: argparse.Namespace, target: Target) -> None:
+        self._output, self._target = options.output.expanduser(), target
+
+    @hookimpl
+    def mflux_generation_start(self) -> None:
+        self._image = _Image()
+
+    @hookimpl
+    def mflux_post_transformer(self, step: Step, body: Body) -> None:
+        now = tuple(step.target_part(residual) for residual in body.residuals)
+        before, self._image.residuals = self._image.residuals, now
+        ratio = 1.0 if step.index == 0 else _ratio(now, before)
+        # A residual that was reused tells nothing.
+        self._image.ratios.append(ratio if body.computed else math.nan)
+
+    @hookimpl
+    def mflux_generation_end(self, generation: Generation) -> None:
+        ratios, self._image = tuple(self._image.ratios), _Image()
+        if generation.status != "finished":
+            return
+        if problem := _problem(ratios, generation, self._runs):
+            message = f"magcache-record leaves out image {generation.number + 1}: {problem}."
+            warnings.warn(message, PluginWarning, stacklevel=2)
+            return
+        self._runs.append(ratios)
+        table = _table(self._runs, self._target)
+        self._output.write_text(json.dumps({"schema": SCHEMA, **asdict(table)}, indent=2) + "\n", "utf-8")
+
+
+def _ratio(now: Sequence[mx.array], before: Sequence[mx.array]) -> float:
+    """Mean over tokens and branches of the residual's norm over that of the step before; NaN if they do not match."""
+    if [residual.shape for residual in now] != [residual.shape for residual in before]:
+        return math.nan
+    ratios = [_norms(new) / _norms(old) for new, old in zip(now, before, strict=True)]
+    return mx.stack([ratio.mean() for ratio in ratios]).mean().item()  # type: ignore[return-value]
+
+
+def _norms(residual: mx.array) -> mx.array:
+    return mx.linalg.norm(residual.astype(mx.float32), axis=-1)
+
+
+def _problem(ratios: Sequence[float], generation: Generation, runs: Sequence[Sequence[float]]) -> str | None:
+    """Why an image cannot go into a table; ``None`` if it can."""
+    if len(ratios) != generation.num_inference_steps:
+        return f"it ran {len(ratios)} of {generation.num_inference_steps} steps, and a table is of whole runs"
+    if not all(math.isfinite(ratio) and ratio > 0 for ratio in ratios):
+        return "a step was skipped, or its residual has another shape than the step before's, or is zero or not finite"
+    if runs and len(runs[0]) != len(ratios):
+        return f"it has {len(ratios)} steps, and the ones before have {len(runs[0])}"
+    return None
+
+
+def _table(runs: Sequence[Sequence[float]], target: Target) -> Table:
+    """The mean of the runs; how far they are apart goes into the note."""
+    steps = list(zip(*runs, strict=True))
+    apart = max(max(step) - min(step) for step in steps)
+    model = target.model or "unknown"
+    return Table(
+        name=f"{Path(model).name.lower()}-recorded",
+        model=model,
+        pipelines=(target.pipeline,),
+        ratios=tuple(round(math.fsum(step) / len(step), 5) for step in steps),
+        threshold=THRESHOLD,
+        skip_first=SKIP_FIRST,
+        max_skips=MAX_SKIPS,
+        source=f"recorded by magcache-record with mflux {version('mflux')}",
+        note=f"Mean of {len(runs)} images, which are at most {apart:.3g} apart in a step. "
+        f"Threshold, window and cap are general defaults.",
+    )

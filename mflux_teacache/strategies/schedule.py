@@ -1,0 +1,191 @@
+"""The plugin ``schedule``: skip the steps that the user names, without looking at anything.
+
+A pattern, every k-th step, or a share of the steps spread evenly. mflux's own step reuse (its models that take
+``step_cache_ratio``) also picks steps by the schedule alone, but in one block where the noise level changes least.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mflux_teacache import forecast, limits
+from mflux_teacache.errors import OptionError, Refused
+from mflux_teacache.hookspecs import hookimpl
+from mflux_teacache.limits import Limits
+from mflux_teacache.option_types import count_from, fraction
+from mflux_teacache.policy_run import PolicyRun
+from mflux_teacache.records import Body, Decision, Generation, Step, Target
+from mflux_teacache.verdict import Verdict
+
+PLUGIN = "schedule"
+WAYS = ("pattern", "every", "ratio")
+
+# No cap on skips in a row: whoever names the steps has seen how many there are.
+DEFAULTS = Limits(skip_first=1, skip_last=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Which steps to skip, for a run of any length. Exactly one of the first three is given.
+
+    Attributes:
+        pattern: one letter per step of the run, C computed and S skipped; the windows do not apply to it.
+        every: compute the steps 0, k, 2k ...
+        ratio: share of all steps that is skipped, spread evenly over those between the windows.
+        limits: windows.
+
+    Raises:
+        OptionError: none of the three, or several.
+    """
+
+    pattern: str | None = None
+    every: int | None = None
+    ratio: float | None = None
+    limits: Limits = DEFAULTS
+
+    def __post_init__(self) -> None:
+        given = [f"--{PLUGIN}-{way} {value}" for way in WAYS if (value := getattr(self, way)) is not None]
+        if len(given) != 1:
+            raise OptionError(
+                f"The schedule takes exactly one of {', '.join(f'--{PLUGIN}-{way}' for way in WAYS)}; "
+                f"it was given {' and '.join(given) or 'none'}. For example --{PLUGIN}-every 2."
+            )
+
+    def plan(self, total: int) -> str:
+        """One letter per step of a run of ``total`` steps: C computed, S skipped.
+
+        Raises:
+            Refused: the pattern has another length, or nothing of this run would be skipped, or more than is free.
+        """
+        if self.pattern is not None:
+            return _of_length(self.pattern, total)
+        if self.every is not None:
+            letters = ["C" if step % self.every == 0 or self._in_window(step, total) else "S" for step in range(total)]
+            return _that_skips("".join(letters), f"--{PLUGIN}-every {self.every}")
+        assert self.ratio is not None
+        return _that_skips(self._spread(self.ratio, total), f"--{PLUGIN}-ratio {self.ratio:g}")
+
+    def _spread(self, ratio: float, total: int) -> str:
+        skips = round(ratio * total)
+        free = [step for step in range(total) if not self._in_window(step, total)]
+        if skips > len(free):
+            raise Refused(
+                f"--{PLUGIN}-ratio {ratio:g} asks to skip {skips} of {total} active steps, but the windows leave "
+                f"{len(free)} that may be skipped. Use a ratio of at most {len(free) / total:.3g}, "
+                f"or a lower --{PLUGIN}-skip-first or --{PLUGIN}-skip-last."
+            )
+        # The j-th free step is skipped where j * skips / free reaches the next whole number.
+        skipped = {step for j, step in enumerate(free) if (j + 1) * skips // len(free) > j * skips // len(free)}
+        return "".join("S" if step in skipped else "C" for step in range(total))
+
+    def _in_window(self, step: int, total: int) -> bool:
+        return self.limits.window(step, total) is not None
+
+
+def _of_length(pattern: str, total: int) -> str:
+    if len(pattern) != total:
+        raise Refused(
+            f"--{PLUGIN}-pattern {pattern} has {len(pattern)} letters, but the run has {total} active "
+            f"{'step' if total == 1 else 'steps'} (image-to-image runs fewer than --steps says). "
+            f"Give one letter per step, or use --{PLUGIN}-every or --{PLUGIN}-ratio."
+        )
+    return pattern
+
+
+def _that_skips(plan: str, option: str) -> str:
+    if "S" not in plan:
+        raise Refused(
+            f"{option} leaves nothing to skip of {len(plan)} active {'step' if len(plan) == 1 else 'steps'} "
+            f"(image-to-image runs fewer than --steps says). Use more steps, or ask for more skips."
+        )
+    return plan
+
+
+def decide(step: int, plan: str) -> Verdict[None]:
+    """What the plan says of one step."""
+    if plan[step] == "S":
+        return Verdict(kind="reuse", reason="as scheduled", state=None)
+    return Verdict(kind="force", reason="as scheduled", state=None)
+
+
+class Schedule:
+    """Skips the steps that the options name."""
+
+    _config: Config
+    _plan: str
+    _run: PolicyRun[None]
+
+    @staticmethod
+    @hookimpl
+    def mflux_add_options(group: argparse._ArgumentGroup) -> None:
+        group.add_argument(
+            "--schedule-pattern",
+            type=pattern,
+            metavar="CCSCS...",
+            help="one letter per step: C compute, S skip; the first is C, and the windows below do not apply",
+        )
+        group.add_argument(
+            "--schedule-every",
+            type=count_from(2),
+            metavar="K",
+            help="compute every K-th step and skip the others",
+        )
+        group.add_argument(
+            "--schedule-ratio",
+            type=fraction,
+            metavar="FLOAT",
+            help="skip this share of the steps, such as 0.5, spread evenly",
+        )
+        limits.add_options(group, PLUGIN, DEFAULTS)
+        forecast.add_option(group, PLUGIN)
+
+    @hookimpl
+    def mflux_check(self, options: argparse.Namespace, target: Target) -> None:
+        config = _config(options)
+        if target.active_steps is not None:
+            config.plan(target.active_steps)
+
+    @hookimpl
+    def mflux_attach(self, options: argparse.Namespace) -> None:
+        self._config = _config(options)
+        self._run = PolicyRun(None, options.forecast)
+
+    @hookimpl
+    def mflux_generation_start(self, generation: Generation) -> None:
+        self._plan = self._config.plan(generation.active_steps)
+        self._run.reset()
+
+    @hookimpl
+    def mflux_pre_transformer(self, step: Step) -> Decision:
+        return self._run.follow(decide(step.index, self._plan), step)
+
+    @hookimpl
+    def mflux_post_transformer(self, step: Step, body: Body) -> None:
+        self._run.keep(step, body)
+
+    @hookimpl
+    def mflux_generation_end(self) -> None:
+        self._run.reset()
+
+    @hookimpl
+    def mflux_image_metadata(self) -> Mapping[str, Any]:
+        return {"forecast": self._run.order}
+
+
+def _config(options: argparse.Namespace) -> Config:
+    return Config(
+        pattern=options.pattern, every=options.every, ratio=options.ratio, limits=limits.from_options(options)
+    )
+
+
+def pattern(text: str) -> str:
+    """The type of ``--schedule-pattern``: C and S, one of them at least S, and first a C."""
+    letters = text.upper()
+    if not letters.startswith("C") or set(letters) != {"C", "S"}:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a pattern of C (compute) and S (skip) that begins with C and skips, such as CCSCSC"
+        )
+    return letters

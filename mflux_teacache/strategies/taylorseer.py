@@ -1,0 +1,117 @@
+"""The plugin ``taylorseer``: compute at a fixed interval, and foretell the residual in between.
+
+Needs no calibration and reads no signal. Method: TaylorSeer, Liu et al., "From Reusing to Forecasting: Accelerating
+Diffusion Models with TaylorSeers", arXiv 2503.06923. Interval, warm-up and order are the defaults of its
+implementation in diffusers (``TaylorSeerCacheConfig``: 5, 3 and 1). Different here: one residual of the whole
+body is foretold and not the output of every block, which takes less memory; and the polynomial runs in the
+noise level and not in the step's index, within the bound of ``mflux_teacache.forecast``; and the last step, the longest
+one in noise level, is computed.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mflux_teacache import forecast, limits
+from mflux_teacache.hookspecs import hookimpl
+from mflux_teacache.limits import Limits
+from mflux_teacache.option_types import count_from
+from mflux_teacache.policy_run import PolicyRun
+from mflux_teacache.records import Body, Decision, Step, Target
+from mflux_teacache.verdict import Verdict
+
+PLUGIN = "taylorseer"
+DEFAULTS = Limits(skip_first=3, skip_last=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """What stays the same during one image.
+
+    Attributes:
+        interval: of the computed steps: 5 skips 4 in a row.
+        limits: windows; the one at the start is the warm-up.
+    """
+
+    interval: int = 5
+    limits: Limits = DEFAULTS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What one step hands to the next; the default is a new image.
+
+    Attributes:
+        skips: steps skipped since the last computed one.
+    """
+
+    skips: int = 0
+
+
+def decide(state: State, step: int, total: int, config: Config) -> Verdict[State]:
+    """Compute or reuse in one step.
+
+    Args:
+        state: the previous verdict's ``state``; ``State()`` in the first step.
+        step: index of the step, from 0.
+        total: how many steps the run has.
+        config: interval and windows.
+    """
+    if window := config.limits.window(step, total):
+        return Verdict(kind="force", reason=window, state=State())
+    if state.skips == config.interval - 1:
+        return Verdict(kind="compute", reason=f"every {config.interval} steps", state=State())
+    return Verdict(kind="reuse", reason="between computed steps", state=State(skips=state.skips + 1))
+
+
+class TaylorSeer:
+    """Skips all but every n-th step, with a forecast of the body's residual."""
+
+    _config: Config
+    _run: PolicyRun[State]
+
+    @staticmethod
+    @hookimpl
+    def mflux_add_options(group: argparse._ArgumentGroup) -> None:
+        group.add_argument(
+            "--taylorseer-interval",
+            type=count_from(2),
+            default=5,
+            metavar="N",
+            help="compute every N-th step after the first ones; higher = faster, further from the full run "
+            "(default: %(default)s)",
+        )
+        limits.add_options(group, PLUGIN, DEFAULTS)
+        forecast.add_option(group, PLUGIN, default=1)
+
+    @hookimpl
+    def mflux_check(self, options: argparse.Namespace, target: Target) -> None:
+        limits.refuse_short_run("TaylorSeer", PLUGIN, limits.from_options(options), target.active_steps)
+
+    @hookimpl
+    def mflux_attach(self, options: argparse.Namespace) -> None:
+        self._config = Config(interval=options.interval, limits=limits.from_options(options))
+        self._run = PolicyRun(State(), options.forecast)
+
+    @hookimpl
+    def mflux_generation_start(self) -> None:
+        self._run.reset()
+
+    @hookimpl
+    def mflux_pre_transformer(self, step: Step) -> Decision:
+        return self._run.follow(decide(self._run.state, step.index, step.active_steps, self._config), step)
+
+    @hookimpl
+    def mflux_post_transformer(self, step: Step, body: Body) -> None:
+        self._run.keep(step, body)
+
+    @hookimpl
+    def mflux_generation_end(self) -> None:
+        self._run.reset()
+
+    @hookimpl
+    def mflux_image_metadata(self) -> Mapping[str, Any]:
+        return {"forecast": self._run.order}

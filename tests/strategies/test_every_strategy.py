@@ -1,0 +1,108 @@
+"""Every strategy on every family, through mflux's own pipelines with tiny random weights."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import cases_anima
+import cases_ernie
+import cases_fibo
+import cases_fibo2
+import cases_flux
+import cases_flux3
+import cases_ideogram4
+import cases_iris
+import cases_krea2
+import cases_lens_boogu
+import cases_ming
+import cases_moss
+import cases_qwen
+import cases_z_image
+import mlx.core as mx
+import pytest
+from strategies import Pattern
+from tiny_models import Case, generate, same
+
+from mflux_teacache import attach
+from mflux_teacache.adapters.pipelines import PIPELINES
+from mflux_teacache.plugins import load
+
+# One case per family; where it has guidance, with two branches.
+CASES: dict[str, Case] = {
+    "anima-guidance": cases_anima.CASES["anima-guidance"],
+    "boogu": cases_lens_boogu.CASES["boogu"],
+    "ernie-guidance": cases_ernie.CASES["ernie-guidance"],
+    "fibo-guidance": cases_fibo.CASES["fibo-guidance"],
+    "fibo2-guidance": cases_fibo2.CASES["fibo2-guidance"],
+    "flux1-kontext": cases_flux.CASES["flux1-kontext"],
+    "flux2-guidance": cases_flux.CASES["flux2-guidance"],
+    "flux3-base": cases_flux3.CASES["flux3-base"],
+    "ideogram4": cases_ideogram4.CASES["ideogram4"],
+    "iris-base": cases_iris.CASES["iris-base"],
+    "krea2-guidance": cases_krea2.CASES["krea2-guidance"],
+    "lens": cases_lens_boogu.CASES["lens"],
+    "ming-guidance": cases_ming.CASES["ming-guidance"],
+    "moss-guidance": cases_moss.CASES["moss-guidance"],
+    "qwen": cases_qwen.CASES["qwen"],
+    "z-image-guidance": cases_z_image.CASES["z-image-guidance"],
+}
+
+# Options with which a strategy skips some of a few steps of a model with random weights.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "teacache": {"coefficients": (1.0, 0.0), "thresh": 9.0, "skip_first": 2, "force": True, "forecast": 1},
+    "first-block-cache": {"thresh": 9.0, "skip_first": 2, "skip_last": 1, "forecast": 1},
+    "easycache": {"thresh": 1e9, "skip_first": 2, "skip_last": 1, "forecast": 1},
+    "magcache": {"table": "flux1-dev", "thresh": 9.0, "skip_first": 2, "skip_last": 1, "forecast": 1},
+    "taylorseer": {"skip_first": 2},
+    "schedule": {"ratio": 0.25, "skip_first": 2, "forecast": 1},
+}
+
+STEPS = 5
+
+
+def test_every_family_has_a_case() -> None:
+    supported = {pipeline.family for pipeline in PIPELINES.values() if pipeline.level in ("full", "partial")}
+    assert {PIPELINES[case.pipeline.__name__].family for case in CASES.values()} == supported
+
+
+@pytest.fixture(scope="module")
+def models(photo: Path) -> dict[str, tuple[Any, dict[str, Any]]]:
+    """Made at their first use: attaching leaves no trace, so one model serves every strategy."""
+    return {}
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.filterwarnings("ignore::mflux_teacache.PluginWarning")
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("strategy", OPTIONS)
+def test_a_strategy_runs_on_a_family(strategy: str, case: str, photo: Path, models: dict[str, Any]) -> None:
+    if case not in models:
+        models[case] = CASES[case].make(photo)
+    model, arguments = models[case]
+    with attach(model, strategy, **OPTIONS[strategy]) as handle:
+        latents = generate(model, num_inference_steps=STEPS, **arguments)
+    image = handle.stats.last_generation
+    assert image is not None
+    assert image.pattern.startswith("CC")
+    assert image.skipped_count > 0
+    assert math.isfinite(mx.abs(latents).max().item())
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize("case", ["flux2-guidance", "flux1-kontext", "z-image-guidance"])
+def test_a_schedule_is_what_a_plugin_of_a_few_lines_does(case: str, photo: Path) -> None:
+    model, arguments = CASES[case].make(photo)
+    with attach(model, Pattern):
+        expected = generate(model, num_inference_steps=STEPS, **arguments)
+    with attach(model, "schedule", pattern=Pattern.pattern[:STEPS]) as handle:
+        assert same(generate(model, num_inference_steps=STEPS, **arguments), expected)
+    with attach(model, "schedule", pattern=Pattern.pattern[:STEPS], forecast=1):
+        assert not same(generate(model, num_inference_steps=STEPS, **arguments), expected)
+    assert handle.stats.skipped_count == 2
+
+
+def test_every_built_in_strategy_takes_part() -> None:
+    for strategy in OPTIONS:
+        assert load(strategy).package == "mflux-teacache-plugin"

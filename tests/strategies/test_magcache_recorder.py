@@ -1,0 +1,121 @@
+"""The recorder: ratios that can be worked out by eye, what it leaves out, and a table that ``magcache`` takes."""
+
+import json
+import math
+
+import mlx.core as mx
+import pytest
+from scripted import DEV, Plugin, generation
+
+from mflux_teacache import Body, PluginWarning, Refused, Step
+from mflux_teacache.options import from_keywords
+from mflux_teacache.plugins import Loaded
+from mflux_teacache.records import BodyBranch, Target
+from mflux_teacache.strategies.magcache.plugin import MagCache
+from mflux_teacache.strategies.magcache.recorder import MagCacheRecord
+from mflux_teacache.strategies.magcache.table import load
+
+PLUGIN = Loaded("magcache-record", MagCacheRecord)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "table.json"
+
+
+def attached(path):
+    return Plugin("magcache-record", MagCacheRecord, output=str(path))
+
+
+def halving(step, branch):
+    """Magnitudes 16, 8, 4 ... in the first branch, and 16, 16, 16 ... in the second."""
+    return 16.0 if branch else 16.0 / 2**step
+
+
+def test_the_ratio_is_of_each_step_over_the_one_before(path):
+    attached(path).run(4, computes=halving)
+    table = load(str(path))
+    assert table.ratios == (1, 0.5, 0.5, 0.5)
+    assert (table.model, table.pipelines, table.name) == (DEV.model, ("Flux1",), "flux.1-dev-recorded")
+    assert table.note.startswith("Mean of 1 images, which are at most 0 apart")
+
+
+def test_it_is_the_mean_over_the_branches_and_over_the_images(path):
+    plugin = attached(path)
+    plugin.run(3, branches=2, computes=halving)
+    assert load(str(path)).ratios == (1, 0.75, 0.75)
+    plugin.run(3, branches=2, computes=lambda step, branch: 2.0)
+    table = load(str(path))
+    assert table.ratios == (1, 0.875, 0.875)
+    assert table.note.startswith("Mean of 2 images, which are at most 0.25 apart in a step.")
+
+
+def test_it_is_the_mean_over_the_tokens_and_only_of_the_image_being_made(path):
+    plugin, image = attached(path), generation(2, target_rows=2)
+    plugin.call("mflux_generation_start", generation=image)
+    # Norms 5, 1, 1 and then 10, 1, 9: ratios 2 and 1, and a reference row that does not count.
+    for index, rows in enumerate([[[3, 4], [1, 0], [1, 0]], [[6, 8], [1, 0], [0, 9]]]):
+        residual = mx.array([rows], mx.bfloat16)
+        step = Step(index, image, 1, None)
+        plugin.call("mflux_post_transformer", step=step, body=Body((BodyBranch(None, None, residual, False),)))
+    image.status = "finished"
+    plugin.call("mflux_generation_end", generation=image)
+    assert load(str(path)).ratios == (1, 1.5)
+
+
+def test_magcache_takes_the_table(path):
+    attached(path).run(6, computes=lambda step, branch: 1.0)
+    assert Plugin("magcache", MagCache, table=str(path), skip_first=1).run(6).pattern == "CSSSCS"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"steps": 5, "active": 3}, "it ran 3 of 5 steps, and a table is of whole runs"),
+        ({"steps": 3, "computes": lambda step, branch: math.nan}, "or is zero or not finite"),
+        ({"steps": 3, "computes": lambda step, branch: float(step)}, "or is zero or not finite"),
+        ({"steps": 3, "computes": lambda step, branch: float(step < 2)}, "or is zero or not finite"),
+    ],
+)
+def test_an_image_that_tells_nothing_is_left_out(path, arguments, message):
+    with pytest.warns(PluginWarning, match=f"leaves out image 1: .*{message}"):
+        attached(path).run(**arguments)
+    assert not path.exists()
+
+
+def test_a_run_with_skipped_steps_is_left_out(path):
+    plugin, image = attached(path), generation(2)
+    plugin.call("mflux_generation_start", generation=image)
+    for index, reused in enumerate([False, True]):
+        branch = BodyBranch(None, None, mx.ones((1, 2, 2)), reused)
+        plugin.call("mflux_post_transformer", step=Step(index, image, 1, None), body=Body((branch,)))
+    image.status = "finished"
+    with pytest.warns(PluginWarning, match="a step was skipped"):
+        plugin.call("mflux_generation_end", generation=image)
+
+
+def test_other_steps_than_the_images_before_are_left_out(path):
+    plugin = attached(path)
+    plugin.run(3, computes=halving)
+    with pytest.warns(PluginWarning, match="leaves out image 1: it has 4 steps, and the ones before have 3"):
+        plugin.run(4, computes=halving)
+    assert len(load(str(path)).ratios) == 3
+
+
+def test_an_interrupted_image_is_forgotten(path):
+    plugin = attached(path)
+    plugin.run(3, computes=halving, status="interrupted")
+    assert not path.exists()
+    assert plugin.instance._image.residuals == ()
+
+
+def test_where_it_may_write(tmp_path):
+    for output in (tmp_path / "table.txt", tmp_path / "nowhere" / "table.json"):
+        with pytest.raises(Refused, match=r"--magcache-record-output is .*; it must end in \.json, in a folder"):
+            MagCacheRecord().mflux_check(from_keywords(PLUGIN, {"output": output}))
+    MagCacheRecord().mflux_check(from_keywords(PLUGIN, {"output": tmp_path / "table.json"}))
+
+
+def test_a_model_without_a_name(path):
+    Plugin("magcache-record", MagCacheRecord, Target(pipeline="Flux1"), output=str(path)).run(2, computes=halving)
+    assert json.loads(path.read_text())["model"] == "unknown"

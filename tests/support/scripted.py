@@ -1,0 +1,135 @@
+"""A strategy's hooks, step by step, on signals that a test writes down: no model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import mlx.core as mx
+
+from mflux_teacache import Body, Decision, Generation, Step
+from mflux_teacache.options import from_keywords
+from mflux_teacache.plugins import Hooks, Loaded
+from mflux_teacache.records import BodyBranch, Status, Target
+
+DEV = Target(pipeline="Flux1", model="black-forest-labs/FLUX.1-dev")
+
+
+class Script:
+    """Signals of one step."""
+
+    def __init__(self, sigma: float | None, signal: mx.array | None, latents: mx.array | None) -> None:
+        self._sigma, self._signal, self._latents = sigma, signal, latents
+
+    def modulated_input(self) -> Any:
+        raise AssertionError("only TeaCache reads this")
+
+    def first_block_residual(self) -> Any:
+        assert self._signal is not None, "no signal was written down"
+        return self._signal
+
+    def latents(self) -> Any:
+        assert self._latents is not None, "no latents were written down"
+        return self._latents
+
+    def sigma(self) -> float | None:
+        return self._sigma
+
+    def relative_l1(self, now: mx.array, earlier: mx.array) -> float:
+        if now.shape != earlier.shape:
+            return float("nan")
+        return (mx.abs(now - earlier).mean() / mx.abs(earlier).mean()).item()
+
+
+@dataclass
+class Image:
+    """What happened: decisions, and the value of each step's residuals, branch by branch."""
+
+    generation: Generation
+    decisions: list[Decision] = field(default_factory=list)
+    residuals: list[list[float]] = field(default_factory=list)
+
+    @property
+    def pattern(self) -> str:
+        return "".join("C" if decision.residuals is None else "S" for decision in self.decisions)
+
+    @property
+    def reasons(self) -> list[str]:
+        return [decision.reason for decision in self.decisions]
+
+    @property
+    def forced(self) -> str:
+        """F for a step that a limit computed, - for any other."""
+        return "".join("F" if decision.forced else "-" for decision in self.decisions)
+
+
+def generation(steps: int, active: int | None = None, target_rows: int | None = None) -> Generation:
+    return Generation(
+        number=0,
+        seed=1,
+        prompt="",
+        width=16,
+        height=16,
+        guidance=4.0,
+        num_inference_steps=steps,
+        active_steps=active or steps,
+        target_rows=target_rows,
+    )
+
+
+class Plugin:
+    """An instance that is attached with these keywords, and called by name as the runtime does."""
+
+    def __init__(self, name: str, factory: type, target: Target = DEV, **keywords: Any) -> None:
+        self.name = name
+        self.loaded = Loaded(name, factory)
+        self.options = from_keywords(self.loaded, keywords)
+        self.instance = factory()
+        self._hooks = Hooks({name: self.instance})
+        self.call("mflux_attach", options=self.options, target=target, model=None)
+
+    def call(self, hook: str, **arguments: Any) -> Any:
+        return self._hooks.call(self.name, hook, **arguments)
+
+    def run(
+        self,
+        steps: int,
+        *,
+        active: int | None = None,
+        branches: int = 1,
+        refusing: Collection[tuple[int, int]] = (),
+        signals: Sequence[mx.array] | None = None,
+        latents: Sequence[mx.array] | None = None,
+        outputs: Sequence[mx.array] | None = None,
+        sigmas: Sequence[float | None] | None = None,
+        target_rows: int | None = None,
+        computes: Callable[[int, int], float] = lambda step, branch: 10.0 * step + branch,
+        status: Status = "finished",
+    ) -> Image:
+        """One image. Step i's branch b computes a residual that is ``computes(i, b)`` everywhere.
+
+        ``refusing`` are (step, branch) whose residual does not fit, so that the branch computes after all.
+        """
+        image = Image(generation(steps, active, target_rows))
+        self.call("mflux_generation_start", generation=image.generation)
+        for index in range(image.generation.active_steps):
+            signal, latent, output, sigma = (each and each[index] for each in (signals, latents, outputs, sigmas))
+            step = Step(index, image.generation, branches if index else None, Script(sigma, signal, latent))
+            decision = self.call("mflux_pre_transformer", step=step) or Decision.compute()
+            ran = []
+            for place in range(branches):
+                held = None if (index, place) in refusing or not decision.residuals else decision.residuals[place]
+                new = mx.full((1, 4, 2), computes(index, place))
+                ran.append(BodyBranch(None, output, new if held is None else held, held is not None))
+            self.call("mflux_post_transformer", step=step, body=Body(tuple(ran)))
+            image.decisions.append(decision)
+            image.residuals.append([branch.residual[0, 0, 0].item() for branch in ran])
+        image.generation.status = status
+        self.call("mflux_generation_end", generation=image.generation)
+        return image
+
+
+def level(value: float, rows: int = 4) -> mx.array:
+    """A signal that is ``value`` everywhere: from 1.0 to 1.25 it changes by 0.25."""
+    return mx.full((1, rows, 2), value)
