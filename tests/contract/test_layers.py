@@ -47,6 +47,9 @@ ALLOWED = {
     "bench/patterns": {"errors"},
     "bench/runs": set(),
     "bench/summary": {"bench"},
+    "bench/quality/runs": set(),
+    "bench/quality/summary": {"bench"},
+    "bench/quality/metrics": set(),
     "attachment": {"adapters", "errors", "metadata", "options", "plugins", "records", "runtime"},
 }
 
@@ -93,7 +96,15 @@ def test_only_adapters_command_line_demo_and_bench_know_mflux() -> None:
 
 
 PURE = (
-    *("limits.py", "verdict.py", "bench/patterns.py", "bench/runs.py", "bench/summary.py"),
+    *(
+        "limits.py",
+        "verdict.py",
+        "bench/patterns.py",
+        "bench/runs.py",
+        "bench/summary.py",
+        "bench/quality/runs.py",
+        "bench/quality/summary.py",
+    ),
     *(str(path.relative_to(ROOT)) for path in ROOT.rglob("policy.py")),
 )
 

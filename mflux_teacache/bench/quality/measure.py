@@ -57,7 +57,7 @@ def measure(subject: Subject, cases: Sequence[Case], settings: Sequence[Setting]
     with subject.load() as model, tqdm(total=len(cases) * (1 + len(settings)), unit="image") as bar:
 
         def draw(label: str, case: Case) -> Levels:
-            bar.set_description(label)
+            bar.set_description(label, refresh=False)
             with listening(model, _WithoutBar()):
                 image = model.generate_image(**{**subject.arguments, "prompt": case.prompt, "seed": case.seed}).image
             bar.update()

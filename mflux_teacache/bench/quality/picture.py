@@ -30,7 +30,7 @@ _BEST: dict[str, Any] = {"color": "#BBBBBB", "linewidth": 7, "alpha": 0.6, "soli
 def draw(path: Path, *, title: str, summaries: Sequence[Summary]) -> None:
     """Write the picture as a PNG; an existing file is replaced. Settings without a difference are left out."""
     figure = Figure(figsize=_INCHES, dpi=_DPI, layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.06))
-    figure.suptitle(textwrap.fill(title, 100), fontsize=11)
+    figure.suptitle(textwrap.fill(title, 112), fontsize=11)
     drawn = [entry for entry in summaries if entry.psnr is not None]
     panels: Any = figure.subplots(1, 2, sharex=True, sharey=True)
     for axes, height, label in zip(panels, ("psnr", "worst_psnr"), ("mean of all images", "worst image"), strict=True):
@@ -43,7 +43,7 @@ def draw(path: Path, *, title: str, summaries: Sequence[Summary]) -> None:
             [entry.speed_up for entry in best], [entry.psnr for entry in best], label="no other is better", **_BEST
         )
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=9, frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=9, handlelength=3, frameon=False)
     figure.savefig(path, format="png")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+# How a reused residual is made, by the options' order.
 FORECASTS = {0: "held", 1: "linear", 2: "quadratic"}
 
 
@@ -21,9 +22,9 @@ class Setting:
 
     @property
     def forecast(self) -> int | None:
-        """The order in which residuals are extrapolated, where the setting names it."""
-        order = str(self.options.get("forecast", ""))
-        return int(order) if order.isdecimal() else None
+        """The order in which residuals are extrapolated, where the setting names one that there is."""
+        named = str(self.options.get("forecast"))
+        return next((order for order in FORECASTS if str(order) == named), None)
 
 
 @dataclass(frozen=True, slots=True)

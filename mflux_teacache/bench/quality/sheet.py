@@ -24,7 +24,9 @@ ROWS = 12
 SPEED_UP = 2.0
 
 _CELL = 1.5  # inches
+_LINE = 0.2
 _LABELS = 2.0
+_HEADINGS = 1.2
 _DPI = 200
 
 
@@ -58,7 +60,7 @@ def draw(
         thumbnails: by setting and case.
     """
     figure = Figure(
-        figsize=(_LABELS + _CELL * len(cases), 1.6 + (_CELL + 0.25) * (1 + len(summaries))),
+        figsize=(_LABELS + _CELL * len(cases), _HEADINGS + (_CELL + _LINE) * (1 + len(summaries))),
         dpi=_DPI,
         layout=ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03),
     )

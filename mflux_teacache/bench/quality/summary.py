@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
-from mflux_teacache.bench.quality.runs import Run, Setting
+from mflux_teacache.bench.quality.runs import FORECASTS, Run, Setting
 
 _PEAK = 255
 
@@ -57,7 +57,7 @@ def psnr(squared_error: float) -> float:
 
 def series_of(setting: Setting) -> str:
     """Strategy and forecast: their other options say how much is skipped."""
-    return f"{setting.plugin}, forecast {setting.forecast}" if setting.forecast else setting.plugin
+    return f"{setting.plugin}, {FORECASTS[setting.forecast]}" if setting.forecast else setting.plugin
 
 
 def summarise(settings: Sequence[Setting], runs: Sequence[Run]) -> list[Summary]:
