@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 
 from mflux_teacache.bench import speed
+from mflux_teacache.bench.quality import command as quality
 
 # A module each, with ``add_parser(subparsers)`` that sets ``run``.
-SUBCOMMANDS = (speed,)
+SUBCOMMANDS = (speed, quality)
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -17,6 +18,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="measure what skipping steps gains",
         description="Measures on a real checkpoint, on a model of full size with random weights, or on the demo's.",
     )
+    add_measurements(parser)
+
+
+def add_measurements(parser: argparse.ArgumentParser) -> None:
+    """Add the subcommands of ``bench``."""
     measurements = parser.add_subparsers(required=True, metavar="MEASUREMENT")
     for subcommand in SUBCOMMANDS:
         subcommand.add_parser(measurements)

@@ -73,7 +73,7 @@ class Settings:
         self._check_strategy()
         for option, name, suffix in (("--json", self.json, ".json"), ("--png", self.png, ".png")):
             if name is not None:
-                _check_output(option, Path(name), suffix)
+                check_output(option, Path(name), suffix)
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -136,7 +136,26 @@ class Settings:
             )
 
 
-def _check_output(option: str, path: Path, suffix: str) -> None:
+def parse_size(text: str | None) -> tuple[int | None, int | None]:
+    """Width and height of ``--size``.
+
+    Raises:
+        OptionError: not two numbers with an x between them.
+    """
+    if text is None:
+        return None, None
+    width, _, height = text.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal()):
+        raise OptionError(f"--size is {text}; it must be width x height in pixels, such as 1024x1024.")
+    return int(width), int(height)
+
+
+def check_output(option: str, path: Path, suffix: str) -> None:
+    """Refuse a file that could not be written when all is done.
+
+    Raises:
+        OptionError: another suffix, no such folder, or no permission.
+    """
     if path.suffix.lower() != suffix:
         raise OptionError(f"{option} is {path}; its name must end in {suffix}. Try {path.with_suffix(suffix)}.")
     if not path.parent.is_dir():

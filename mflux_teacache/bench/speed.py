@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from mflux_teacache.bench import patterns
 from mflux_teacache.bench.extra import require
-from mflux_teacache.bench.settings import BITS, FAMILIES, PEERS, REPETITIONS, SEED, STEPS, WARM_UP, Settings
+from mflux_teacache.bench.settings import BITS, FAMILIES, PEERS, REPETITIONS, SEED, STEPS, WARM_UP, Settings, parse_size
 from mflux_teacache.errors import OptionError
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
     pattern = args.pattern
     if pattern is None and args.plugin is None and steps > 0:
         pattern = patterns.spread(steps, steps // 2 if args.skip is None else args.skip)
-    width, height = _size(args.size)
+    width, height = parse_size(args.size)
     return Settings(
         random_weights=args.random_weights,
         blocks=args.blocks,
@@ -163,15 +163,6 @@ def settings_of(args: argparse.Namespace) -> Settings:
         json=args.json,
         png=args.png,
     )
-
-
-def _size(text: str | None) -> tuple[int | None, int | None]:
-    if text is None:
-        return None, None
-    width, _, height = text.lower().partition("x")
-    if not (width.isdecimal() and height.isdecimal()):
-        raise OptionError(f"--size is {text}; it must be width x height in pixels, such as 1024x1024.")
-    return int(width), int(height)
 
 
 def _plugin_option(text: str) -> tuple[str, str | bool]:

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import mlx.core as mx
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mflux_teacache.demo import judge, scenes
@@ -210,9 +210,8 @@ def save(path: Path, trained: Trained) -> None:
     """The demo's weight file: half precision but for the codec's mean and scale."""
     weights = {name: tensor.half() for name, tensor in trained.model.state_dict().items()}
     weights["codec.mean"], weights["codec.scale"] = trained.codec.mean, trained.codec.scale
-    weights["codec.basis"] = trained.codec.basis.half()
-    arrays = {name: mx.array(tensor.cpu().numpy()) for name, tensor in weights.items()}
-    mx.save_safetensors(str(path), arrays, metadata={"steps": str(trained.steps)})
+    weights["codec.basis"] = trained.codec.basis.half().contiguous()
+    save_file(weights, path, metadata={"steps": str(trained.steps)})
 
 
 def _judge(trained: Trained, settings: Settings, sheet: Path) -> None:

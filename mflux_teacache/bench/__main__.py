@@ -1,0 +1,25 @@
+"""``python -m mflux_teacache.bench``: the command ``mflux-teacache bench`` for a package that is only on the path."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+
+from mflux_teacache.bench import command
+from mflux_teacache.cli.messages import reported
+
+PROGRAM = "python -m mflux_teacache.bench"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog=PROGRAM, allow_abbrev=False)
+    command.add_measurements(parser)
+    arguments = parser.parse_args()
+    run: Callable[[argparse.Namespace], int] = arguments.run
+    with reported(PROGRAM):
+        sys.exit(run(arguments))
+
+
+if __name__ == "__main__":
+    main()

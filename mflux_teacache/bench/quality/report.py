@@ -1,0 +1,50 @@
+"""The table of ``bench quality``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mflux_teacache.bench.quality.runs import Refusal
+from mflux_teacache.bench.quality.summary import Summary, pareto
+
+LEGEND = """\
+computed  steps, mean over images; speed-up is all steps over it: the gain, were a skipped step free
+PSNR      of the image against the full run of its prompt and seed, in dB: mean and worst image
+SSIM      structural similarity, likewise; 1 = equal
+*         no other setting is both faster and closer to the full run in mean PSNR"""
+
+
+def table(summaries: Sequence[Summary]) -> str:
+    """A line for each setting; below it what the columns mean."""
+    best = pareto(summaries)
+    heading = ("", "setting", "computed", "speed-up", "PSNR", "worst", "SSIM", "worst")
+    rows = [
+        (
+            "*" if entry in best else "",
+            entry.setting,
+            f"{entry.computed:.1f}/{entry.steps}",
+            f"{entry.speed_up:.2f}x",
+            spell(entry.psnr),
+            spell(entry.worst_psnr),
+            f"{entry.ssim:.4f}",
+            f"{entry.worst_ssim:.4f}",
+        )
+        for entry in summaries
+    ]
+    widths = [max(map(len, column)) for column in zip(heading, *rows, strict=True)]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if place < 2 else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in (heading, *rows)
+    ]
+    return "\n".join([*lines, "", LEGEND])
+
+
+def refused(refusals: Sequence[Refusal]) -> str:
+    return "\n".join(f"refused: {refusal.setting}: {refusal.reason}" for refusal in refusals)
+
+
+def spell(decibels: float | None) -> str:
+    return "equal" if decibels is None else f"{decibels:.1f}"
