@@ -133,6 +133,7 @@ def test_an_unknown_pipeline_is_refused_unless_a_plugin_brings_families():
 
 @pytest.mark.skipif(not has("mflux.models.fibo2"), reason="this mflux reuses no steps itself")
 def test_mflux_s_own_step_reuse_is_refused_to_a_plugin_that_decides(capsys):
+    from mflux.models.fibo2.variants.txt2img.fibo2 import Fibo2
 
     assert target_of(Fibo2, {}, step_cache_ratio=0.5).pipeline == "Fibo2"
     with pytest.raises(SystemExit):
