@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from mflux_teacache import metadata, options
-from mflux_teacache.errors import AlreadyAttached, OptionError
+from mflux_teacache.errors import AlreadyAttached, OptionError, UnsupportedModel
 from mflux_teacache.plugins import Loaded, PluginSet, check_fit, load
 from mflux_teacache.records import AttachmentStats, Generation, GenerationStats, Target
 
@@ -155,6 +155,7 @@ def attach_requests(
         compile_blocks: as in ``attach``.
     """
     from mflux_teacache.adapters.body import Body
+    from mflux_teacache.adapters.entry_check import check_pipeline
     from mflux_teacache.adapters.families import FAMILIES, family_of
     from mflux_teacache.adapters.lifecycle import Lifecycle
     from mflux_teacache.adapters.pipelines import pipeline_of, refuse_partly, refuse_unsupported
@@ -165,13 +166,18 @@ def attach_requests(
     plugins = PluginSet([request.plugin for request in requests])
     families = [*_third_party_families(plugins), *FAMILIES]
     pipeline = pipeline_of(type(model))
-    transformer = _transformer(model, {name for family in families for name in family.attributes})
+    attributes = sorted({name for family in families for name in family.attributes})
+    transformer = _transformer(model, attributes)
     if pipeline.level == "refused" or transformer is None:
         refuse_unsupported(pipeline)
-    config = getattr(model, "model_config", None)
+    if transformer is None:
+        raise UnsupportedModel(
+            f"{type(model).__name__} holds no transformer: it has none of {', '.join(attributes)}. If mflux's memory "
+            f"saver has freed it, load the model anew."
+        )
     deciding = plugins.decider is not None
-    refuse_partly(pipeline, config, {}, deciding=deciding)
     family = family_of(transformer, families)
+    check_pipeline(model, family)
     target = replace(of_model(model, family.name), model_path=model_path)
     check_all(plugins, requests, target)
     for request in requests:
@@ -180,14 +186,14 @@ def attach_requests(
     handle = Handle(plugins.names)
 
     def check_image(arguments: dict[str, Any]) -> None:
-        refuse_partly(pipeline, config, arguments, deciding=deciding)
+        refuse_partly(pipeline, arguments, deciding=deciding)
         check_all(plugins, requests, for_image(target, arguments))
 
     def end(generation: Generation) -> None:
         handle.stats.history.append(generation.stats)
 
     def record(image: Any, generation: Generation) -> None:
-        metadata.record(image, requests, generation, runtime.image_metadata(generation))
+        metadata.record(image, plugins, requests, generation, runtime.image_metadata(generation))
         if report is not None:
             report(generation.stats)
 
@@ -213,8 +219,8 @@ def _third_party_families(plugins: PluginSet) -> list[Any]:
     return found
 
 
-def _transformer(model: Any, attributes: set[str]) -> Any:
-    for attribute in sorted(attributes):
+def _transformer(model: Any, attributes: Sequence[str]) -> Any:
+    for attribute in attributes:
         if (transformer := getattr(model, attribute, None)) is not None:
             return transformer
     return None

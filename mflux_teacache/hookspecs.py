@@ -121,11 +121,12 @@ def mflux_pre_transformer(step: Step) -> Decision | None:
 
     Returns ``None`` = compute, or a ``Decision``: ``Decision.compute(...)``, or
     ``Decision.reuse(residuals)`` with one residual per guidance branch, each of the shape of the body's
-    image stream. A branch without a matching residual computes, and says so in its record.
+    image stream. A branch without a matching residual computes, and so does one of which the model needs more
+    than the output (a key/value cache that it fills); the record says so.
 
-    A plugin class may set ``residual_after: int = 0``, a constant: how many of the body's first blocks run
-    in every step. The residual is then the body's output minus *their* output. Raising ends the image as
-    above. May evaluate arrays.
+    A plugin class may set ``residual_after: int = 0``, or its ``mflux_attach`` on the instance: how many of the
+    body's first blocks run in every step. The residual is then the body's output minus *their* output. Raising
+    ends the image as above. May evaluate arrays.
     """
 
 

@@ -13,22 +13,26 @@ from mflux_teacache.records import Generation
 
 if TYPE_CHECKING:
     from mflux_teacache.attachment import Request
+    from mflux_teacache.plugins import PluginSet
 
 KEY = "mflux_plugins"
 SCHEMA = 1
 
 
-def record(image: Any, requests: Sequence[Request], generation: Generation, values: Mapping[str, Any]) -> None:
-    """Add to the metadata of mflux's ``GeneratedImage``: plugins, their options, and the pattern of decisions.
+def record(
+    image: Any, plugins: PluginSet, requests: Sequence[Request], generation: Generation, values: Mapping[str, Any]
+) -> None:
+    """Add to the metadata of mflux's ``GeneratedImage``: plugins, their options, who decided, and what.
 
     Checked here to be JSON, since mflux writes an image without any metadata where a value is not.
     """
-    parameters = getattr(image, "generation_parameters", None)
-    if not isinstance(parameters, dict) or KEY in parameters:
+    if not hasattr(image, "_get_metadata") or KEY in image._get_metadata():
         return  # not an image of mflux's, or recorded by the generate_image call that this one made
     entry = {
         "schema": SCHEMA,
         "pattern": generation.stats.pattern,
+        "decider": plugins.decider,
+        "residual_after": plugins.residual_after,
         "plugins": {
             request.plugin.name: {
                 "package": request.plugin.package,
@@ -39,7 +43,25 @@ def record(image: Any, requests: Sequence[Request], generation: Generation, valu
             for request in requests
         },
     }
-    image.generation_parameters = {**parameters, KEY: entry}
+    if hasattr(image, "generation_parameters"):
+        image.generation_parameters = {**image.generation_parameters, KEY: entry}
+    else:  # mflux up to 0.20 has no place for it in an image
+        image.__class__ = _recording(type(image), entry)
+
+
+def _recording(cls: type[Any], entry: dict[str, Any]) -> type:
+    """A subclass of mflux's ``GeneratedImage`` with an entry in its metadata, and in those of its right half."""
+
+    def _get_metadata(image: Any) -> dict[str, Any]:
+        return {**cls._get_metadata(image), KEY: entry}
+
+    def get_right_half(image: Any) -> Any:
+        half = cls.get_right_half(image)
+        half.__class__ = type(image)
+        return half
+
+    names = {"__module__": cls.__module__, "__qualname__": cls.__qualname__}
+    return type(cls.__name__, (cls,), {**names, "_get_metadata": _get_metadata, "get_right_half": get_right_half})
 
 
 def _checked(plugin: str, values: Any) -> Any:

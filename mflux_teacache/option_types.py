@@ -59,6 +59,17 @@ def fraction(text: str) -> float:
     return value
 
 
+def factor(text: str) -> float:
+    """A finite number from 1; raises as ``threshold`` does."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value >= 1):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a finite number from 1, such as 1.6")
+    return value
+
+
 def window(text: str) -> float:
     """Steps (``int`` from 0), or a fraction of the run (``float`` between 0 and 1); raises as ``threshold`` does."""
     for kind in (int, float):

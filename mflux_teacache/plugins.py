@@ -10,7 +10,7 @@ from typing import Any
 import pluggy
 
 from mflux_teacache import hookspecs
-from mflux_teacache.errors import BrokenPlugin, HookFailed, PluginError, Refused, UnknownPlugin
+from mflux_teacache.errors import BrokenPlugin, HookFailed, PluginError, Refused, UnknownPlugin, UnsupportedModel
 
 GROUP = "mflux.plugins"
 PROJECT = "mflux"
@@ -149,6 +149,7 @@ class Hooks:
 
         Raises:
             HookFailed: names the plugin whose hook raised, the hook and the step.
+            UnsupportedModel: a signal that the hook read cannot be had of this model, which is no fault of the plugin.
         """
         for plugin in self._callers[hook]:
             self._guarded(plugin, hook, step, arguments)
@@ -164,6 +165,8 @@ class Hooks:
     def _guarded(self, plugin: str, hook: str, step: int | None, arguments: dict[str, Any]) -> Any:
         try:
             return self.call(plugin, hook, **arguments)
+        except UnsupportedModel:
+            raise
         except Exception as error:
             raise HookFailed(plugin, hook, step, error) from error
 

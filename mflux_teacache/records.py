@@ -354,7 +354,8 @@ class BodyBranch:
 
     Attributes:
         input: what the residual is added to, image part: the body's input, or the output of its first
-            ``residual_after`` blocks. Shape ``(batch, rows, width)``.
+            ``residual_after`` blocks. Shape ``(batch, rows, width)``, without the rows of reference images that
+            only this step takes in.
         output: image part of the body's output, same shape.
         residual: ``output - input``, or the residual that was reused.
         reused: the output is ``input`` plus a residual that a plugin gave; the body did not run.

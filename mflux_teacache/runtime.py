@@ -37,6 +37,9 @@ class Ran(Protocol):
     def output(self) -> mx.array: ...
     @property
     def reused(self) -> bool: ...
+    @property
+    def in_full(self) -> bool:
+        """It had to run, whatever was decided: the model keeps more of it than its output."""
 
 
 class Forward(Protocol):
@@ -197,10 +200,11 @@ class Runtime:
             return
         if self._open is not None:
             step, decision, signals, ran = self._open
-            body = Body(tuple(_branch(decision, place, branch) for place, branch in enumerate(ran)))
+            rows = step.generation.target_rows
+            body = Body(tuple(_branch(decision, place, branch, rows) for place, branch in enumerate(ran)))
             self._branches = len(ran)
             self._plugins.tell("mflux_post_transformer", step.index, step=step, body=body)
-            self.generation.records.append(_record(step, decision, body, signals))
+            self.generation.records.append(_record(step, decision, ran, signals))
             kept = [branch.residual for branch in body.branches if not branch.reused] if self._plugins.decider else []
             # Together with the new latents, for which mflux is about to wait: residuals that stay lazy
             # would keep every activation of the step.
@@ -239,24 +243,25 @@ class Runtime:
         return recorded
 
 
-def _branch(decision: Decision, place: int, ran: Ran) -> BodyBranch:
+def _branch(decision: Decision, place: int, ran: Ran, target_rows: int | None) -> BodyBranch:
     if ran.reused:
         assert decision.residuals is not None
         residual = decision.residuals[place]
         assert residual is not None
-    else:
-        residual = ran.output - ran.input
-    return BodyBranch(ran.input, ran.output, residual, ran.reused)
+        return BodyBranch(ran.input, ran.output, residual, reused=True)
+    body_input, output = ran.input, ran.output
+    if ran.in_full:  # the model has taken in its reference images: later steps have the target's rows alone
+        body_input, output = body_input[:, :target_rows], output[:, :target_rows]
+    return BodyBranch(body_input, output, output - body_input, reused=False)
 
 
-def _record(step: Step, decision: Decision, body: Body, signals: _Signals) -> StepRecord:
+def _record(step: Step, decision: Decision, branches: Sequence[Ran], signals: _Signals) -> StepRecord:
     outcome: Outcome = "forced" if decision.forced else "computed"
     reason = decision.reason
     if decision.residuals is not None:
-        misfits = [str(place) for place, branch in enumerate(body.branches) if not branch.reused]
-        outcome = "forced" if misfits else "skipped"
-        if misfits:
-            reason = f"no residual fits branch {', '.join(misfits)}"
+        outcome = "skipped"
+        if computed := [place for place, branch in enumerate(branches) if not branch.reused]:
+            outcome, reason = "forced", _why_computed(branches, computed)
     return StepRecord(
         index=step.index,
         sigma=signals.sigma(),
@@ -267,6 +272,14 @@ def _record(step: Step, decision: Decision, body: Body, signals: _Signals) -> St
         running_sum=decision.running_sum,
         threshold=decision.threshold,
     )
+
+
+def _why_computed(branches: Sequence[Ran], computed: Sequence[int]) -> str:
+    """Of branches that a plugin wanted to reuse."""
+    in_full = [place for place in computed if branches[place].in_full]
+    misfits = [place for place in computed if place not in in_full]
+    reasons = (("the model needs all of branch", in_full), ("no residual fits branch", misfits))
+    return "; ".join(f"{why} {', '.join(map(str, places))}" for why, places in reasons if places)
 
 
 def _warn(plugin: str, hook: str, error: Exception) -> None:

@@ -25,6 +25,7 @@ from typing import Any, NamedTuple, Protocol
 import mlx.core as mx
 
 from mflux_teacache.adapters.compiled_blocks import CompiledBlocks
+from mflux_teacache.adapters.entry_check import Given, changed, check_block
 from mflux_teacache.adapters.family import Dual, Family, Joint
 from mflux_teacache.errors import UnsupportedModel
 
@@ -69,11 +70,12 @@ class Carry(NamedTuple):
 
 
 class Branch(NamedTuple):
-    """One guidance branch of a run: the image streams, and whether the body was passed by."""
+    """One guidance branch of a run: the image streams, and whether the body was passed by, or could not have been."""
 
     input: mx.array
     output: mx.array
     reused: bool
+    in_full: bool = False
 
 
 class _Stopped(Exception):
@@ -118,6 +120,7 @@ class _Call:
         self.index = index
         self.block = block
         self.stage = body.stage(index)
+        self._family = body.family
         self._forward, self._signature = entry
         self._compiled = body.compiled_blocks
         self._args = args
@@ -147,11 +150,15 @@ class _Call:
         bound.apply_defaults()
         return dict(list(bound.arguments.items())[1:])
 
+    def given(self, arguments: Mapping[str, Any]) -> Given:
+        """Arguments of this call for the family's functions."""
+        return Given(arguments, f"{type(self.block).__name__} in {self.stage.blocks!r}", self._family)
+
     def image_rows(self) -> int | None:
         """Rows of the image in the body's first list; ``None``: its one stream is all image."""
         if isinstance(self.stage, Dual) or self.stage.image_rows is None:
             return None
-        return self.stage.image_rows(self.arguments)
+        return self.stage.image_rows(self.given(self.arguments))
 
     def streams(self, image_rows: int | None) -> Streams:
         """What enters the block."""
@@ -207,8 +214,9 @@ class Body:
         compile_blocks: compile each block on its own, where mflux does not compile more than that.
 
     Raises:
-        UnsupportedModel: a block list, a block's method or argument of the family's entry is missing, or the body is
-            too short for ``residual_after``, or of another length in one of ``others``.
+        UnsupportedModel: a block list, a block's method or argument, or a part of block 0 that the family's entry
+            names is missing, or the body is too short for ``residual_after``, or of another length in one of
+            ``others``.
     """
 
     def __init__(
@@ -234,6 +242,8 @@ class Body:
         self.family = family
         self.residual_after = residual_after
         self._stages = [(stage, _entries(block, stage, family)) for stage, block in blocks]
+        for name, entry in self._stages[0][1].items():
+            check_block(blocks[0][1], name, entry.signature, family)
         self._blocks = [weakref.ref(block) for each in (blocks, *more) for _, block in each]
         self.compiled_blocks = CompiledBlocks(family.looked_at) if compile_blocks else None
         self.stream_dtype: mx.Dtype | None = None  # of the image stream when it was last computed
@@ -277,7 +287,7 @@ class Body:
     def run(
         self, forward: Callable[[], Any], residuals: Sequence[mx.array | None], carry: Carry | None
     ) -> tuple[Any, list[Branch]]:
-        """Run ``forward``; branch i reuses ``residuals[i]`` if it fits, and computes otherwise.
+        """Run ``forward``; branch i reuses ``residuals[i]`` if it fits and the family lets it, and computes otherwise.
 
         Args:
             carry: from the probe of the same forward, if there was one.
@@ -350,9 +360,8 @@ class _Probing:
         raise _Stopped
 
     def _signal(self, call: _Call, arguments: Mapping[str, Any], image_rows: int | None) -> mx.array:
-        signal = self.body.family.modulated_input(
-            call.block, {name: _apart(value) for name, value in arguments.items()}
-        )
+        given = call.given({name: _apart(value) for name, value in arguments.items()})
+        signal = self.body.family.modulated_input(call.block, given)
         return _split(signal, image_rows, call.stage).image if isinstance(call.stage, Joint) else signal
 
 
@@ -394,10 +403,10 @@ class _Running:
     def _begin(self, call: _Call) -> None:
         entry = self._carry.entry if self._carry else call.streams(call.image_rows()).copy()
         residual = self._given()
-        in_full = self._body.family.must_compute(call.arguments)
-        fits = residual is not None and not in_full and self._fits(residual, entry.image)
+        self._in_full = self._body.family.must_compute(call.given(call.arguments))
+        fits = residual is not None and not self._in_full and self._fits(residual, entry.image)
         self._residual = residual if fits else None
-        if in_full and self._carry:  # block 0 as well, which leaves more behind than its streams
+        if self._in_full and self._carry:  # block 0 as well, which leaves more behind than its streams
             self._carry = Carry(self._carry.entry, None)
         self._base = entry  # what the residual is added to
         self._image_rows = entry.image.shape[1]
@@ -441,7 +450,7 @@ class _Running:
             return
         if self._reused is None:
             self._body.stream_dtype = self._base.image.dtype
-            self.branches.append(Branch(self._base.image, self._computed().image, reused=False))
+            self.branches.append(Branch(self._base.image, self._computed().image, reused=False, in_full=self._in_full))
         else:
             self.branches.append(Branch(self._base.image, _own(self._reused.image), reused=True))
         self._reused = self._carry = None  # what the probe left belongs to the first branch
@@ -459,7 +468,7 @@ def _member(owner: Any, name: str) -> Any:
 def _blocks(transformer: Any, stage: Dual | Joint, family: Family) -> list[Any]:
     blocks = functools.reduce(_member, stage.blocks.split("."), transformer)
     if not isinstance(blocks, list) or not blocks:
-        raise _changed(f"{type(transformer).__name__} has no block list {stage.blocks!r}", family)
+        raise changed(f"{type(transformer).__name__} has no block list {stage.blocks!r}", family)
     return blocks
 
 
@@ -471,17 +480,10 @@ def _entry(block: Any, method: str, stage: Dual | Joint, family: Family) -> _Ent
     where = type(block).__name__ if method == "__call__" else f"{type(block).__name__}.{method}"
     forward = getattr(type(block), method, None)
     if forward is None:
-        raise _changed(f"{type(block).__name__} in {stage.blocks!r} has no method {method!r}", family)
+        raise changed(f"{type(block).__name__} in {stage.blocks!r} has no method {method!r}", family)
     signature = inspect.signature(forward)
     needed = (stage.image, stage.text) if isinstance(stage, Dual) else (stage.stream,)
     if missing := [name for name in needed if name not in signature.parameters]:
         has = ", ".join(list(signature.parameters)[1:])
-        raise _changed(f"{where} in {stage.blocks!r} has no argument {missing[0]!r} (it has {has})", family)
+        raise changed(f"{where} in {stage.blocks!r} has no argument {missing[0]!r} (it has {has})", family)
     return _Entry(forward, signature)
-
-
-def _changed(what: str, family: Family) -> UnsupportedModel:
-    return UnsupportedModel(
-        f"{what}, which the entry for {family.name} names. "
-        f"This version of mflux may be newer than the newest supported one: upgrade mflux-teacache-plugin."
-    )

@@ -98,6 +98,12 @@ def _qwen21_edit_input(block: Any, call: Arguments) -> Any:
     return block.img_norm1(call["x"]) * (1 + block.select_rows(scale, call["target_mask"]))
 
 
+def _flux2_extracts(call: Arguments) -> bool:
+    """The call keeps the keys and values of its reference rows, one slot per block; later calls have no such rows."""
+    cache = call.get("kv_cache")
+    return cache is not None and cache.is_extracting
+
+
 def _scheduler_sigma(call: Arguments) -> mx.array:
     sigma: mx.array = call["config"].scheduler.sigmas[call["t"]]
     return sigma
@@ -139,7 +145,8 @@ FLUX2 = Family(
     sigma=lambda call: call["timestep"] / 1000,
     latents="latents",
     packed=True,
-    predict=("_predict",),
+    predict=("_predict", "_cached_predict"),  # the second one only for editing
+    must_compute=_flux2_extracts,
 )
 
 QWEN = Family(
@@ -294,7 +301,7 @@ IDEOGRAM4 = Family(
 QWEN21 = Family(
     name="qwen21",
     transformer="mflux.models.qwen21.model.qwen21_transformer.qwen21_transformer:Qwen21Transformer",
-    # All rows are the image's, but with a padded prompt, which takes part in every step.
+    # Not packed: text that is padded runs along in every step, its rows before the image's. Other text is cached.
     body=(Joint("transformer_blocks", stream="hidden_states", methods=("image_forward", "__call__")),),
     modulated_input=_qwen21_input,
     sigma=_qwen21_sigma,

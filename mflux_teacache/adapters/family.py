@@ -80,10 +80,12 @@ class Family:
         attribute: the pipeline's attribute that holds the transformer; several where each guidance branch has a
             transformer of its own.
         must_compute: from the arguments of block 0's call to whether this call must run in full, since more than
-            the output is needed of it, such as a key/value cache that it fills.
+            the output is needed of it, such as a key/value cache that it fills. What it keeps of reference images
+            stands in for their rows in later calls. It looks at no array's value.
         caller: the pipeline's attribute that runs the blocks in the transformer's stead, in pipelines that have it,
             such as a ControlNet.
-        compiles: the transformer compiles parts of itself when it is called. Such a part is then the predict function.
+        compiles: the transformer compiles parts of itself when it is called, and drops them between images. Such a
+            part is then the predict function.
         looked_at: block arguments whose values the block's own Python looks at, such as a mask of which it asks
             whether it hides anything. Compiled blocks take them as constants.
     """

@@ -11,6 +11,7 @@ from typing import Any
 import mlx.core as mx
 
 from mflux_teacache.adapters.body import Body, Branch, Carry, Probe, Streams
+from mflux_teacache.adapters.entry_check import Given
 
 Probing = Callable[[dict[str, Any], bool, Any], Any]
 Running = Callable[[dict[str, Any], tuple[Any, ...], Any], Any]
@@ -39,15 +40,15 @@ class Forward:
         return result, [_branch(branch) for branch in branches]
 
     def sigma(self) -> mx.array | float | None:
-        return self._family.sigma(self._arguments)
+        return self._family.sigma(self._given)
 
     def latents(self) -> mx.array:
-        names = self._family.latents
-        if callable(names):
-            return names(self._arguments)
-        names = (names,) if isinstance(names, str) else names
-        latents: mx.array = next(self._arguments[name] for name in names if name in self._arguments)
+        latents: mx.array = self._given.latents()
         return latents
+
+    @property
+    def _given(self) -> Given:
+        return Given(self._arguments, "mflux's call for a prediction", self._family)
 
 
 def eager_forward(body: Body, predict: Callable[..., Any]) -> Callable[[dict[str, Any]], Forward]:
@@ -79,16 +80,20 @@ def _running(body: Body, predict: Callable[..., Any]) -> Running:
         carried = None if carry is None else _carry(*carry)
         result, branches = body.run(lambda: predict(**arguments), residuals, carried)
         # A compiled function returns arrays only; the key tells what the branch did.
-        return result, [
-            {"reused" if branch.reused else "computed": (branch.input, branch.output)} for branch in branches
-        ]
+        return result, [{_done(branch): (branch.input, branch.output)} for branch in branches]
 
     return run
 
 
+def _done(branch: Branch) -> str:
+    if branch.reused:
+        return "reused"
+    return "computed in full" if branch.in_full else "computed"
+
+
 def _branch(arrays: dict[str, tuple[mx.array, mx.array]]) -> Branch:
     [(done, (body_input, output))] = arrays.items()
-    return Branch(body_input, output, done == "reused")
+    return Branch(body_input, output, reused=done == "reused", in_full=done == "computed in full")
 
 
 def _arrays(streams: Streams) -> tuple[mx.array, ...]:

@@ -24,7 +24,7 @@ from mflux_teacache.adapters.forward import (
     with_globals,
 )
 from mflux_teacache.adapters.pipelines import pipeline_of
-from mflux_teacache.errors import HookFailed
+from mflux_teacache.errors import HookFailed, UnsupportedModel
 from mflux_teacache.records import Generation, Status
 from mflux_teacache.runtime import Runtime
 
@@ -40,7 +40,8 @@ class Lifecycle:
         body: the seam of its transformer.
         check: judges the arguments of each ``generate_image`` before it starts.
         record: gets the image that ``generate_image`` returns, and its generation.
-        restore: takes the whole attachment off, after a plugin's hook failed.
+        restore: takes the whole attachment off, after a plugin's hook failed or the model turned out to be
+            another than its family's entry describes.
     """
 
     def __init__(
@@ -94,7 +95,7 @@ class Lifecycle:
                 generation = self._images[-1]
             except BaseException as error:
                 self._end("interrupted" if _is_interruption(error) else "failed")
-                if isinstance(error, HookFailed):
+                if isinstance(error, HookFailed | UnsupportedModel):
                     self._restore()
                 raise
             finally:

@@ -14,8 +14,8 @@ from mflux_teacache.errors import UnsupportedModel
 
 Level = Literal["full", "partial", "refused", "unknown"]
 
-# From the model's config and the arguments of generate_image to what asks for the thing that is refused.
-Asks = Callable[[Any, Mapping[str, Any]], str | None]
+# From the arguments of generate_image to what asks for the thing that is refused.
+Asks = Callable[[Mapping[str, Any]], str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,21 +42,14 @@ class Pipeline:
     idle_steps: int = 0
 
 
-def _asks_for_kv_cache(config: Any, arguments: Mapping[str, Any]) -> str | None:
-    asked = arguments.get("use_kv_cache")
-    if asked is None and getattr(config, "supports_kv_cache", False):
-        return f"the model {config.model_name} uses it by default"
-    return "use_kv_cache=True asks for it" if asked else None
-
-
-def _asks_for_step_reuse(config: Any, arguments: Mapping[str, Any]) -> str | None:
+def _asks_for_step_reuse(arguments: Mapping[str, Any]) -> str | None:
     for name in ("step_cache_ratio", "teacache_ratio"):  # the second is the first one's older name
         if (ratio := arguments.get(name)) is not None:
             return f"{name}={ratio:g} asks for it"
     return None
 
 
-def _asks_for_block_reuse(config: Any, arguments: Mapping[str, Any]) -> str | None:
+def _asks_for_block_reuse(arguments: Mapping[str, Any]) -> str | None:
     return "use_step_cache=True asks for it" if arguments.get("use_step_cache") else None
 
 
@@ -64,7 +57,6 @@ def _with_step_reuse(name: str, family: str) -> Pipeline:
     return Pipeline(name, family, "partial", _STEP_REUSE, _asks_for_step_reuse, deciders_only=True)
 
 
-_KV_CACHE = "not with its key/value cache, which fills while a reference image passes through every block"
 _STEP_REUSE = "none that decides about steps together with mflux's own step reuse, which would reuse what it reused"
 _BLOCK_REUSE = "not with mflux's own step cache, which leaves the blocks after the first one"
 _CONCEPT = "its product is the attention of every block in every step, so no block may be skipped"
@@ -84,7 +76,7 @@ PIPELINES = {
         Pipeline("Flux1Concept", None, "refused", _CONCEPT),
         Pipeline("Flux1ConceptFromImage", None, "refused", _CONCEPT),
         Pipeline("Flux2Klein", "flux2"),
-        Pipeline("Flux2KleinEdit", "flux2", "partial", _KV_CACHE, _asks_for_kv_cache),
+        Pipeline("Flux2KleinEdit", "flux2"),
         Pipeline("Flux3Klein", "flux3"),
         Pipeline("Flux3KleinEdit", "flux3"),
         Pipeline("Anima", "anima"),
@@ -133,9 +125,8 @@ def refuse_unsupported(pipeline: Pipeline) -> None:
         )
 
 
-def refuse_partly(pipeline: Pipeline, config: Any, arguments: Mapping[str, Any], *, deciding: bool) -> None:
+def refuse_partly(pipeline: Pipeline, arguments: Mapping[str, Any], *, deciding: bool) -> None:
     """Args:
-        config: mflux's configuration of the model.
         arguments: of ``generate_image``, as far as they are known.
         deciding: one of the plugins decides which steps are skipped.
 
@@ -144,7 +135,7 @@ def refuse_partly(pipeline: Pipeline, config: Any, arguments: Mapping[str, Any],
     """
     if pipeline.asks_for_refused is None or (pipeline.deciders_only and not deciding):
         return
-    if asking := pipeline.asks_for_refused(config, arguments):
+    if asking := pipeline.asks_for_refused(arguments):
         raise UnsupportedModel(
             f"plugins run on the pipeline {pipeline.name}, but {pipeline.note}: {asking}. "
             f"Turn it off, use a model without it, or run without plugins."

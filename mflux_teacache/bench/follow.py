@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mflux_teacache.forecast import ResidualCache
 from mflux_teacache.hookspecs import hookimpl
 from mflux_teacache.records import Body, Decision, Step
-from mflux_teacache.teacache.residual_cache import ResidualCache
 
 if TYPE_CHECKING:
     import mlx.core as mx
@@ -34,12 +34,12 @@ class FollowPattern:
         change = None if self._previous is None else step.relative_l1(signal, self._previous)
         self._previous = signal
         if self._pattern[step.index] == "S":
-            return Decision.reuse(self._cache.residuals, change=change)
+            return Decision.reuse(self._cache.residuals(step.sigma), change=change)
         return Decision.compute(change=change)
 
     @hookimpl
-    def mflux_post_transformer(self, body: Body) -> None:
-        self._cache.store(body.residuals)
+    def mflux_post_transformer(self, step: Step, body: Body) -> None:
+        self._cache.store(step.sigma, body)
 
     @hookimpl
     def mflux_generation_end(self) -> None:

@@ -46,6 +46,7 @@ def draw(path: Path, *, title: str, summaries: Sequence[Summary]) -> None:
     timelines = upper.subplots(len(others), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     for axes, entry in zip(timelines, others, strict=True):
         _draw_timeline(axes, entry, plain)
+    timelines[-1].set_ylim(0, 1.05e3 * max(seconds for entry in summaries for seconds in entry.step_seconds))
     timelines[-1].set_xlabel("denoising step", fontsize=10)
     upper.legend(
         handles=[
@@ -72,7 +73,6 @@ def _draw_timeline(axes: Axes, entry: Summary, plain: Summary) -> None:
     axes.set_title(entry.variant, fontsize=10, loc="left", pad=3)
     axes.set_ylabel("ms", fontsize=10)
     axes.set_xlim(-0.6, len(entry.pattern) - 0.4)
-    axes.set_ylim(bottom=0)
     axes.locator_params(axis="x", integer=True)
     _plainer(axes, grid="y")
 

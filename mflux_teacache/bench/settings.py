@@ -39,6 +39,7 @@ class Settings:
         repetitions: measured images of each variant.
         warm_up: images of each variant before them.
         isolated: each repetition in a process of its own.
+        compile_blocks: the variants with a plugin once more with each block compiled.
         compare: another package, one of ``PEERS``, at the same pattern.
         json, png: files to write.
 
@@ -63,6 +64,7 @@ class Settings:
     repetitions: int = REPETITIONS
     warm_up: int = WARM_UP
     isolated: bool = False
+    compile_blocks: bool = False
     compare: str | None = None
     json: str | None = None
     png: str | None = None

@@ -95,6 +95,9 @@ def _add_measuring(group: argparse._ArgumentGroup) -> None:
         "--isolated", action="store_true", help="each run in a process of its own, which loads the model"
     )
     group.add_argument(
+        "--compile-blocks", action="store_true", help="once more with each block compiled, where mflux runs eagerly"
+    )
+    group.add_argument(
         "--compare", metavar="PACKAGE", help=f"run another package at the same pattern: {', '.join(PEERS)}"
     )
     group.add_argument("--json", metavar="FILE", help="write every run, the figures, versions and machine")
@@ -159,6 +162,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
         repetitions=args.repetitions,
         warm_up=args.warm_up,
         isolated=args.isolated,
+        compile_blocks=args.compile_blocks,
         compare=args.compare,
         json=args.json,
         png=args.png,

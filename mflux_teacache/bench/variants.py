@@ -16,6 +16,7 @@ from mflux_teacache.bench.summary import PLAIN
 
 COMPUTED = "all computed"
 SKIPPING = "skipping"
+COMPILED = ", blocks compiled"
 
 # What was done in the steps of the latest image, C computed, S skipped.
 LastPattern = Callable[[], str]
@@ -37,14 +38,15 @@ class Variant:
 def variants_of(settings: Settings) -> tuple[Variant, ...]:
     """Plain first, the others are compared with it."""
     everything = "C" * settings.steps
-    variants = [
-        Variant(PLAIN, lambda _: contextlib.nullcontext(lambda: everything)),
-        Variant(COMPUTED, _following(everything)),
-    ]
-    if settings.plugin is not None:
-        variants.append(Variant(settings.plugin, _attached(settings.plugin, **settings.plugin_options)))
-    elif settings.pattern is not None and "S" in settings.pattern:
-        variants.append(Variant(SKIPPING, _following(settings.pattern)))
+    variants = [Variant(PLAIN, lambda _: contextlib.nullcontext(lambda: everything))]
+    for compile_blocks in (False, True) if settings.compile_blocks else (False,):
+        suffix = COMPILED if compile_blocks else ""
+        variants.append(Variant(COMPUTED + suffix, _following(everything, compile_blocks)))
+        if settings.plugin is not None:
+            attached = _attached(settings.plugin, compile_blocks, **settings.plugin_options)
+            variants.append(Variant(settings.plugin + suffix, attached))
+        elif settings.pattern is not None and "S" in settings.pattern:
+            variants.append(Variant(SKIPPING + suffix, _following(settings.pattern, compile_blocks)))
     if settings.compare is not None and settings.pattern is not None:
         from mflux_teacache.bench import compare
 
@@ -52,16 +54,16 @@ def variants_of(settings: Settings) -> tuple[Variant, ...]:
     return tuple(variants)
 
 
-def _following(pattern: str) -> Callable[[Any], AbstractContextManager[LastPattern]]:
-    return _attached(partial(FollowPattern, pattern))
+def _following(pattern: str, compile_blocks: bool) -> Callable[[Any], AbstractContextManager[LastPattern]]:
+    return _attached(partial(FollowPattern, pattern), compile_blocks)
 
 
 def _attached(
-    plugin: str | Callable[[], Any], **options: str | bool
+    plugin: str | Callable[[], Any], compile_blocks: bool, **options: str | bool
 ) -> Callable[[Any], AbstractContextManager[LastPattern]]:
     @contextlib.contextmanager
     def attached(model: Any) -> Iterator[LastPattern]:
-        with attach(model, plugin, **options) as handle:
+        with attach(model, plugin, compile_blocks=compile_blocks, **options) as handle:
 
             def last_pattern() -> str:
                 stats = handle.stats.last_generation

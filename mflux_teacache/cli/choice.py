@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mflux_teacache import options
 from mflux_teacache.attachment import Request
-from mflux_teacache.cli import sidecar
+from mflux_teacache.cli import replay, sidecar
 from mflux_teacache.cli.arguments import Asked, Reader
+from mflux_teacache.cli.replay import Replacement
 from mflux_teacache.plugins import Loaded, load
+from mflux_teacache.recorded import Recorded
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +24,13 @@ class Choice:
     Attributes:
         actions: its options on mflux's parser.
         restored: the sidecar's values for options that the command line leaves out, by destination in argparse.
+        replacement: what repeats the plugin's decisions in its place, if they are to be repeated.
     """
 
     plugin: Loaded
     actions: list[argparse.Action]
     restored: dict[str, Any]
+    replacement: Replacement | None = None
 
     def request(self, namespace: argparse.Namespace) -> Request:
         """Take the plugin's values out of mflux's namespace."""
@@ -40,16 +45,21 @@ def choose(asked: Asked, parser: argparse.ArgumentParser, argv: Sequence[str]) -
         Refused: a plugin that is not installed or does not fit, a value that is not allowed, or a malformed entry
             in the sidecar.
     """
-    recorded = sidecar.read(asked.sidecar) if asked.sidecar else {}
+    recorded = sidecar.read(asked.sidecar) if asked.sidecar else Recorded()
     choices = []
-    for name in asked.names or recorded:
+    for name in asked.names or recorded.options:
         with sidecar.naming(None if asked.names else asked.sidecar):
             plugin = load(name)
         actions = options.declare(parser, plugin)
         given = _given(plugin, argv)
         with sidecar.naming(asked.sidecar):
-            restored = _restored(plugin, recorded.get(name, {}), actions)
-        choices.append(_choice(plugin, actions, {dest: value for dest, value in restored.items() if dest not in given}))
+            restored = _restored(plugin, recorded.options.get(name, {}), actions)
+        overruled = _overruled(parser, given)
+        choice = _choice(plugin, actions, {dest: value for dest, value in restored.items() if dest not in overruled})
+        decided = recorded.decided
+        if asked.sidecar and not asked.names and not given and decided is not None and decided.plugin == name:
+            choice = dataclasses.replace(choice, replacement=replay.replacement(asked.sidecar, decided, parser, argv))
+        choices.append(choice)
     return choices
 
 
@@ -60,6 +70,12 @@ def _given(plugin: Loaded, argv: Sequence[str]) -> set[str]:
         action.default, action.required = argparse.SUPPRESS, False
     namespace, _ = reader.parse_known_args(argv)
     return set(vars(namespace))
+
+
+def _overruled(parser: argparse.ArgumentParser, given: set[str]) -> set[str]:
+    """With the options that exclude one that is given: a threshold of the sidecar gives way to a budget."""
+    groups = [{action.dest for action in group._group_actions} for group in parser._mutually_exclusive_groups]
+    return given.union(*(group for group in groups if group & given))
 
 
 def _restored(plugin: Loaded, recorded: dict[str, Any], actions: list[argparse.Action]) -> dict[str, Any]:

@@ -82,4 +82,6 @@ def _begin(command: str, choices: list[Choice], namespace: argparse.Namespace) -
     from mflux_teacache.cli.session import Session
 
     with reported(command):
-        Session(command, [choice.request(namespace) for choice in choices], namespace).begin()
+        requests = [choice.request(namespace) for choice in choices]
+        replacement = next((choice.replacement for choice in choices if choice.replacement), None)
+        Session(command, requests, namespace, replacement).begin()

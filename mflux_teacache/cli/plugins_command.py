@@ -1,17 +1,27 @@
-"""``mflux-teacache plugins``: what is installed, and which of mflux's pipelines plugins run on."""
+"""``mflux-teacache plugins``: what is installed, which of mflux's pipelines plugins run on, and how."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 
 from mflux_teacache import options, plugins
+from mflux_teacache.adapters.about import ABOUT
+from mflux_teacache.adapters.commands import commands_of
+from mflux_teacache.adapters.families import FAMILIES
+from mflux_teacache.adapters.family import Family
 from mflux_teacache.adapters.pipelines import Pipeline, in_installed_mflux
 from mflux_teacache.errors import PluginError
 from mflux_teacache.plugins import Installed
+from mflux_teacache.teacache.calibration import shipped
+
+SPACE = "  "
+WIDTH = 120
+MIN_WIDTH = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +45,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "plugins",
         help="list the installed plugins and the pipelines that they run on",
-        description="Lists the installed plugins with their options, and the installed mflux's pipelines.",
+        description="Lists the installed plugins with their options, the installed mflux's pipelines with their "
+        "commands, the transformer families, and TeaCache's calibrations.",
     )
-    parser.add_argument("--json", action="store_true", help="the same as JSON")
+    parser.add_argument("--json", action="store_true", help="the same and more as JSON")
     parser.set_defaults(run=run)
 
 
@@ -60,35 +71,99 @@ def describe(plugin: Installed) -> Row:
     return Row(plugin.name, plugin.package, plugin.version, flags)
 
 
-def as_json(rows: Iterable[Row], pipelines: Iterable[Pipeline]) -> str:
+def as_json(rows: Sequence[Row], pipelines: Sequence[Pipeline]) -> str:
     content = {
         "mflux": version("mflux"),
         "plugins": [asdict(row) for row in rows],
         "pipelines": [
-            {"name": entry.name, "family": entry.family, "level": entry.level, "note": entry.note}
+            {
+                "name": entry.name,
+                "family": entry.family,
+                "level": entry.level,
+                "note": entry.note,
+                "commands": commands_of(entry.name),
+                "calibrations": [made.name for made in shipped().values() if entry.name in made.pipelines],
+            }
             for entry in pipelines
         ],
+        "families": [
+            {
+                "name": family.name,
+                "transformer": family.transformer,
+                "body": [stage.blocks for stage in family.body],
+                **ABOUT[family.name]._asdict(),
+            }
+            for family in families_of(pipelines)
+        ],
+        "calibrations": [asdict(made) for made in shipped().values()],
     }
     return json.dumps(content, indent=2)
 
 
 def as_text(rows: Sequence[Row], pipelines: Sequence[Pipeline]) -> str:
+    """Tables of up to 120 columns."""
     installed = [
         (row.name, row.package, row.version, f"broken: {row.error}" if row.error else " ".join(row.options))
         for row in rows
     ]
-    supported = [(entry.name, entry.family or "-", entry.level, entry.note) for entry in pipelines]
+    supported = [
+        (entry.name, entry.family or "-", entry.level, ", ".join(commands_of(entry.name))) for entry in pipelines
+    ]
+    families = [
+        (family.name, about.signal, about.guidance, "yes" if about.compiled else "no")
+        for family in families_of(pipelines)
+        for about in (ABOUT[family.name],)
+    ]
+    calibrations = [
+        (made.name, made.model, ", ".join(made.pipelines), "-" if made.threshold is None else f"{made.threshold:g}")
+        for made in shipped().values()
+    ]
     return "\n".join(
         [
             *table(("PLUGIN", "PACKAGE", "VERSION", "OPTIONS"), installed),
             "",
-            *table((f"PIPELINE OF MFLUX {version('mflux')}", "FAMILY", "SUPPORT", "NOTE"), supported),
+            *table((f"PIPELINE OF MFLUX {version('mflux')}", "FAMILY", "SUPPORT", "COMMANDS"), supported),
+            "",
+            *notes(pipelines),
+            "",
+            *table(("FAMILY", "SIGNAL", "GUIDANCE", "COMPILED"), families),
+            "",
+            *table(("CALIBRATION OF TEACACHE", "MODEL", "PIPELINES", "THRESHOLD"), calibrations),
         ]
     )
 
 
+def families_of(pipelines: Iterable[Pipeline]) -> list[Family]:
+    """The entries for transformers that these pipelines have."""
+    names = {entry.family for entry in pipelines}
+    return [family for family in FAMILIES if family.name in names]
+
+
+def notes(pipelines: Iterable[Pipeline]) -> list[str]:
+    """One paragraph for each note: the pipelines that it is about, and what it says."""
+    about: dict[str, list[Pipeline]] = {}
+    for entry in pipelines:
+        if entry.note:
+            about.setdefault(entry.note, []).append(entry)
+    return [
+        line
+        for note, entries in about.items()
+        for line in wrap(f"{', '.join(entry.name for entry in entries)}: {entries[0].level}; {note}.", WIDTH)
+    ]
+
+
 def table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines with aligned columns."""
-    lines = [heading, *rows]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    """Lines with aligned columns; the last column goes on below itself where it is too wide."""
+    widths = [max(map(len, column)) for column in zip(heading, *rows, strict=True)][:-1]
+    left = sum(widths) + len(SPACE) * len(widths)
+    lines = []
+    for *cells, last in (heading, *rows):
+        first, *more = wrap(last, max(WIDTH - left, MIN_WIDTH)) or [""]
+        beginning = SPACE.join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+        lines += [f"{beginning}{SPACE}{first}".rstrip(), *(" " * left + line for line in more)]
+    return lines
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """Lines that break at spaces only: options and commands stay whole."""
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)

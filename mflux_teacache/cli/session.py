@@ -6,6 +6,7 @@ import argparse
 import functools
 import inspect
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,13 +15,17 @@ from mflux_teacache.adapters.targets import for_image, of_class
 from mflux_teacache.attachment import Request, attach_requests, check_all
 from mflux_teacache.cli import guard
 from mflux_teacache.cli.messages import reported, show_warnings
+from mflux_teacache.cli.replay import Replacement
 from mflux_teacache.cli.summary import summary
-from mflux_teacache.errors import AlreadyAttached
+from mflux_teacache.errors import AlreadyAttached, PluginWarning
 from mflux_teacache.plugins import PluginSet
 from mflux_teacache.records import GenerationStats
 
 # Arguments of generate_image that mflux's commands have under another name.
 _OPTIONS = {"num_inference_steps": "steps"}
+
+# Options that a plugin may have in place of a threshold.
+_BUDGETS = ("max_computed", "speedup")
 
 # mflux-generate-kontext accepts --image-strength, with a default, and does not pass it on.
 _NOT_PASSED_ON = {"Flux1Kontext": "image_strength"}
@@ -33,22 +38,33 @@ class Session:
         command: name of the command, for messages.
         requests: the plugins, with their options.
         arguments: mflux's parsed arguments; its command fills in defaults later.
+        replacement: what repeats the decisions of one of the plugins in its place.
 
     Raises:
         Refused: two plugins decide, or mlx-teacache is at work.
     """
 
-    def __init__(self, command: str, requests: Sequence[Request], arguments: argparse.Namespace) -> None:
+    def __init__(
+        self,
+        command: str,
+        requests: Sequence[Request],
+        arguments: argparse.Namespace,
+        replacement: Replacement | None = None,
+    ) -> None:
         self._command = command
-        self._requests = requests
         self._arguments = arguments
+        self._replacement = replacement
         self._model_path: str | None = None
-        self._plugins = PluginSet([request.plugin for request in requests])
+        self._use(requests)
         if "mlx_teacache" in sys.modules:
             raise AlreadyAttached(
                 f"mlx-teacache is at work in {command}, and two caches would reuse what the other reused. "
                 f"Use --plugin with mflux's own command instead, or run this one without --plugin."
             )
+
+    def _use(self, requests: Sequence[Request]) -> None:
+        self._requests = requests
+        self._plugins = PluginSet([request.plugin for request in requests])
 
     def begin(self) -> None:
         """Be there when mflux makes its pipeline, and when that is loaded."""
@@ -66,10 +82,22 @@ class Session:
                 refuse_unsupported(pipeline)
             asked = self._image_arguments(cls)
             deciding = self._plugins.decider is not None
-            refuse_partly(pipeline, arguments.get("model_config"), asked, deciding=deciding)
+            refuse_partly(pipeline, asked, deciding=deciding)
             target = of_class(cls, arguments)
             self._model_path = target.model_path
-            check_all(self._plugins, self._requests, for_image(target, asked))
+            target = for_image(target, asked)
+            self._replace(target.active_steps)
+            check_all(self._plugins, self._requests, target)
+
+    def _replace(self, active_steps: int | None) -> None:
+        """Let the recorded decisions be repeated, if that is asked for and they fit the run."""
+        replacement, self._replacement = self._replacement, None
+        if replacement is None:
+            return
+        if replacement.fits(active_steps):
+            self._use([replacement.request if r.plugin.name == replacement.plugin else r for r in self._requests])
+        else:
+            warnings.warn(replacement.why_not(active_steps), PluginWarning, stacklevel=2)
 
     def _image_arguments(self, cls: type) -> dict[str, Any]:
         """What the command line says of ``generate_image``'s arguments, so far."""
@@ -102,8 +130,11 @@ class Session:
 
     def _report(self, stats: GenerationStats) -> None:
         decider = self._plugins.decider
-        has_threshold = any(
-            request.plugin.name == decider and hasattr(request.options, "thresh") for request in self._requests
-        )
-        option = f"--{decider}-thresh" if has_threshold else None
-        print(summary(stats, self._plugins.names, decider, option), flush=True)
+        options = next((vars(request.options) for request in self._requests if request.plugin.name == decider), {})
+        threshold_option = f"--{decider}-thresh" if "thresh" in options else None
+        budget = next((f"--{decider}-{_spelt(name)} {options[name]}" for name in _BUDGETS if options.get(name)), None)
+        print(summary(stats, self._plugins.names, decider, threshold_option, budget), flush=True)
+
+
+def _spelt(name: str) -> str:
+    return name.replace("_", "-")

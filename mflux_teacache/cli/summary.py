@@ -8,11 +8,18 @@ from collections.abc import Iterator, Sequence
 from mflux_teacache.records import GenerationStats, StepRecord
 
 
-def summary(stats: GenerationStats, plugins: Sequence[str], decider: str | None, threshold_option: str | None) -> str:
+def summary(
+    stats: GenerationStats,
+    plugins: Sequence[str],
+    decider: str | None,
+    threshold_option: str | None,
+    budget: str | None = None,
+) -> str:
     """Args:
     plugins: names of all of the run's plugins.
     decider: the one that decides; ``None`` if all of them only observe.
     threshold_option: its option for the threshold, if it has one.
+    budget: its option in place of a threshold, with its value, where that was given.
     """
     records = stats.decisions
     skipped = stats.skipped_count
@@ -20,8 +27,7 @@ def summary(stats: GenerationStats, plugins: Sequence[str], decider: str | None,
     counts = f"{name}: computed {len(records) - skipped} of {len(records)} steps"
     seconds = f"{stats.seconds:.1f} s of denoising"
     if skipped:
-        threshold = _threshold(records)
-        details = seconds if threshold is None else f"threshold {threshold:g}, {seconds}"
+        details = ", ".join(filter(None, (budget or _threshold(records), seconds)))
         return f"{counts}, skipped {skipped} ({details})"
     return f"{counts}, skipped none ({seconds}): {_why_nothing(records, decider, plugins, threshold_option)}"
 
@@ -56,8 +62,8 @@ def _over_threshold(records: Sequence[StepRecord]) -> Iterator[tuple[float, floa
             yield score, threshold
 
 
-def _threshold(records: Sequence[StepRecord]) -> float | None:
-    return next((record.threshold for record in reversed(records) if record.threshold is not None), None)
+def _threshold(records: Sequence[StepRecord]) -> str | None:
+    return next((f"threshold {r.threshold:g}" for r in reversed(records) if r.threshold is not None), None)
 
 
 def next_threshold(score: float) -> float:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import mlx.core as mx
 import PIL.Image
 from mflux.callbacks.callback_registry import CallbackRegistry
-from mflux.models.common.compute_precision import ComputePrecision
 from mflux.models.common.config.model_config import ModelConfig
 from mflux.models.flux2.model.flux2_transformer.transformer import Flux2Transformer
 from mflux.models.flux2.variants.txt2img.flux2_klein import Flux2Klein
@@ -57,7 +57,10 @@ class DemoKlein(Flux2Klein):
         nn.Module.__init__(self)  # Flux2Klein's own would download its weights
         self.model_config = model_config()
         self.callbacks = CallbackRegistry()
-        self.compute_precision = ComputePrecision()
+        if find_spec("mflux.models.common.compute_precision"):  # from mflux 0.22 on
+            from mflux.models.common.compute_precision import ComputePrecision
+
+            self.compute_precision = ComputePrecision()
         self.tiling_config = self.bits = self.lora_paths = self.lora_scales = None
         self.words = nn.Embedding(len(WORDS), _WIDTH)
         self.transformer = Flux2Transformer(

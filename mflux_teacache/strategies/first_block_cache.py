@@ -79,6 +79,7 @@ def decide(state: State, change: float | None, step: int, total: int, config: Co
 class FirstBlockCache:
     """Skips the body after block 0 while block 0's residual stays near that of the last computed step."""
 
+    calibration_free = True
     residual_after = 1
 
     _config: Config

@@ -114,6 +114,7 @@ def decide(step: int, plan: str) -> Verdict[None]:
 class Schedule:
     """Skips the steps that the options name."""
 
+    calibration_free = True
     _config: Config
     _plan: str
     _run: PolicyRun[None]

@@ -70,6 +70,7 @@ def decide(state: State, step: int, total: int, config: Config) -> Verdict[State
 class TaylorSeer:
     """Skips all but every n-th step, with a forecast of the body's residual."""
 
+    calibration_free = True
     _config: Config
     _run: PolicyRun[State]
 

@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from mflux_teacache.alternatives import calibration_free
 from mflux_teacache.errors import OptionError, Refused
 from mflux_teacache.matching import distance
 from mflux_teacache.option_types import is_window
@@ -178,9 +179,9 @@ def find(target: Target) -> Match:
     if not near:
         raise Refused(
             f"TeaCache has no calibration for {target.model or 'a model without a name'} ({target.pipeline}). "
-            f"It has: {', '.join(entry.model for entry in shipped().values())}. Use --plugin first-block-cache, "
-            f"easycache or taylorseer, which need none; or --teacache-calibration with a file of your own; "
-            f"or --teacache-coefficients and --teacache-thresh."
+            f"It has: {', '.join(entry.model for entry in shipped().values())}. Use one of the plugins that need none "
+            f"({', '.join(calibration_free())}); or --teacache-calibration with a file of your own "
+            f"(docs/adding-a-model.md); or --teacache-coefficients and --teacache-thresh."
         )
     away, name = min(near)
     return Match(calibration=shipped()[name], exact=away == 0)

@@ -6,7 +6,7 @@ import argparse
 import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mflux_teacache import forecast, option_types
@@ -15,14 +15,13 @@ from mflux_teacache.forecast import ResidualCache
 from mflux_teacache.hookspecs import hookimpl
 from mflux_teacache.limits import Limits, refuse_short_run, resolve_window
 from mflux_teacache.records import Body, Decision, Generation, Step, Target
+from mflux_teacache.teacache import budget
 from mflux_teacache.teacache import calibration as calibrations
+from mflux_teacache.teacache.budget import Budget, BudgetState
 from mflux_teacache.teacache.calibration import Calibration, Match
-from mflux_teacache.teacache.policy import (
-    PolicyConfig,
-    PolicyDecision,
-    PolicyState,
-    decide,
-)
+from mflux_teacache.teacache.policy import PolicyConfig, PolicyDecision
+from mflux_teacache.teacache.rules import ByBudget, ByThreshold
+from mflux_teacache.verdict import Verdict
 
 if TYPE_CHECKING:
     import mlx.core as mx
@@ -30,10 +29,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Settings:
-    """What the options and the calibration come to, for images of any number of steps."""
+    """What the options and the calibration come to, for images of any number of steps.
+
+    Attributes:
+        threshold: ``None`` where there is a budget: it follows from that.
+        max_computed, speedup: the budget; at most one of them is given.
+    """
 
     calibration: Calibration
-    threshold: float
+    threshold: float | None
+    max_computed: int | None
+    speedup: float | None
     skip_first: float
     skip_last: float
     max_skips: int
@@ -41,10 +47,25 @@ class _Settings:
 
     def policy(self, steps: int) -> PolicyConfig:
         return PolicyConfig(
-            threshold=self.threshold,
+            threshold=self.threshold or 0.0,
             polynomial=self.calibration.polynomial,
             lower=self.calibration.lower,
             upper=self.calibration.upper,
+            skip_first=resolve_window(self.skip_first, steps),
+            skip_last=resolve_window(self.skip_last, steps),
+            max_skips=self.max_skips,
+        )
+
+    def budget(self, steps: int) -> Budget | None:
+        """What may be computed of a run; raises ``OptionError`` where that is less than the rules take."""
+        computed = self.max_computed
+        if self.speedup is not None:
+            computed = budget.computed_steps(steps, self.speedup)
+        if computed is None:
+            return None
+        return Budget(
+            total=steps,
+            computed=computed,
             skip_first=resolve_window(self.skip_first, steps),
             skip_last=resolve_window(self.skip_last, steps),
             max_skips=self.max_skips,
@@ -55,9 +76,8 @@ class _Settings:
 class _Image:
     """State of the image in the making."""
 
-    policy: PolicyConfig
+    rule: ByThreshold | ByBudget
     cache: ResidualCache
-    state: PolicyState = field(default_factory=PolicyState)
     previous: mx.array | None = None
 
 
@@ -74,12 +94,25 @@ class TeaCache:
     @staticmethod
     @hookimpl
     def mflux_add_options(group: argparse._ArgumentGroup) -> None:
-        group.add_argument(
+        how_much = group.add_mutually_exclusive_group()
+        how_much.add_argument(
             "--teacache-thresh",
             type=option_types.threshold,
             metavar="FLOAT",
             help="skip while the predicted change stays below this; higher = faster, further from the full run; "
             "0 never skips (default: the calibration's own)",
+        )
+        how_much.add_argument(
+            "--teacache-max-computed",
+            type=option_types.count_from(1),
+            metavar="N",
+            help="in place of a threshold: compute this many steps of each image, where they are predicted to matter",
+        )
+        how_much.add_argument(
+            "--teacache-speedup",
+            type=option_types.factor,
+            metavar="FACTOR",
+            help="the same as --teacache-max-computed with the number of steps divided by this, rounded down",
         )
         group.add_argument(
             "--teacache-skip-first",
@@ -113,7 +146,7 @@ class TeaCache:
             type=_coefficients,
             metavar="C4,C3,C2,C1,C0",
             help="a polynomial of your own in place of a calibration, highest power first, evaluated as it is; "
-            "needs --teacache-thresh. With a leading minus: --teacache-coefficients=-1.5,2,0",
+            "needs --teacache-thresh or a budget. With a leading minus: --teacache-coefficients=-1.5,2,0",
         )
         group.add_argument(
             "--teacache-force",
@@ -133,6 +166,8 @@ class TeaCache:
         settings = _settings(options, match.calibration)
         windows = Limits(skip_first=settings.skip_first, skip_last=settings.skip_last)
         refuse_short_run("TeaCache", "teacache", windows, target.active_steps)
+        if target.active_steps is not None:
+            settings.budget(target.active_steps)
 
     @hookimpl
     def mflux_attach(self, options: argparse.Namespace, target: Target) -> None:
@@ -143,7 +178,10 @@ class TeaCache:
 
     @hookimpl
     def mflux_generation_start(self, generation: Generation) -> None:
-        self._image = _Image(self._settings.policy(generation.active_steps), ResidualCache(self._settings.forecast))
+        settings, steps = self._settings, generation.active_steps
+        rules, allowed = settings.policy(steps), settings.budget(steps)
+        rule = ByThreshold(rules) if allowed is None else ByBudget(rules, allowed)
+        self._image = _Image(rule, ResidualCache(settings.forecast))
 
     @hookimpl
     def mflux_pre_transformer(self, step: Step) -> Decision:
@@ -152,18 +190,17 @@ class TeaCache:
         signal = self._signal(step)
         change = None if image.previous is None else step.relative_l1(signal, image.previous)
         image.previous = signal
-        verdict = decide(image.state, change, step.index, step.active_steps, image.policy)
-        image.state = verdict.state
+        verdict = image.rule.judge(change, step)
         if verdict.drop_cache:
             image.cache.clear()
-        return _decision(verdict, image, step)
+        return _decision(verdict, change, image, step)
 
     @hookimpl
     def mflux_post_transformer(self, step: Step, body: Body) -> None:
         image = self._image
         assert image is not None, "mflux_generation_start comes first"
         # Also after a skipped step: a branch that had no fitting residual was computed and has a new one.
-        if image.state.cached:
+        if image.rule.state.cached:
             image.cache.store(step.sigma, body)
 
     @hookimpl
@@ -173,11 +210,13 @@ class TeaCache:
     @hookimpl
     def mflux_image_metadata(self, generation: Generation) -> Mapping[str, Any]:
         policy = self._settings.policy(generation.active_steps)
+        allowed = self._settings.budget(generation.active_steps)
         return {
             "calibration": self._settings.calibration.name,
             "coefficients": list(policy.polynomial),
             "range": [policy.lower, policy.upper if math.isfinite(policy.upper) else None],
-            "threshold": policy.threshold,
+            "threshold": self._settings.threshold,
+            "max_computed": None if allowed is None else allowed.computed,
             "skip_first": policy.skip_first,
             "skip_last": policy.skip_last,
             "max_skips": policy.max_skips,
@@ -191,25 +230,18 @@ class TeaCache:
         return step.target_part(signal) if calibration.rows == "target" else signal
 
 
-def _decision(verdict: PolicyDecision, image: _Image, step: Step) -> Decision:
-    threshold = image.policy.threshold
+def _decision(
+    verdict: PolicyDecision | Verdict[BudgetState], change: float | None, image: _Image, step: Step
+) -> Decision:
+    numbers = {
+        "change": change,
+        "prediction": verdict.prediction,
+        "running_sum": verdict.running_sum,
+        "threshold": image.rule.threshold,
+    }
     if verdict.kind == "reuse":
-        return Decision.reuse(
-            image.cache.residuals(step.sigma),
-            verdict.reason,
-            change=verdict.change,
-            prediction=verdict.prediction,
-            running_sum=verdict.running_sum,
-            threshold=threshold,
-        )
-    return Decision.compute(
-        verdict.reason,
-        forced=verdict.kind == "force",
-        change=verdict.change,
-        prediction=verdict.prediction,
-        running_sum=verdict.running_sum,
-        threshold=threshold,
-    )
+        return Decision.reuse(image.cache.residuals(step.sigma), verdict.reason, **numbers)
+    return Decision.compute(verdict.reason, forced=verdict.kind == "force", **numbers)
 
 
 def _refuse_distilled(target: Target, distilled: bool) -> None:
@@ -238,15 +270,20 @@ def _match(options: argparse.Namespace, target: Target) -> Match:
 
 def _settings(options: argparse.Namespace, calibration: Calibration) -> _Settings:
     threshold = calibration.threshold if options.thresh is None else options.thresh
-    if threshold is None:
+    if options.max_computed is not None or options.speedup is not None:
+        threshold = None
+    elif threshold is None:
         raise OptionError(
             f"TeaCache has no default threshold for the calibration {calibration.name}. Give one with "
-            f"--teacache-thresh, a number above {calibration.floor:.3g}: the smallest change that it predicts."
+            f"--teacache-thresh, a number above {calibration.floor:.3g}: the smallest change that it predicts; "
+            f"or a budget with --teacache-speedup."
         )
     first, last = calibration.window or (1, 1)
     return _Settings(
         calibration=calibration,
         threshold=threshold,
+        max_computed=options.max_computed,
+        speedup=options.speedup,
         skip_first=first if options.skip_first is None else options.skip_first,
         skip_last=last if options.skip_last is None else options.skip_last,
         max_skips=options.max_skips,
@@ -256,7 +293,8 @@ def _settings(options: argparse.Namespace, calibration: Calibration) -> _Setting
 
 def _warn_if_made_elsewhere(target: Target, match: Match) -> None:
     made = match.calibration
-    changes = [change for change in (target.model_path, *target.loras) if change is not None]
+    # With -C, mflux passes a built-in model's own id as a path.
+    changes = [change for change in (target.model_path, *target.loras) if change not in (None, made.model)]
     if not match.exact:
         what = (
             f"TeaCache has no calibration of {target.pipeline} on {target.model}; it uses {made.name}, made with "
@@ -275,7 +313,7 @@ def _warn_if_made_elsewhere(target: Target, match: Match) -> None:
 def _warn_if_idle(settings: _Settings) -> None:
     """A threshold that the polynomial never undercuts looks like a plugin that does not work. 0 is on purpose."""
     floor = settings.calibration.floor
-    if 0 < settings.threshold <= floor:
+    if settings.threshold is not None and 0 < settings.threshold <= floor:
         default = settings.calibration.threshold
         hint = f" (its default is {default:g})" if default is not None and default > floor else ""
         _warn(

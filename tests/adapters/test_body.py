@@ -200,9 +200,22 @@ def test_the_body_does_not_keep_the_transformer_alive() -> None:
             ),
             "'picture'",
         ),
+        (
+            Family(
+                name="x",
+                transformer="",
+                body=(
+                    Joint("single_transformer_blocks", stream="hidden_states", methods=("__call__", "image_forward")),
+                ),
+                modulated_input=None,  # type: ignore[arg-type]
+                sigma=None,  # type: ignore[arg-type]
+                latents="",
+            ),
+            "has no method 'image_forward'",
+        ),
     ],
 )
-def test_a_missing_block_list_or_argument_is_named(family: Family, missing: str) -> None:
+def test_a_missing_block_list_method_or_argument_is_named(family: Family, missing: str) -> None:
     with pytest.raises(UnsupportedModel, match=missing):
         Body(_flux2()[0], family)
 

@@ -7,22 +7,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import cases_anima
-import cases_ernie
-import cases_iris
-import cases_krea2
-import cases_lens_boogu
 import mlx.core as mx
 import pytest
-from mflux.callbacks.instances.memory_saver import MemorySaver
-from mflux.models.anima.model.anima_scheduler import AnimaSampler
+from all_cases import cases_of
+from installed import KEEPS_PREDICT
 from mflux.models.common.config.config import Config
-from mflux.models.iris.model.iris_scheduler.iris_flow_dpm_solver import IrisFlowDPMSolver
-from mflux.models.iris.model.iris_scheduler.iris_turbo_scheduler import IrisTurboScheduler
 from mflux.utils.apple_silicon import AppleSiliconUtil
 from recording import carries, second_call, seen_by
 from strategies import Observer, Pattern, ProbedPattern, ReadsEverything, kept
-from tiny_models import generate, same
+from tiny_models import generate, memory_saver, same
 
 from mflux_teacache import Body as StepBody
 from mflux_teacache import Step, attach, hookimpl
@@ -31,13 +24,9 @@ from mflux_teacache.adapters.families import FAMILIES, family_of
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
-CASES = {
-    **cases_anima.CASES,
-    **cases_ernie.CASES,
-    **cases_iris.CASES,
-    **cases_krea2.CASES,
-    **cases_lens_boogu.CASES,
-}
+CASES = cases_of(
+    "cases_anima", "cases_ernie", "cases_iris", "cases_krea2", "cases_krea2_controlnet", "cases_lens_boogu"
+)
 ATTENTION = {
     "anima": "self_attn",
     "boogu": "img_instruct_attn",
@@ -46,6 +35,8 @@ ATTENTION = {
     "krea2": "attn",
     "lens": "attn",
 }
+# Their predict functions capture the prompt.
+CAPTURING = ("anima-turbo", "anima-guidance", "krea2-turbo", "krea2-controlnet-guidance")
 # Branches per step, and the batch of each.
 BRANCHES = dict.fromkeys(CASES, (1, 1)) | {
     "anima-guidance": (2, 1),
@@ -126,10 +117,16 @@ def _schedule(name: str, model: Any, config: Config) -> list[float]:
     if family == "boogu":  # its own sigmas say how much signal there is: 0.001 at first
         return (1 - mx.linspace(0.001, 1.0, steps + 1)[:-1]).tolist()
     if name == "iris-turbo":
+        from mflux.models.iris.model.iris_scheduler.iris_turbo_scheduler import IrisTurboScheduler
+
         return list(IrisTurboScheduler.SIGMAS)
     if family == "iris":
+        from mflux.models.iris.model.iris_scheduler.iris_flow_dpm_solver import IrisFlowDPMSolver
+
         return IrisFlowDPMSolver(steps, 4.0).grid[:steps]
     if family == "anima":
+        from mflux.models.anima.model.anima_scheduler import AnimaSampler
+
         sampler = AnimaSampler.make("euler" if name == "anima-euler" else "er_sde", config.scheduler.sigmas, 1)
         return [sampler.sigma(index).item() for index in range(steps)]
     return config.scheduler.sigmas[config.init_time_step : steps].tolist()
@@ -161,9 +158,12 @@ def test_steps_have_the_pipeline_s_noise_levels_latents_and_branches(name: str, 
         assert bool(mx.array_equal(latents, mx.broadcast_to(expected, latents.shape)))
 
 
-@pytest.mark.parametrize("name", ["anima-turbo", "anima-guidance", "krea2-turbo", "krea2-controlnet-guidance"])
+@pytest.mark.parametrize(
+    "name",
+    [name for name in ("anima-turbo", "anima-guidance", "krea2-turbo", "krea2-controlnet-guidance") if name in CASES],
+)
 def test_compiled_functions_do_not_outlive_an_image(name: str, photo: Path) -> None:
-    """These predict functions capture the prompt: one that is kept paints the last image again."""
+    """One that is kept paints the last image again."""
     model, arguments = CASES[name].make(photo)
     prompts = ("a red apple", "two pears")
     alone = [generate(model, prompt=prompt, **arguments) for prompt in prompts]
@@ -175,7 +175,7 @@ def test_compiled_functions_do_not_outlive_an_image(name: str, photo: Path) -> N
 
 
 @pytest.mark.parametrize("plugin", [Pattern, ProbedPattern])
-@pytest.mark.parametrize("name", ["anima-guidance", "krea2-turbo"])
+@pytest.mark.parametrize("name", [name for name in ("anima-guidance", "krea2-turbo") if name in CASES])
 def test_an_image_with_skipped_steps_does_not_depend_on_the_one_before(name: str, plugin: type, photo: Path) -> None:
     model, arguments = CASES[name].make(photo)
     with attach(model, plugin):
@@ -191,7 +191,7 @@ def test_the_memory_saver_frees_the_transformer_before_the_decode(name: str, pho
     transformer = weakref.ref(model.transformer)
     alive: list[bool] = []
     with attach(model, ProbedPattern):
-        model.callbacks.register(MemorySaver(model, keep_transformer=False, cache_limit_bytes=None))
+        model.callbacks.register(memory_saver(model))
         model.callbacks.register(SimpleNamespace(call_after_loop=lambda **_: alive.append(transformer() is not None)))
         generate(model, **arguments)
-    assert alive == [False]
+    assert alive == [CASES[name].compiled and KEEPS_PREDICT]

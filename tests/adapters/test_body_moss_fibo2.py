@@ -197,6 +197,6 @@ def test_an_observer_sees_the_steps_that_mflux_s_own_step_reuse_leaves(name: str
 @pytest.mark.parametrize("name", ["MOSSImage", "Fibo2", "Fibo2Edit"])
 def test_step_reuse_is_refused_before_there_is_a_model(name: str) -> None:
     with pytest.raises(UnsupportedModel, match=f"plugins run on the pipeline {name}, but none that decides"):
-        refuse_partly(PIPELINES[name], None, {"step_cache_ratio": 0.5}, deciding=True)
-    refuse_partly(PIPELINES[name], None, {"step_cache_ratio": 0.5}, deciding=False)
-    refuse_partly(PIPELINES[name], None, {"step_cache_ratio": None}, deciding=True)
+        refuse_partly(PIPELINES[name], {"step_cache_ratio": 0.5}, deciding=True)
+    refuse_partly(PIPELINES[name], {"step_cache_ratio": 0.5}, deciding=False)
+    refuse_partly(PIPELINES[name], {"step_cache_ratio": None}, deciding=True)

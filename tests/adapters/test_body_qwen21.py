@@ -443,8 +443,8 @@ def test_the_edit_s_own_step_cache_is_refused_to_every_plugin(plugin: type, phot
 def test_step_reuse_is_refused_before_there_is_a_model() -> None:
     for name, option in (("QwenImage21", "step_cache_ratio"), ("QwenImage21Edit", "use_step_cache")):
         with pytest.raises(UnsupportedModel, match=f"plugins run on the pipeline {name}, but no"):
-            refuse_partly(PIPELINES[name], None, {option: 0.5}, deciding=True)
-        refuse_partly(PIPELINES[name], None, {option: None}, deciding=True)
+            refuse_partly(PIPELINES[name], {option: 0.5}, deciding=True)
+        refuse_partly(PIPELINES[name], {option: None}, deciding=True)
 
 
 # The built-in strategies, and what else the pipelines do

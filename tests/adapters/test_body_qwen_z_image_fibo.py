@@ -7,12 +7,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import cases_fibo
-import cases_ming
-import cases_qwen
-import cases_z_image
 import mlx.core as mx
 import pytest
+from all_cases import cases_of
 from mflux.utils.apple_silicon import AppleSiliconUtil
 from recording import Loop, Watch, seen_by
 from strategies import kept
@@ -24,7 +21,7 @@ from mflux_teacache.adapters.families import FAMILIES, family_of
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
-CASES = {**cases_fibo.CASES, **cases_ming.CASES, **cases_qwen.CASES, **cases_z_image.CASES}
+CASES = cases_of("cases_fibo", "cases_ming", "cases_qwen", "cases_z_image", "cases_z_image_controlnet")
 
 # The attention of block 0, and its argument that takes the signal.
 ATTENTION = {

@@ -4,22 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cases_anima
-import cases_ernie
-import cases_fibo
-import cases_fibo2
-import cases_flux
-import cases_flux3
-import cases_ideogram4
-import cases_iris
-import cases_krea2
-import cases_lens_boogu
-import cases_ming
-import cases_moss
-import cases_qwen
-import cases_qwen21
-import cases_z_image
+import all_cases
 import pytest
+from installed import MFLUX
 from mflux.utils.apple_silicon import AppleSiliconUtil
 from strategies import (
     Observer,
@@ -32,34 +19,34 @@ from strategies import (
 from tiny_models import generate, same
 
 from mflux_teacache import attach
-from mflux_teacache.adapters.pipelines import PIPELINES
+from mflux_teacache.adapters.about import ABOUT
+from mflux_teacache.adapters.families import FAMILIES
+from mflux_teacache.adapters.pipelines import PIPELINES, in_installed_mflux
 
-CASES = {
-    **cases_anima.CASES,
-    **cases_ernie.CASES,
-    **cases_fibo.CASES,
-    **cases_fibo2.CASES,
-    **cases_flux.CASES,
-    **cases_flux3.CASES,
-    **cases_ideogram4.CASES,
-    **cases_iris.CASES,
-    **cases_krea2.CASES,
-    **cases_lens_boogu.CASES,
-    **cases_ming.CASES,
-    **cases_moss.CASES,
-    **cases_qwen.CASES,
-    **cases_qwen21.CASES,
-    **cases_z_image.CASES,
-}
+CASES = all_cases.cases_of(*all_cases.MODULES)
 
 # What Pattern comes to where the body's stream changes its length during the run: step 1 of guidance's first branch
 # has no residual that fits and computes, so the step counts as computed although the second branch is reused.
 FORCED = {"fibo2-text-images": "CCCSC"}
 
 
-def test_every_supported_pipeline_has_a_case() -> None:
-    supported = {pipeline.name for pipeline in PIPELINES.values() if pipeline.level in ("full", "partial")}
+def test_every_supported_pipeline_of_the_installed_mflux_has_a_case() -> None:
+    supported = {pipeline.name for pipeline in in_installed_mflux() if pipeline.level in ("full", "partial")}
     assert supported == {case.pipeline.__name__ for case in CASES.values()}
+
+
+def test_a_current_mflux_has_every_pipeline_of_the_table() -> None:
+    """So that no case can be absent there."""
+    installed = {pipeline.name for pipeline in in_installed_mflux()}
+    assert (installed >= PIPELINES.keys()) == (MFLUX >= (0, 24))
+
+
+def test_what_is_said_of_compiling_is_so() -> None:
+    compiled = {PIPELINES[case.pipeline.__name__].family for case in CASES.values() if case.compiled}
+    by_themselves = {family.name for family in FAMILIES if family.compiles}
+    installed = {PIPELINES[case.pipeline.__name__].family for case in CASES.values()}
+    said = {family for family, about in ABOUT.items() if about.compiled}
+    assert (compiled | by_themselves) & installed == said & installed
 
 
 @pytest.mark.usefixtures("tiny")

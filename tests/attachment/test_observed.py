@@ -113,6 +113,7 @@ def test_the_image_s_metadata_tell_how_it_was_made(model: Any) -> None:
     assert entry["pattern"] == "CSSSC"
     assert entry["plugins"]["teacache"]["options"]["thresh"] == 1e9
     assert entry["plugins"]["teacache"]["package"] == "mflux-teacache-plugin"
+    assert image.get_right_half()._get_metadata()["mflux_plugins"] == entry
     assert "mflux_plugins" not in model.generate_image(**arguments)._get_metadata()
 
 

@@ -74,6 +74,14 @@ def test_an_unknown_transformer_is_refused(model: Any) -> None:
         attach(model, Observer)
 
 
+def test_a_model_without_a_transformer_is_refused_with_where_it_was_looked_for(model: Any) -> None:
+    model.transformer = None
+    with pytest.raises(
+        UnsupportedModel, match=r"Flux2Klein holds no transformer: it has none of .*, transformer, unco"
+    ):
+        attach(model, Observer)
+
+
 def test_a_renamed_block_list_is_refused_and_nothing_is_left_behind(model: Any) -> None:
     model.transformer.layers = model.transformer.pop("single_transformer_blocks")
     before = set(vars(model))

@@ -1,4 +1,4 @@
-"""Distances between images, against values worked out by hand and by scikit-image."""
+"""Distances between images, against values worked out by hand."""
 
 import numpy as np
 import pytest
@@ -23,11 +23,3 @@ def test_ssim_of_equal_images_is_one() -> None:
 def test_ssim_of_flat_images_is_that_of_their_levels() -> None:
     c1 = (0.01 * 255) ** 2
     assert ssim(grey(100), grey(150)) == pytest.approx((2 * 100 * 150 + c1) / (100**2 + 150**2 + c1))
-
-
-def test_ssim_is_scikit_images() -> None:
-    random = np.random.default_rng(0)
-    image = random.integers(0, 256, (20, 31, 3), dtype=np.uint8)
-    other = np.clip(image.astype(int) + random.integers(-40, 41, image.shape), 0, 255).astype(np.uint8)
-    # structural_similarity(image, other, channel_axis=2, data_range=255) of scikit-image 0.26.0
-    assert ssim(image, other) == pytest.approx(0.9570297297871226, abs=1e-12)

@@ -11,6 +11,7 @@ import pytest
 from mflux_teacache import options
 from mflux_teacache.cli.arguments import Asked
 from mflux_teacache.cli.choice import choose
+from mflux_teacache.cli.replay import Replacement
 from mflux_teacache.errors import OptionError, UnknownPlugin
 
 pytestmark = pytest.mark.usefixtures("plugins_in_process")
@@ -76,6 +77,74 @@ def test_plugins_of_the_command_line_replace_those_of_the_sidecar(sidecar):
     path = sidecar(alternate={"every": 3}, not_installed={"x": 1})
     assert chosen(Asked(("watch",), path)) == {"watch": {}}
     assert chosen(Asked(("watch", "alternate"), path)) == {"watch": {}, "alternate": {**DEFAULTS, "every": 3}}
+
+
+def test_an_option_of_the_command_line_drives_out_those_that_it_excludes(sidecar):
+    path = sidecar(teacache={"thresh": 0.2, "skip_first": 3})
+    budget = chosen(Asked(sidecar=path), "--teacache-speedup 1.6")["teacache"]
+    assert (budget["thresh"], budget["speedup"], budget["skip_first"]) == (None, 1.6, 3)
+    path = sidecar(teacache={"speedup": 1.6})
+    threshold = chosen(Asked(sidecar=path), "--teacache-thresh 0.2")["teacache"]
+    assert (threshold["thresh"], threshold["speedup"]) == (0.2, None)
+
+
+def test_a_sidecar_with_options_that_exclude_each_other_is_refused(sidecar):
+    path = sidecar(teacache={"thresh": 0.2, "speedup": 1.6})
+    with pytest.raises(OptionError, match=r"argument --teacache-speedup: not allowed with argument --teacache-thresh"):
+        chosen(Asked(sidecar=path))
+
+
+# --- decisions that are repeated ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def decided(tmp_path):
+    """A sidecar of an image of four steps of which TeaCache skipped one."""
+    path = tmp_path / "run.json"
+    plugins = {"watch": {"options": {}}, "teacache": {"options": {"thresh": 0.2}, "values": {"forecast": 0}}}
+    entry = {"schema": 1, "pattern": "CSCC", "decider": "teacache", "residual_after": 0, "plugins": plugins}
+    path.write_text(json.dumps({"mflux_plugins": entry}))
+    return path
+
+
+def replacements(asked: Asked, argv: str = "") -> dict[str, Replacement | None]:
+    parser = argparse.ArgumentParser("mflux-generate", allow_abbrev=False)
+    for option in ("--steps", "--seed", "--image-path", "--image-strength"):
+        parser.add_argument(option)
+    parser.add_argument("--image-paths", nargs="+")
+    return {choice.plugin.name: choice.replacement for choice in choose(asked, parser, argv.split())}
+
+
+@pytest.mark.parametrize("argv", ["", "--seed 3"])
+def test_recorded_decisions_are_repeated(decided, argv):
+    found = replacements(Asked(sidecar=decided), argv)
+    assert found["watch"] is None
+    replacement = found["teacache"]
+    assert (replacement.plugin, replacement.steps, replacement.steps_given) == ("teacache", 4, False)
+    assert (replacement.request.plugin.name, vars(replacement.request.options)) == ("replay", {"from": decided})
+    # Without a word on steps, a pattern that does not fit is a fault of the file: replay refuses it.
+    assert replacement.fits(4)
+    assert replacement.fits(5)
+
+
+@pytest.mark.parametrize(
+    "argv", ["--steps 4", "--image-strength 0.5", "--image-path a.png", "--image-paths a.png b.png"]
+)
+def test_the_command_line_may_ask_for_steps_that_the_pattern_does_not_fit(decided, argv):
+    replacement = replacements(Asked(sidecar=decided), argv)["teacache"]
+    assert [replacement.fits(steps) for steps in (4, 3, None)] == [True, False, True]
+
+
+def test_a_plugin_that_is_named_or_given_an_option_decides_itself(decided):
+    assert replacements(Asked(sidecar=decided), "--teacache-max-skips 8")["teacache"] is None
+    assert replacements(Asked(("teacache", "watch"), decided))["teacache"] is None
+
+
+def test_a_plugin_whose_reuse_is_its_own_decides_itself(sidecar):
+    assert replacements(Asked(sidecar=sidecar(alternate={})))["alternate"] is None
+
+
+# --- required and refused ----------------------------------------------------------------------------------------
 
 
 def test_a_required_option_may_come_from_the_sidecar(sidecar):

@@ -6,6 +6,8 @@ import json
 import sys
 
 import pytest
+from installed import has
+from mflux.models.common.config.model_config import ModelConfig
 
 FLUX1 = ("mflux-generate", "--model", "dev")
 FLUX2 = ("mflux-generate-flux2", "--model", "flux2-klein-base-4b")
@@ -62,31 +64,6 @@ BEFORE_WEIGHTS = {
         (*FLUX1, "--plugin", "teacache", "--teacache-skip-first", 2, "--teacache-skip-last", 2),
         "TeaCache always computes the first 2 steps and the last 2 steps, which leaves nothing to skip of 4 active",
     ),
-    "mflux's key/value cache": (
-        (*EDIT, "flux2-klein-9b-kv", "--image-paths", "apple.png", "--plugin", "watch"),
-        "plugins run on the pipeline Flux2KleinEdit, but not with its key/value cache, which fills while a reference "
-        "image passes through every block: the model black-forest-labs/FLUX.2-klein-9b-kv uses it by default. Turn it "
-        "off, use a model without it, or run without plugins.",
-    ),
-    "mflux's own step reuse": (
-        (QWEN21, "--step-cache-ratio", 0.25, "--plugin", "alternate"),
-        "plugins run on the pipeline QwenImage21, but none that decides about steps together with mflux's own step "
-        "reuse, which would reuse what it reused: step_cache_ratio=0.25 asks for it. Turn it off, ",
-    ),
-    "mflux's own step reuse by its older name": (
-        (QWEN21, "--teacache-ratio", 0.5, "--plugin", "alternate"),
-        "plugins run on the pipeline QwenImage21, but none that decides about steps together with mflux's own step "
-        "reuse, which would reuse what it reused: step_cache_ratio=0.5 asks for it. Turn it off, ",
-    ),
-    "mflux's own step cache": (
-        (f"{QWEN21}-edit", "--use-step-cache", "--plugin", "watch"),
-        "plugins run on the pipeline QwenImage21Edit, but not with mflux's own step cache, which leaves the blocks "
-        "after the first one: use_step_cache=True asks for it. Turn it off, ",
-    ),
-    "distilled model by another command": (
-        (QWEN21, "--model", "qwen-image-2.1-turbo", "--plugin", "teacache"),
-        "Qwen/Qwen-Image-2.1-Turbo is distilled to a few steps, which ",
-    ),
     "malformed sidecar": (
         (*FLUX2, "-C", "malformed.json"),
         "malformed.json: mflux_plugins.plugins is 7, and it must be an object. Correct it as --make-conf writes it. "
@@ -102,6 +79,37 @@ BEFORE_WEIGHTS = {
         "Or run without the plugins of this file: --plugin none.",
     ),
 }
+
+if hasattr(ModelConfig, "flux2_klein_9b_kv"):
+    BEFORE_WEIGHTS |= {
+        "distilled model that edits with a key/value cache": (
+            (*EDIT, "flux2-klein-9b-kv", "--image-paths", "apple.png", "--plugin", "teacache"),
+            "black-forest-labs/FLUX.2-klein-9b-kv is distilled to a few steps, which ",
+        ),
+    }
+
+if has("mflux.models.qwen21"):
+    BEFORE_WEIGHTS |= {
+        "mflux's own step reuse": (
+            (QWEN21, "--step-cache-ratio", 0.25, "--plugin", "alternate"),
+            "plugins run on the pipeline QwenImage21, but none that decides about steps together with mflux's own step "
+            "reuse, which would reuse what it reused: step_cache_ratio=0.25 asks for it. Turn it off, ",
+        ),
+        "mflux's own step reuse by its older name": (
+            (QWEN21, "--teacache-ratio", 0.5, "--plugin", "alternate"),
+            "plugins run on the pipeline QwenImage21, but none that decides about steps together with mflux's own step "
+            "reuse, which would reuse what it reused: step_cache_ratio=0.5 asks for it. Turn it off, ",
+        ),
+        "mflux's own step cache": (
+            (f"{QWEN21}-edit", "--use-step-cache", "--plugin", "watch"),
+            "plugins run on the pipeline QwenImage21Edit, but not with mflux's own step cache, which leaves the blocks "
+            "after the first one: use_step_cache=True asks for it. Turn it off, ",
+        ),
+        "distilled model by another command": (
+            (QWEN21, "--model", "qwen-image-2.1-turbo", "--plugin", "teacache"),
+            "Qwen/Qwen-Image-2.1-Turbo is distilled to a few steps, which ",
+        ),
+    }
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -153,9 +161,8 @@ def test_a_plugin_that_fails_as_it_is_attached(commands):
 
 def test_what_is_known_only_when_the_image_is_made(commands):
     """The width comes from the image to start from: 0.5 * 64 = 32."""
-    refused = commands.run(
-        *FLUX2, *IMAGE[:2], "--width", "0.5x", "--image", "photo.png", "--steps", 4, "--plugin", "refuses-at-image"
-    )
+    image = ("--prompt", "apple", "--width", "0.5x", "--image-path", "photo.png", "--steps", 4)
+    refused = commands.run(*FLUX2, *image, "--low-ram", "--plugin", "refuses-at-image")
     assert (refused.code, refused.weights) == (2, ["Flux2Klein"])
     assert refused.err == "mflux-generate-flux2: error: width 32 is under 64. Use --width 64.\n"
     assert "Peak MLX memory" in refused.out  # mflux's own last word

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distribution, version
 
 import pytest
 
+from mflux_teacache.adapters.about import ABOUT
+from mflux_teacache.adapters.commands import commands_of
+from mflux_teacache.adapters.families import FAMILIES
 from mflux_teacache.adapters.pipelines import Pipeline, in_installed_mflux
 from mflux_teacache.cli import main, plugins_command
 from mflux_teacache.cli.plugins_command import Row, as_text, describe, table
@@ -71,7 +74,10 @@ def test_plugins_lists_everything_installed_and_every_pipeline(capsys, plugins_i
     assert " ".join(broken[1:]).startswith(
         "cli-plugins 1.0 broken: plugin 'broken' of package cli-plugins 1.0 cannot be"
     )
-    assert ["Flux1", "flux", "full"] in rows
+    assert ["Flux1", "flux", "full", "mflux-generate"] in rows
+    assert ["ZImage", "z_image", "full", "mflux-generate-z-image,", "mflux-generate-z-image-turbo"] in rows
+    assert ["flux3", "LayerNorm", "of", "image;", "scale,", "shift", "of", "time", "two", "calls", "no"] in rows
+    assert ["qwen-image", "Qwen/Qwen-Image", "QwenImage", "0.3"] in rows
     assert {row[0] for row in rows if row} >= {entry.name for entry in in_installed_mflux()}
 
 
@@ -88,10 +94,45 @@ def test_plugins_as_json_says_the_same(capsys, plugins_in_process):
     }
     assert found["clash"]["options"] == []
     assert found["clash"]["error"] == "plugin 'clash': option --clashing does not start with --clash-."
-    assert content["pipelines"] == [
-        {"name": entry.name, "family": entry.family, "level": entry.level, "note": entry.note}
-        for entry in in_installed_mflux()
-    ]
+    assert [entry["name"] for entry in content["pipelines"]] == [entry.name for entry in in_installed_mflux()]
+    [flux1] = [entry for entry in content["pipelines"] if entry["name"] == "Flux1"]
+    assert flux1 == {
+        "name": "Flux1",
+        "family": "flux",
+        "level": "full",
+        "note": "",
+        "commands": ["mflux-generate"],
+        "calibrations": ["flux1-dev", "flux1-krea-dev", "flux1-schnell"],
+    }
+    [z_image] = [entry for entry in content["families"] if entry["name"] == "z_image"]
+    assert z_image == {
+        "name": "z_image",
+        "transformer": "mflux.models.z_image.model.z_image_transformer.transformer:ZImageTransformer",
+        "body": ["layers"],
+        "signal": "RMSNorm of image and text; scale of time",
+        "guidance": "two calls",
+        "compiled": True,
+    }
+    [qwen] = [entry for entry in content["calibrations"] if entry["name"] == "qwen-image"]
+    assert (qwen["steps"], qwen["size"], qwen["range"]) == (50, "768x768", pytest.approx([0.047, 0.588], abs=0.001))
+
+
+def test_the_tables_fit_120_columns_and_no_option_is_cut(capsys, plugins_in_process):
+    printed = run(capsys, "plugins")
+    assert max(map(len, printed.splitlines())) <= 120
+    for row in map(describe, installed()):
+        assert all(option in printed.split() for option in row.options)
+
+
+def test_every_family_is_described():
+    assert list(ABOUT) == [family.name for family in FAMILIES]
+
+
+def test_every_image_command_of_mflux_runs_a_pipeline():
+    scripts = {point.name for point in distribution("mflux").entry_points if point.group == "console_scripts"}
+    found = {command for entry in in_installed_mflux() for command in commands_of(entry.name)}
+    assert found <= scripts
+    assert {name for name in scripts if name.startswith("mflux-generate")} <= found
 
 
 def test_each_installed_plugin_is_described(plugins_in_process):
@@ -112,8 +153,20 @@ def test_the_text_is_aligned():
     pipelines = [Pipeline("Long", None, "refused", "why"), Pipeline("A", "f")]
     lines = as_text([Row("a", "package", "1", ("--a-b", "--a-c"))], pipelines).splitlines()
     assert lines[:3] == ["PLUGIN  PACKAGE  VERSION  OPTIONS", "a       package  1        --a-b --a-c", ""]
-    assert [line.split() for line in lines[4:]] == [["Long", "-", "refused", "why"], ["A", "f", "full"]]
+    assert [line.split() for line in lines[4:6]] == [["Long", "-", "refused"], ["A", "f", "full"]]
+    assert lines[7:9] == ["Long: refused; why.", ""]
 
 
 def test_columns_are_as_wide_as_their_widest_cell():
     assert table(("A", "LONG"), [("bbb", "c")]) == ["A    LONG", "bbb  c"]
+
+
+def test_the_last_column_goes_on_below_itself():
+    options = " ".join(f"--option-{number:02d}" for number in range(20))
+    heading, first, second, third = table(("A", "OPTIONS"), [("a", options)])
+    assert (heading, first[:14], second[:14], third[:14]) == (
+        "A  OPTIONS",
+        "a  --option-00",
+        "   --option-09",
+        "   --option-18",
+    )

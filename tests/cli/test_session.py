@@ -10,13 +10,13 @@ from types import ModuleType, SimpleNamespace
 
 import mflux
 import pytest
+from installed import MFLUX, has
 from mflux.callbacks.callback_manager import CallbackManager
 from mflux.cli.parser.parsers import CommandLineParser
 from mflux.models.common.config.model_config import ModelConfig
 from mflux.models.flux.variants.concept_attention.flux_concept import Flux1Concept
 from mflux.models.flux.variants.kontext.flux_kontext import Flux1Kontext
 from mflux.models.flux.variants.txt2img.flux import Flux1
-from mflux.models.flux2.variants.edit.flux2_klein_edit import Flux2KleinEdit
 
 from mflux_teacache import PluginWarning, Target, hookimpl
 from mflux_teacache.attachment import Request
@@ -99,6 +99,14 @@ def test_kontexts_command_is_the_only_supported_one_that_does_not():
     assert session._NOT_PASSED_ON.keys() == {"Flux1Kontext"}
 
 
+def test_every_image_command_goes_by_what_is_wrapped():
+    sources = [path.read_text() for path in Path(mflux.__path__[0]).glob("models/*/cli/*.py")]
+    makes_images = [source for source in sources if ".generate_image(" in source]
+    assert len(makes_images) >= 20
+    for name in ("parser.add_output_arguments()", "parser.parse_args()", "CallbackManager.register_callbacks("):
+        assert all(name in source for source in makes_images)
+
+
 def test_a_pipeline_that_plugins_do_not_run_on_is_refused(capsys):
     with pytest.raises(SystemExit) as leaving:
         session_with(Judge).check(Flux1Concept, {"model_config": ModelConfig.dev()})
@@ -123,23 +131,18 @@ def test_an_unknown_pipeline_is_refused_unless_a_plugin_brings_families():
         session_with(BringsFamily).check(Flux1Concept, {})
 
 
-def test_the_edit_pipeline_is_refused_with_its_cache_only(capsys):
-    init = {"model_config": ModelConfig.flux2_klein_base_4b()}
-    kv = {"model_config": ModelConfig.flux2_klein_9b_kv()}
-    assert target_of(Flux2KleinEdit, init, steps=20).steps == 20
-    assert target_of(Flux2KleinEdit, kv, use_kv_cache=False).pipeline == "Flux2KleinEdit"
-    capsys.readouterr()
-    for arguments, said in (
-        ((kv, {}), "the model black-forest-labs/FLUX.2-klein-9b-kv uses it by default"),
-        ((init, {"use_kv_cache": True}), "use_kv_cache=True asks for it"),
-    ):
-        with pytest.raises(SystemExit):
-            session_with(Judge, **arguments[1]).check(Flux2KleinEdit, arguments[0])
-        assert capsys.readouterr().err == (
-            "mflux-generate: error: plugins run on the pipeline Flux2KleinEdit, but not with its key/value cache, "
-            f"which fills while a reference image passes through every block: {said}. Turn it off, use a model without "
-            "it, or run without plugins.\n"
-        )
+@pytest.mark.skipif(not has("mflux.models.fibo2"), reason="this mflux reuses no steps itself")
+def test_mflux_s_own_step_reuse_is_refused_to_a_plugin_that_decides(capsys):
+    from mflux.models.fibo2.variants.txt2img.fibo2 import Fibo2
+
+    assert target_of(Fibo2, {}, step_cache_ratio=0.5).pipeline == "Fibo2"
+    with pytest.raises(SystemExit):
+        session_with(Decides, step_cache_ratio=0.5).check(Fibo2, {})
+    assert capsys.readouterr().err == (
+        "mflux-generate: error: plugins run on the pipeline Fibo2, but none that decides about steps together with "
+        "mflux's own step reuse, which would reuse what it reused: step_cache_ratio=0.5 asks for it. Turn it off, use "
+        "a model without it, or run without plugins.\n"
+    )
 
 
 def test_mlx_teacache_at_work_is_refused(monkeypatch):
@@ -211,6 +214,15 @@ def test_the_plugins_are_attached_before_mfluxs_own_callbacks(parse, monkeypatch
     assert [request.plugin.name for request in requests] == ["watch"]
     assert call == (("arguments", model), {"latent_creator": "creator"})
     assert model.generate_image() == "image"
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file")  # mflux up to 0.18 leaves it to Python
+def test_a_sidecar_brings_the_size_back_only_in_some_mflux(parse, tmp_path):
+    sidecar = tmp_path / "run.json"
+    sidecar.write_text('{"model": "dev", "prompt": "apple", "steps": 5, "seed": 3, "width": 640, "height": 320}')
+    namespace = parse(f"-C {sidecar}")
+    assert (namespace["steps"], namespace["seed"]) == (5, [3])
+    assert (namespace["width"], namespace["height"]) == ((640, 320) if MFLUX >= (0, 19) else (1024, 1024))
 
 
 def test_a_parser_without_output_arguments_is_left_alone(monkeypatch, capsys):

@@ -9,6 +9,7 @@ import pytest
 
 from mflux_teacache.cli.sidecar import naming, read
 from mflux_teacache.errors import Refused, UnknownPlugin
+from mflux_teacache.recorded import Recorded
 
 PLAIN = "a text, a number, true, false, null, or a list of those"
 
@@ -39,13 +40,14 @@ def written(folder: Path, content: object) -> Path:
     ],
 )
 def test_what_a_sidecar_names(tmp_path, content, expected):
-    assert read(written(tmp_path, content)) == expected
-    assert list(read(written(tmp_path, content))) == list(expected)  # in the order of recording
+    options = read(written(tmp_path, content)).options
+    assert options == expected
+    assert list(options) == list(expected)  # in the order of recording
 
 
 def test_a_file_that_cannot_be_read_is_left_to_mflux(tmp_path):
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
-    assert read(tmp_path / "missing.json") == read(tmp_path) == read(tmp_path / "binary") == {}
+    assert read(tmp_path / "missing.json") == read(tmp_path) == read(tmp_path / "binary") == Recorded()
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,13 @@ def test_a_plugin_without_a_threshold_option_gets_no_flag_to_try():
     assert line(JUDGED, option=None).endswith("threshold 0.2; try a higher one or more steps")
 
 
+def test_a_budget_stands_in_place_of_the_threshold():
+    stats = GenerationStats(num_steps=2, decisions=(FORCED_FIRST, SKIPPED), status="finished", seconds=14.2345, seed=1)
+    assert summary(stats, ["teacache"], "teacache", "--teacache-thresh", "--teacache-speedup 1.6") == (
+        "teacache: computed 1 of 2 steps, skipped 1 (--teacache-speedup 1.6, 14.2 s of denoising)"
+    )
+
+
 def test_observers_are_named_and_said_to_observe():
     assert line(record(), plugins=("watch",), decider=None, option=None) == (
         "watch: computed 1 of 1 steps, skipped none (14.2 s of denoising): the plugin only observes"

@@ -23,11 +23,13 @@ CONTRACT = {
     "verdict",
     "policy_run",
     "matching",
+    "recorded",
 }
 
 # A part (file or folder) and what of the package it may import at run time.
 ALLOWED = {
     "errors": set(),
+    "alternatives": set(),
     "records": set(),
     "hookspecs": set(),
     "option_types": set(),
@@ -39,9 +41,10 @@ ALLOWED = {
     "plugins": {"errors", "hookspecs"},
     "options": {"errors", "plugins"},
     "metadata": {"errors", "options", "records"},
+    "recorded": {"adapters", "errors", "forecast", "metadata"},
     "runtime": {"errors", "plugins", "records"},
     "adapters": {"errors", "records", "runtime", "adapters"},
-    "teacache": {*CONTRACT, "teacache"},
+    "teacache": {*CONTRACT, "alternatives", "teacache"},
     "strategies": {*CONTRACT, "strategies"},
     "bench/follow": {*CONTRACT, "teacache"},
     "bench/patterns": {"errors"},
@@ -50,6 +53,8 @@ ALLOWED = {
     "bench/quality/runs": set(),
     "bench/quality/summary": {"bench"},
     "bench/quality/metrics": set(),
+    # A host of its own: it loads, attaches and calls other plugins.
+    "shadow": {"errors", "hookspecs", "option_types", "options", "plugins", "records", "shadow"},
     "attachment": {"adapters", "errors", "metadata", "options", "plugins", "records", "runtime"},
 }
 
@@ -99,6 +104,8 @@ PURE = (
     *(
         "limits.py",
         "verdict.py",
+        "teacache/budget.py",
+        "shadow/report.py",
         "bench/patterns.py",
         "bench/runs.py",
         "bench/summary.py",

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from mflux_teacache.option_types import count, count_from, fraction, is_window, threshold, window
+from mflux_teacache.option_types import count, count_from, factor, fraction, is_window, threshold, window
 
 
 @pytest.mark.parametrize(
@@ -17,6 +17,8 @@ from mflux_teacache.option_types import count, count_from, fraction, is_window, 
         (count, "8", 8),
         (count_from(2), "2", 2),
         (fraction, "0.5", 0.5),
+        (factor, "1", 1.0),
+        (factor, "1.6", 1.6),
         (window, "3", 3),
         (window, "0", 0),
         (window, "0.2", 0.2),
@@ -35,6 +37,7 @@ def test_allowed(kind, text, value):
         (count, ["-1", "1.5", "many", ""], "is not a whole number from 0, such as 8"),
         (count_from(2), ["1", "-1", "2.5", "all"], "is not a whole number from 2, such as 3"),
         (fraction, ["0", "1", "1.5", "nan", "half"], "is not a number between 0 and 1"),
+        (factor, ["0.9", "-2", "nan", "inf", "fast"], "is not a finite number from 1, such as 1.6"),
         (window, ["-1", "1.0", "1.5", "0.0", "nan", "some"], "is neither a number of steps from 0, .* nor a fraction"),
     ],
 )

@@ -93,14 +93,14 @@ def test_a_token_paints_its_own_patch(model: DemoKlein) -> None:
 
 
 def test_drawing_leaves_no_callback_behind(model: DemoKlein) -> None:
-    drawn = draw(model, "test", prompt=PROMPT, steps=1, seed=1)
+    drawn = draw(model, "test", prompt=PROMPT, steps=2, seed=1)
     assert 0 < drawn.seconds < 60
     assert callbacks(model) == []
     with pytest.raises(OptionError):
-        draw(model, "test", prompt="a fox", steps=1, seed=1)
+        draw(model, "test", prompt="a fox", steps=2, seed=1)
     assert callbacks(model) == []
 
 
 def test_the_bar_has_the_label(model: DemoKlein, capfd: pytest.CaptureFixture[str]) -> None:
-    draw(model, "plain", prompt=PROMPT, steps=1, seed=1)
+    draw(model, "plain", prompt=PROMPT, steps=2, seed=1)
     assert "plain: 100%" in capfd.readouterr().err

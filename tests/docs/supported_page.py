@@ -2,44 +2,18 @@
 
 from __future__ import annotations
 
-import ast
 import importlib.metadata
 from pathlib import Path
 
-import mflux
-
+from mflux_teacache.adapters.about import ABOUT
+from mflux_teacache.adapters.commands import commands_of
 from mflux_teacache.adapters.families import FAMILIES
 from mflux_teacache.adapters.family import Dual, Family, Joint
 from mflux_teacache.adapters.models import DISTILLED
-from mflux_teacache.adapters.pipelines import in_installed_mflux
+from mflux_teacache.adapters.pipelines import PIPELINES, in_installed_mflux
 from mflux_teacache.teacache.calibration import Calibration, shipped
 
 PAGE = Path(__file__).parents[2] / "docs" / "supported-models.md"
-
-# How mflux calls the transformer for guidance, and whose predict function it compiles (not on the smaller M1s
-# and M2s).
-GUIDANCE = {
-    "flux": "none",
-    "flux2": "two calls",
-    "qwen": "two calls, always",
-    "z_image": "two calls",
-    "fibo": "one batch of two",
-    "ernie_image": "one batch of two",
-    "krea2": "two calls",
-    "lens": "none",
-    "ming_image": "two calls",
-    "anima": "two calls",
-    "boogu": "none",
-    "iris": "one batch of two",
-    "flux3": "two calls",
-    "ideogram4": "two transformers",
-    "moss_image": "two calls; the second leaves out layer 22, or others",
-    "fibo2": "two calls, one after `--cfg-end`",
-    "qwen21": "two calls",
-    "qwen21_edit": "two calls",
-}
-IMAGE_COMMANDS = ("mflux-concept", "mflux-generate", "mflux-upscale")
-COMPILED = {"flux2", "z_image", "ernie_image", "krea2", "anima", "ideogram4", "qwen21"}
 
 HEAD = """\
 # Supported models
@@ -60,8 +34,14 @@ def render() -> str:
             "\n## Transformer families\n",
             "The body is what is skipped. Where it has a text stream of its own, the residual is of the image stream;\n"
             "where all rows run as one stream from its first block on, it is of the whole stream, or of the image's\n"
-            "rows where they can be told from the others.\n",
-            _table(("family", "body", "streams", "guidance", "predict compiled by mflux"), map(_family, FAMILIES)),
+            "rows where they can be told from the others.\n"
+            "The signal is what the body's first block hands to its attention; calibrations are fitted on its change.\n"
+            "Where mflux compiles its predict function, it does not on the smaller M1 and M2; `qwen21` compiles parts\n"
+            "of itself on every machine.\n",
+            _table(
+                ("family", "body", "streams", "signal", "guidance", "compiled by mflux", "calibrations"),
+                map(_family, FAMILIES),
+            ),
             "\n## Calibrations of TeaCache\n",
             "`first-block-cache` needs none. A model without one is refused by `teacache`, with the alternatives.\n",
             _table(
@@ -81,9 +61,14 @@ def _table(head: tuple[str, ...], rows: object) -> str:
 
 
 def _pipelines() -> list[tuple[str, ...]]:
-    commands = _commands()
     return [
-        (f"`{entry.name}`", entry.family or "", ", ".join(commands.get(entry.name, ())), entry.level, entry.note)
+        (
+            f"`{entry.name}`",
+            entry.family or "",
+            ", ".join(f"`{command}`" for command in commands_of(entry.name)),
+            entry.level,
+            entry.note,
+        )
         for entry in in_installed_mflux()
     ]
 
@@ -91,7 +76,14 @@ def _pipelines() -> list[tuple[str, ...]]:
 def _family(family: Family) -> tuple[str, ...]:
     body = ", ".join(f"`{stage.blocks}`" for stage in family.body)
     streams = " then ".join(map(_streams, family.body))
-    return (family.name, body, streams, GUIDANCE[family.name], "yes" if family.name in COMPILED else "no")
+    about = ABOUT[family.name]
+    made = [
+        f"`{entry.name}`"
+        for entry in shipped().values()
+        if family.name in {PIPELINES[name].family for name in entry.pipelines if name in PIPELINES}
+    ]
+    compiled = "yes" if about.compiled else "no"
+    return (family.name, body, streams, about.signal, about.guidance, compiled, ", ".join(made) or "none")
 
 
 def _streams(stage: Dual | Joint) -> str:
@@ -120,25 +112,6 @@ def _calibration(entry: Calibration) -> tuple[str, ...]:
         "" if entry.r2 is None else f"{entry.r2:.2f}",
         entry.source,
     )
-
-
-def _commands() -> dict[str, list[str]]:
-    """mflux's commands by the pipeline classes that their modules import."""
-    found: dict[str, list[str]] = {}
-    root = Path(mflux.__file__).parents[1]
-    names = {pipeline.name for pipeline in in_installed_mflux()}
-    for point in sorted(importlib.metadata.distribution("mflux").entry_points, key=lambda point: point.name):
-        path = root / Path(*point.module.split(".")).with_suffix(".py")
-        if point.group != "console_scripts" or ".cli." not in point.module or not path.exists():
-            continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom):
-                for alias in node.names:
-                    if alias.name in names and point.name.startswith(
-                        ("mflux-generate", "mflux-upscale", "mflux-concept")
-                    ):
-                        found.setdefault(alias.name, []).append(f"`{point.name}`")
-    return found
 
 
 if __name__ == "__main__":

@@ -60,22 +60,22 @@ def test_order_0_holds(sigma, gaps):
 
 
 def test_linear_and_quadratic_weights_worked_out_by_hand():
-    # Half a spacing ahead, a quarter, and half of an uneven one.
+    # Half a spacing ahead, a fifth, and half of an uneven one.
     assert weights(0.55, [0.6, 0.7, 0.8], 1) == pytest.approx((1.5, -0.5))
-    assert weights(0.575, [0.6, 0.7, 0.8], 2) == pytest.approx((1.40625, -0.5625, 0.15625))
+    assert weights(0.58, [0.6, 0.7, 0.8], 2) == pytest.approx((1.32, -0.44, 0.12))
     assert weights(0.5, [0.6, 0.8], 1) == pytest.approx((1.5, -0.5))
 
 
 def test_beyond_the_bound_linear_goes_no_farther():
-    # Gain 1 + 2t at t spacings: 3 at t = 1, which is where it stays.
-    assert weights(0.5, [0.6, 0.7], 1) == pytest.approx((2, -1))
-    assert weights(0.1, [0.6, 0.7], 1) == pytest.approx((2, -1))
+    # Gain 1 + 2t at t spacings: 2 at t = 1/2, which is where it stays.
+    assert weights(0.5, [0.6, 0.7], 1) == pytest.approx((1.5, -0.5))
+    assert weights(0.1, [0.6, 0.7], 1) == pytest.approx((1.5, -0.5))
 
 
 def test_beyond_the_bound_quadratic_goes_over_into_linear():
-    # Half a spacing ahead: linear has gain 2, quadratic (1.875, -1.25, 0.375) has 3.5: two thirds of the way is 3.
-    assert weights(0.55, [0.6, 0.7, 0.8], 2) == pytest.approx((1.75, -1, 0.25))
-    assert weights(0.1, [0.6, 0.7, 0.8], 2) == pytest.approx((2, -1, 0))
+    # A quarter ahead: linear has gain 1.5, quadratic (1.40625, -0.5625, 0.15625) has 2.125: 0.8 of the way is 2.
+    assert weights(0.575, [0.6, 0.7, 0.8], 2) == pytest.approx((1.375, -0.5, 0.125))
+    assert weights(0.1, [0.6, 0.7, 0.8], 2) == pytest.approx((1.5, -0.5, 0))
 
 
 @given(SIGMA, GAPS, st.sampled_from(ORDERS))
@@ -96,7 +96,7 @@ def test_at_the_newest_node_every_forecast_holds(gaps, order):
 
 
 def test_a_schedule_that_rises_is_followed_as_well():
-    assert weights(0.725, [0.7, 0.6, 0.5], 2) == pytest.approx((1.40625, -0.5625, 0.15625))
+    assert weights(0.72, [0.7, 0.6, 0.5], 2) == pytest.approx((1.32, -0.44, 0.12))
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_a_residual_of_another_kind_takes_the_place_of_all(other):
     first, second = cache.residuals(0.65)
     assert first is other
     assert second.dtype == mx.float32
-    assert values(cache, 0.65)[1] == pytest.approx(2.75)  # 1.75 * 2 - 1 + 0.25, from 2, 1, 1
+    assert values(cache, 0.65)[1] == pytest.approx(2.5)  # 1.5 * 2 - 0.5 * 1, at the bound
 
 
 def test_fewer_branches_drop_the_others_and_more_are_added():

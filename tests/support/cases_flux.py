@@ -23,7 +23,13 @@ from mflux.models.flux2.variants.txt2img.flux2_klein import Flux2Klein
 from tiny_models import Case
 
 
-def _case(pipeline: type, config: Callable[[], ModelConfig], arguments: Callable[[Path], dict[str, Any]]) -> Case:
+def _case(
+    pipeline: type,
+    config: Callable[[], ModelConfig],
+    arguments: Callable[[Path], dict[str, Any]],
+    *,
+    compiled: bool = True,
+) -> Case:
     family = "flux1" if pipeline.__name__.startswith("Flux1") else "flux2"
 
     def make(photo: Path) -> tuple[Any, dict[str, Any]]:
@@ -34,7 +40,7 @@ def _case(pipeline: type, config: Callable[[], ModelConfig], arguments: Callable
         model.depth_pro = SimpleNamespace()
         return model, arguments(photo)
 
-    return Case(pipeline, make, compiled=family == "flux2")
+    return Case(pipeline, make, compiled=compiled and family == "flux2")
 
 
 CASES = {
@@ -62,5 +68,15 @@ CASES = {
     "flux2-edit": _case(Flux2KleinEdit, ModelConfig.flux2_klein_base_4b, lambda photo: {"image_paths": [photo]}),
     "flux2-edit-guidance": _case(
         Flux2KleinEdit, ModelConfig.flux2_klein_base_9b, lambda photo: {"image_paths": [photo], "guidance": 4.0}
+    ),
+    # With its key/value cache, which mflux never compiles.
+    "flux2-edit-kv": _case(
+        Flux2KleinEdit, ModelConfig.flux2_klein_9b_kv, lambda photo: {"image_paths": [photo]}, compiled=False
+    ),
+    "flux2-edit-kv-guidance": _case(
+        Flux2KleinEdit,
+        ModelConfig.flux2_klein_9b_kv,
+        lambda photo: {"image_paths": [photo, photo], "guidance": 4.0},
+        compiled=False,
     ),
 }

@@ -26,12 +26,24 @@ def qwen(cls: type, config: ModelConfig) -> Any:
             num_layers=3,
             num_attention_heads=1,
             joint_attention_dim=32,
-            zero_cond_t=(config.transformer_overrides or {}).get("zero_cond_t", False),
+            **config.transformer_overrides,
         ),
         seed=4,
     )
     model.vae = tiny_models.Flux1VAE()
+    if cls is QwenImageEdit:
+        model._compute_dimensions = _small(model._compute_dimensions)
     return model
+
+
+def _small(compute_dimensions: Callable[..., tuple[Any, ...]]) -> Callable[..., tuple[Any, ...]]:
+    """Reference images of 64x64 pixels: mflux up to 0.18 scales them to 384x384 or more."""
+
+    def compute(**arguments: Any) -> tuple[Any, ...]:
+        config, *sizes = compute_dimensions(**arguments)
+        return (config, *(min(size, 64) for size in sizes))
+
+    return compute
 
 
 def _case(cls: type, config: Callable[[], ModelConfig], arguments: Callable[[Path], dict[str, Any]]) -> Case:
@@ -47,5 +59,8 @@ CASES = {
     "qwen-edit-2509-two-images": _case(
         QwenImageEdit, ModelConfig.qwen_image_edit, lambda photo: {"image_paths": [photo, photo]}
     ),
-    "qwen-edit-2511": _case(QwenImageEdit, ModelConfig.qwen_image_edit_2511, lambda photo: {"image_paths": [photo]}),
 }
+if hasattr(ModelConfig, "qwen_image_edit_2511"):  # younger than the pipeline
+    CASES["qwen-edit-2511"] = _case(
+        QwenImageEdit, ModelConfig.qwen_image_edit_2511, lambda photo: {"image_paths": [photo]}
+    )

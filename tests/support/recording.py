@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 import mlx.core as mx
-from mflux.models.ming_image.variants.ming_image import MingImage
 from tiny_models import generate
 
 from mflux_teacache import Body, Step, Target, hookimpl
@@ -89,5 +88,7 @@ class Loop:
     def sigmas(self) -> list[float]:
         """Of the steps that call the transformer."""
         if self.config.model_config.model_name.startswith("inclusionAI/Ming"):
+            from mflux.models.ming_image.variants.ming_image import MingImage
+
             return MingImage.sigmas(self.config.num_inference_steps).tolist()[:-2]
         return self.config.scheduler.sigmas.tolist()[self.config.init_time_step : -1]

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import mlx.core as mx
+from installed import has
 from mflux.callbacks.callback_registry import CallbackRegistry
+from mflux.callbacks.instances.memory_saver import MemorySaver
 from mflux.models.common.config.model_config import ModelConfig
 from mlx import nn
 from mlx.utils import tree_map
@@ -72,7 +74,10 @@ def narrow() -> Iterator[None]:
 
 @contextlib.contextmanager
 def small() -> Iterator[None]:
-    """Let Ideogram 4 make images of less than 256 pixels."""
+    """Let Ideogram 4, where mflux has it, make images of less than 256 pixels."""
+    if not has("mflux.models.ideogram4"):
+        yield
+        return
     from mflux.models.ideogram4.latent_creator import Ideogram4LatentCreator
 
     before = Ideogram4LatentCreator.MIN_DIMENSION
@@ -186,6 +191,14 @@ def _pipeline(cls: type, config: ModelConfig) -> Any:
     return model
 
 
+def default_precision(model: Any) -> None:
+    """What mflux sets where the user asks for no precision; up to mflux 0.21 there is nothing to ask for."""
+    if has("mflux.models.common.compute_precision"):
+        from mflux.models.common.compute_precision import ComputePrecision
+
+        model.compute_precision = ComputePrecision(None)
+
+
 def flux1(cls: type | None = None, config: ModelConfig | None = None, blocks: tuple[int, int] = (2, 2)) -> Any:
     """A FLUX.1 pipeline; call it inside ``narrow()``, and keep using it there."""
     from mflux.models.flux.model.flux_transformer.transformer import Transformer
@@ -207,12 +220,11 @@ def flux1(cls: type | None = None, config: ModelConfig | None = None, blocks: tu
 
 def flux2(cls: type | None = None, config: ModelConfig | None = None, blocks: tuple[int, int] = (2, 3)) -> Any:
     """A FLUX.2 Klein pipeline, 64 wide; its prompts are random embeddings."""
-    from mflux.models.common.compute_precision import ComputePrecision
     from mflux.models.flux2.model.flux2_transformer.transformer import Flux2Transformer
     from mflux.models.flux2.variants.txt2img.flux2_klein import Flux2Klein
 
     model = _pipeline(cls or Flux2Klein, config or ModelConfig.flux2_klein_base_4b())
-    model.compute_precision = ComputePrecision(None)
+    default_precision(model)
     model.transformer = randomised(
         Flux2Transformer(
             in_channels=128,
@@ -251,6 +263,13 @@ def generate(model: Any, **arguments: Any) -> mx.array:
     finally:
         model.callbacks.after_loop.remove(listener)
     return final[0]
+
+
+def memory_saver(model: Any) -> MemorySaver:
+    """mflux's own for a single image. Without the decode in tiles that it may turn on: the VAEs here have none."""
+    saver = MemorySaver(model, keep_transformer=False)
+    model.tiling_config = None
+    return saver
 
 
 def same(a: mx.array, b: mx.array) -> bool:

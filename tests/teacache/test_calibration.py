@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mflux_teacache.alternatives import calibration_free
 from mflux_teacache.errors import OptionError, Refused
 from mflux_teacache.records import Target
 from mflux_teacache.teacache.calibration import (
@@ -266,8 +267,14 @@ def test_a_model_without_any_is_refused_with_the_alternatives(model):
         find(Target(pipeline="ErnieImage", model=model))
     message = str(refusal.value)
     assert message.startswith(f"TeaCache has no calibration for {model or 'a model without a name'} (ErnieImage).")
-    for alternative in ("first-block-cache", "--teacache-calibration", "--teacache-coefficients", BFL + "FLUX.1-dev"):
+    for alternative in (
+        "--teacache-calibration",
+        "docs/adding-a-model.md",
+        "--teacache-coefficients",
+        BFL + "FLUX.1-dev",
+    ):
         assert alternative in message
+    assert f"Use one of the plugins that need none ({', '.join(calibration_free())}); or" in message
     assert not is_distilled(Target(pipeline="ErnieImage", model=model))
 
 

@@ -13,7 +13,10 @@ from mflux_teacache.errors import OptionError, PluginWarning, Refused
 from mflux_teacache.options import as_json, from_keywords
 from mflux_teacache.plugins import Loaded
 from mflux_teacache.records import Body, BodyBranch, Generation, Step, Target
+from mflux_teacache.teacache.budget import Budget
 from mflux_teacache.teacache.plugin import TeaCache
+from mflux_teacache.teacache.policy import PolicyConfig
+from mflux_teacache.teacache.rules import ByBudget
 
 PLUGIN = Loaded("teacache", TeaCache)
 
@@ -180,7 +183,7 @@ def test_a_signal_of_another_size_computes():
 
 
 def test_a_forecast_goes_on_from_the_computed_steps_in_sigma():
-    sigmas = [1.0, 0.8, 0.65, 0.3]
+    sigmas = [1.0, 0.8, 0.72, 0.3]
     signals = [level(value) for value in (1.0, 2.0, 2.0, 2.0)]
 
     def at(index):
@@ -196,8 +199,8 @@ def test_a_forecast_goes_on_from_the_computed_steps_in_sigma():
         residual = computed if decision.residuals is None else decision.residuals[0]
         plugin.mflux_post_transformer(at(index), Body((BodyBranch(None, None, residual, residual is not computed),)))
         reused.append(residual[0, 0, 0].item())
-    # From 0 and 10 at 1.0 and 0.8 to 0.65: 10 + 0.75 * 10.
-    assert reused == pytest.approx([0, 10, 17.5])
+    # From 0 and 10 at 1.0 and 0.8 to 0.72: 10 + 0.4 * 10.
+    assert reused == pytest.approx([0, 10, 14])
     assert plugin.mflux_image_metadata(image)["forecast"] == 1
 
 
@@ -233,6 +236,97 @@ def test_windows_come_from_the_calibration_else_one_step_each():
     assert pattern(run(attached(KONTEXT), still)[0]) == "CCSSSSSCSC"  # 0.0375 each: 0.22 after five
     assert pattern(run(attached(KONTEXT, skip_first=1, skip_last=2), still)[0]) == "CSSSSSCSCC"
     assert pattern(run(attached(DEV, thresh=0.6), still)[0]) == "CSSCSSCSSC"  # 0.264 each
+
+
+@pytest.mark.parametrize("steps", [20, 10, 4])
+def test_windows_are_counted_in_the_steps_that_run(steps):
+    """Image-to-image runs the end of the schedule: fractions are of that part, as counts are."""
+    still = [level(1.0)] * steps
+    shares = {"thresh": 0.5, "skip_first": 0.25, "skip_last": 0.5, "max_skips": 99, **IDENTITY}
+    assert pattern(run(attached(**shares), still)[0]) == "C" * -(-steps // 4) + "S" * (steps // 4) + "C" * (steps // 2)
+    counts = {**shares, "skip_first": 2, "skip_last": 1}
+    assert pattern(run(attached(**counts), still)[0]) == "CC" + "S" * (steps - 3) + "C"
+
+
+def test_the_cap_holds_without_being_asked_for():
+    assert pattern(run(attached(thresh=0.5, **IDENTITY), [level(1.0)] * 21)[0]) == "CSSSSSSSSCSSSSSSSSCSC"
+
+
+# --- budget ------------------------------------------------------------------------------------------------------
+
+
+def test_a_budget_in_place_of_a_threshold():
+    decisions, residuals, _ = run(attached(max_computed=4, **IDENTITY), LEVELS)
+    assert pattern(decisions) == "CSCCSC"
+    # What each run may add up to: (0.25 + 0.25 * 3) / 3, (0.45 + 0.225 * 2) / 3, (1/3 + 0.261 * 1) / 2
+    assert [d.threshold for d in decisions] == pytest.approx([None, 1 / 3, 0.3, 0.2972, None, None], abs=1e-4)
+    assert residuals[1] == residuals[0]
+
+
+@pytest.mark.parametrize(("speedup", "computed"), [(1, 28), (1.4, 20), (1.6, 17), (2, 14), (4, 7)])
+def test_a_speedup_is_the_steps_over_the_computed_ones(speedup, computed):
+    signals = [level(1.0 + index**2 / 100) for index in range(28)]
+    plugin = attached(speedup=speedup, **IDENTITY)
+    decisions, _, _ = run(plugin, signals)
+    assert pattern(decisions).count("C") == computed
+    recorded = plugin.mflux_image_metadata(generation(28))
+    assert (recorded["threshold"], recorded["max_computed"]) == (None, computed)
+
+
+def test_a_budget_needs_no_threshold():
+    check(KLEIN, force=True, speedup=1.5)
+    check(DEV, steps=28, max_computed=10)
+    assert pattern(run(attached(DEV, max_computed=5), LEVELS)[0]).count("C") == 5
+
+
+def test_a_change_above_the_range_counts_as_its_end(own_file):
+    decisions, _, _ = run(attached(calibration=own_file(range=[0.22, 0.3]), max_computed=4), LEVELS)
+    assert [d.change for d in decisions[1:]] == pytest.approx([0.25, 0.2, 1 / 3, 0.25, 0.0])
+    assert [d.prediction for d in decisions[1:4]] == pytest.approx([0.25, 0.22, 0.3])
+
+
+def test_a_signal_that_goes_bad_is_computed_out_of_the_budget():
+    signals = [level(1.0), level(1.1), level(math.nan), *[level(1.0 + index) for index in range(6)]]
+    decisions, residuals, _ = run(attached(max_computed=6, **IDENTITY), signals)
+    assert [d.reason for d in decisions[2:4]] == ["change or prediction not finite"] * 2
+    assert decisions[4].reason == "nothing to reuse"
+    assert pattern(decisions).count("C") == 6
+    assert not {step for step in range(5, 9) if residuals[step] < [40]}
+
+
+@pytest.mark.parametrize("change", [math.nan, math.inf])
+def test_a_change_that_is_not_finite_is_not_taken_for_a_large_one(change):
+    rule = ByBudget(PolicyConfig(threshold=0, polynomial=(1.0, 0.0), upper=0.5), Budget(total=9, computed=4))
+    for index in (0, 1):
+        verdict = rule.judge((None, change)[index], Step(index, generation(9), 1, Script(level(1.0), [])))
+    assert (verdict.kind, verdict.drop_cache) == ("force", True)
+
+
+@pytest.mark.parametrize(
+    ("steps", "keywords", "message"),
+    [
+        (28, {"max_computed": 1}, r"1 step computed of 28: .* first 1 and the last 1, .* at most 8 .* takes 4\. Use "),
+        (
+            50,
+            {"max_computed": 4},
+            r"which takes 7\. Use --teacache-max-computed 7 .*--teacache-speedup of at most 7\.14",
+        ),
+        (28, {"speedup": 9}, r"3 steps computed of 28"),
+        (28, {"speedup": 4, "skip_first": 0.2, "skip_last": 3}, r"7 steps .* first 6 and the last 3, .* takes 11\."),
+        (10, {"max_computed": 9, "max_skips": 0}, r"skips at most 0 in a row, which takes 10\."),
+    ],
+)
+def test_a_budget_that_windows_and_cap_exceed(steps, keywords, message):
+    with pytest.raises(OptionError, match=message):
+        check(DEV, steps=steps, **keywords)
+
+
+@pytest.mark.parametrize("budget", [{"max_computed": 9}, {"speedup": 1.6}])
+def test_a_budget_and_a_threshold(budget):
+    [name] = budget
+    option = f"--teacache-{name.replace('_', '-')}"
+    with pytest.raises(OptionError, match=f"argument {option}: not allowed with argument --teacache-thresh"):
+        options(thresh=0.2, **budget)
 
 
 # --- which rows, which signal ------------------------------------------------------------------------------------
@@ -309,6 +403,8 @@ def test_coefficients_by_hand_have_no_range():
 def test_defaults():
     assert vars(options()) == {
         "thresh": None,
+        "max_computed": None,
+        "speedup": None,
         "skip_first": None,
         "skip_last": None,
         "max_skips": 8,
@@ -321,6 +417,8 @@ def test_defaults():
 
 GIVEN = {
     "thresh": 0.25,
+    "max_computed": None,
+    "speedup": None,
     "skip_first": 0.2,
     "skip_last": 3,
     "max_skips": 0,
@@ -334,7 +432,8 @@ GIVEN = {
 def test_values_survive_being_recorded_and_given_again():
     given = options(**GIVEN)
     assert vars(given) == GIVEN
-    assert [type(value) for value in vars(given).values()] == [float, float, int, int, int, str, tuple, bool]
+    kinds = [type(value) for value in vars(given).values() if value is not None]
+    assert kinds == [float, float, int, int, int, str, tuple, bool]
     assert vars(options(**json.loads(json.dumps(as_json(given))))) == GIVEN
 
 
@@ -351,6 +450,8 @@ def test_values_survive_being_recorded_and_given_again():
         ("skip_last", 1.0, "'1.0' is neither"),
         ("max_skips", -1, "'-1' is not a whole number from 0"),
         ("max_skips", 1.5, "'1.5' is not a whole number from 0"),
+        ("max_computed", 0, "'0' is not a whole number from 1"),
+        ("speedup", 0.9, "'0.9' is not a finite number from 1"),
         ("coefficients", [], "'' is not a list of finite numbers"),
         ("coefficients", "1;2", "'1;2' is not a list of finite numbers"),
         ("coefficients", "1,,2", "'1,,2' is not a list of finite numbers"),
@@ -465,6 +566,7 @@ def test_the_number_that_would_do_does():
     ("target", "keywords"),
     [
         (DEV, {}),
+        (replace(DEV, model_path=DEV.model), {}),
         (KONTEXT, {}),
         (DEV, {"thresh": 0.0}),  # never skipping on purpose
         (DEV, {"thresh": 0.19}),
@@ -527,6 +629,7 @@ def test_metadata_is_what_the_image_was_made_with():
         "coefficients": [-1046.55119, 312.563399, -16.9500694, 0.410995971, 0.0374537863],
         "range": [0.0, 0.18258884631278],
         "threshold": 0.22,
+        "max_computed": None,
         "skip_first": 6,
         "skip_last": 3,
         "max_skips": 8,

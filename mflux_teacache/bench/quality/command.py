@@ -139,7 +139,7 @@ def run(args: argparse.Namespace) -> int:
         Refused: an option that is not allowed, a missing package, or a model that the benchmark does not know.
         HookFailed: a plugin failed.
     """
-    require("tqdm", *(("matplotlib",) if args.png or args.sheet else ()))
+    require("tqdm", "skimage", *(("matplotlib",) if args.png or args.sheet else ()))
     settings = settings_of(args)
 
     from mflux_teacache.bench.quality import measure, report, summary

@@ -33,6 +33,7 @@ class EasyCache:
     alone. With guidance one branch decides for all, as in the authors' code: there the prompt's, here the first.
     """
 
+    calibration_free = True
     _config: Config
     _run: PolicyRun[State]
     _latents: mx.array | None = None

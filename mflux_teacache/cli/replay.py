@@ -1,0 +1,61 @@
+"""``-C run.json`` repeats the recorded decisions themselves, where they fit the run."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mflux_teacache import options
+from mflux_teacache.attachment import Request
+from mflux_teacache.cli.arguments import Reader
+from mflux_teacache.plugins import load
+from mflux_teacache.recorded import REPLAY, Decided
+
+# mflux's options that say how many steps of the schedule run: image-to-image starts late.
+_STEPS = {"steps", "image_strength", "image_path", "image_paths"}
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """A request of ``replay`` that stands in for the plugin that decided.
+
+    Attributes:
+        steps: of the recorded image.
+        steps_given: the command line itself says something of how many steps run.
+    """
+
+    path: Path
+    plugin: str
+    request: Request
+    steps: int
+    steps_given: bool
+
+    def fits(self, active_steps: int | None) -> bool:
+        """Whether to repeat the decisions; a file that is at odds with itself is left to ``replay`` to refuse."""
+        return not self.steps_given or active_steps in (None, self.steps)
+
+    def why_not(self, active_steps: int | None) -> str:
+        return (
+            f"{self.path} records {self.steps} steps, and this run has {active_steps}: the steps to skip are not "
+            f"repeated; {self.plugin} decides anew, with the recorded options."
+        )
+
+
+def replacement(path: Path, decided: Decided, parser: argparse.ArgumentParser, argv: Sequence[str]) -> Replacement:
+    """Args:
+    parser: mflux's.
+    """
+    plugin = load(REPLAY)
+    request = Request(plugin, options.from_keywords(plugin, {"from": path}))
+    return Replacement(path, decided.plugin, request, len(decided.pattern), _says_steps(parser, argv))
+
+
+def _says_steps(parser: argparse.ArgumentParser, argv: Sequence[str]) -> bool:
+    reader = Reader(parser.prog)
+    for action in parser._actions:
+        if action.dest in _STEPS:
+            reader.add_argument(*action.option_strings, dest=action.dest, nargs=action.nargs)
+    namespace, _ = reader.parse_known_args(argv)
+    return bool(vars(namespace))

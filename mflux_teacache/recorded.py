@@ -1,0 +1,159 @@
+"""Reads what ``metadata`` recorded with an image: names of plugins, plain values, and which steps were skipped.
+
+Everything is checked, since a file may come from anywhere: it can name plugins, but only installed ones are ever
+loaded, and never a module.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from reprlib import repr as brief
+from typing import Any, NoReturn
+
+from mflux_teacache.adapters.image_metadata import embedded
+from mflux_teacache.errors import OptionError
+from mflux_teacache.forecast import ORDERS
+from mflux_teacache.metadata import KEY, SCHEMA
+
+IMAGES = (".png", ".jpg", ".jpeg", ".webp")
+
+# The plugin that repeats decisions, and where among its values it records whose.
+REPLAY = "replay"
+REPLAYS = "replays"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """Which steps a plugin skipped, and all that it takes to skip them again in the same way.
+
+    Attributes:
+        plugin: its name.
+        pattern: one letter per step, C computed and S skipped; the first is C.
+        residual_after: how many of the body's first blocks ran in every step.
+        forecast: order with which ``ResidualCache`` made what was reused.
+        entry: what is recorded of the plugin: ``package``, ``version``, ``options``, ``values``.
+    """
+
+    plugin: str
+    pattern: str
+    residual_after: int
+    forecast: int
+    entry: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """The plugins of an image.
+
+    Attributes:
+        options: each plugin's, by name, without those that were not given.
+        decided: ``None`` if no plugin decided, or not in a way that can be repeated: its recorded values do not say
+            the order of a forecast, or the image is of a version that did not record who decided.
+    """
+
+    options: dict[str, dict[str, Any]] = field(default_factory=dict)
+    decided: Decided | None = None
+
+
+def read(path: Path) -> Recorded:
+    """From a sidecar, or from an image that mflux wrote.
+
+    Raises:
+        OptionError: there is no such file, nothing of ours in it, or something that this version does not write.
+    """
+    try:
+        content = embedded(path) if path.suffix.lower() in IMAGES else json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise OptionError(
+            f"{path} cannot be read: {error}. It must be an image that mflux wrote with plugins, or its .metadata.json."
+        ) from error
+    if not isinstance(content, dict) or KEY not in content:
+        raise OptionError(
+            f"{path} records no plugins. It must be an image that mflux wrote with --plugin, or its .metadata.json."
+        )
+    return parse(content[KEY])
+
+
+def parse(entry: Any) -> Recorded:
+    """What an image's metadata has under ``KEY``. A replayed image gives what it replays.
+
+    Raises:
+        OptionError: something that this version does not write.
+    """
+    table = _table(KEY, entry, "schema", "plugins")
+    schema = table["schema"]
+    if type(schema) is not int or schema != SCHEMA:
+        raise OptionError(
+            f"{KEY}.schema is {brief(schema)}, and this version reads {SCHEMA}. "
+            f"Use the version of mflux-teacache-plugin that wrote it, or a later one."
+        )
+    plugins = _table(f"{KEY}.plugins", table["plugins"])
+    options = {name: _options(f"{KEY}.plugins.{name}", recorded) for name, recorded in plugins.items()}
+    decider = table.get("decider")
+    if decider is None:
+        return Recorded(options=options)
+    if not isinstance(decider, str) or decider not in plugins:
+        _refuse(f"{KEY}.decider", decider, f"one of {', '.join(plugins) or 'the plugins'}, or null")
+    return _original(Recorded(options=options, decided=_decided(decider, plugins[decider], table)))
+
+
+def _decided(plugin: str, entry: dict[str, Any], table: dict[str, Any]) -> Decided | None:
+    pattern, residual_after = table.get("pattern"), table.get("residual_after")
+    if not isinstance(pattern, str) or not set(pattern) <= {"C", "S"} or pattern.startswith("S"):
+        _refuse(f"{KEY}.pattern", pattern, "one C or S per step, the first of them C")
+    if type(residual_after) is not int or residual_after < 0:
+        _refuse(f"{KEY}.residual_after", residual_after, "a whole number from 0")
+    values = _table(f"{KEY}.plugins.{plugin}.values", entry.get("values", {}))
+    if "forecast" not in values or not pattern:
+        return None
+    order = values["forecast"]
+    if type(order) is not int or order not in ORDERS:
+        _refuse(f"{KEY}.plugins.{plugin}.values.forecast", order, f"one of {', '.join(map(str, ORDERS))}")
+    return Decided(plugin=plugin, pattern=pattern, residual_after=residual_after, forecast=order, entry=_facts(entry))
+
+
+def _facts(entry: dict[str, Any]) -> dict[str, Any]:
+    return {key: entry[key] for key in ("package", "version", "options", "values") if key in entry}
+
+
+def _original(recorded: Recorded) -> Recorded:
+    """With the plugin that is replayed in place of the one that replayed it."""
+    decided = recorded.decided
+    if decided is None or decided.plugin != REPLAY:
+        return recorded
+    where = f"{KEY}.plugins.{REPLAY}.values.{REPLAYS}"
+    replayed = _table(where, decided.entry["values"].get(REPLAYS), "plugin", "values")
+    name = replayed["plugin"]
+    if not isinstance(name, str) or name in recorded.options:
+        _refuse(f"{where}.plugin", name, "the name of a plugin that is not in the list itself")
+    _table(f"{where}.values", replayed["values"])
+    own = _options(where, replayed)
+    options = dict((name, own) if plugin == REPLAY else (plugin, given) for plugin, given in recorded.options.items())
+    return Recorded(options=options, decided=replace(decided, plugin=name, entry=_facts(replayed)))
+
+
+def _options(where: str, recorded: Any) -> dict[str, Any]:
+    options = _table(f"{where}.options", _table(where, recorded, "options")["options"])
+    for name, value in options.items():
+        if not _is_plain(value):
+            _refuse(f"{where}.options.{name}", value, "a text, a number, true, false, null, or a list of those")
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _table(where: str, value: Any, *keys: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        _refuse(where, value, "an object")
+    if not all(key in value for key in keys):
+        _refuse(where, value, f"an object with {' and '.join(map(repr, keys))}")
+    return value
+
+
+def _is_plain(value: Any) -> bool:
+    entries = value if isinstance(value, list) else [value]
+    return all(isinstance(entry, str | int | float | None) for entry in entries)
+
+
+def _refuse(where: str, value: Any, allowed: str) -> NoReturn:
+    raise OptionError(f"{where} is {brief(value)}, and it must be {allowed}. Correct it as --make-conf writes it.")

@@ -1,0 +1,134 @@
+"""A shadow run's picture: error against computed steps, and below it each strategy's steps."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+from mflux_teacache.shadow.report import Report, Row
+
+# Okabe and Ito's palette without yellow, which is too light for lines; markers tell them apart as well.
+_STYLES = (
+    ("#0072B2", "o"),
+    ("#D55E00", "s"),
+    ("#009E73", "^"),
+    ("#CC79A7", "D"),
+    ("#E69F00", "v"),
+    ("#56B4E9", "P"),
+    ("#000000", "X"),
+)
+
+_COMPUTED = "#E9EDF2"
+_WIDTH = 9.0
+_DPI = 160
+_UPPER = 3.6
+_ROW = 0.2
+
+# Errors are spread over decades; what lies below is drawn as this.
+_SMALLEST = 1e-4
+
+
+def draw(path: Path, report: Report) -> None:
+    """Write the picture as a PNG; an existing file is replaced.
+
+    Args:
+        report: with at least one row.
+    """
+    lower = 1.0 + _ROW * len(report.rows)
+    figure = Figure(figsize=(_WIDTH, _UPPER + lower), dpi=_DPI, layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08))
+    upper, grid = figure.subplots(2, 1, height_ratios=(_UPPER, lower))
+    figure.suptitle("What each strategy would have skipped of a run that computed every step", fontsize=11)
+    _draw_trade(upper, report)
+    _draw_steps(figure, grid, report)
+    figure.savefig(path, format="png")
+
+
+def _draw_trade(axes: Axes, report: Report) -> None:
+    """One line per strategy through its thresholds: fewer computed steps, larger error."""
+    for (strategy, rows), (colour, marker) in zip(_by_strategy(report.rows), itertools.cycle(_STYLES), strict=False):
+        skipping = [row for row in rows if row.mean]
+        counts, means = [row.computed_count for row in skipping], [row.mean or 0.0 for row in skipping]
+        label = strategy if skipping else f"{strategy} (skips nothing)"
+        axes.plot(counts, means, color=colour, marker=marker, markersize=6, linewidth=1.4, label=label)
+        if len(skipping) > 1:
+            _note(axes, skipping[0], 7, "left", colour)
+            _note(axes, skipping[-1], -7, "right", colour)
+    axes.set_yscale("log")
+    _spell_percents(axes)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlim(0, report.steps + 0.5)
+    axes.set_xlabel(f"computed steps of {report.steps} (fewer is faster)", fontsize=10)
+    axes.set_ylabel("mean error of what is reused", fontsize=10)
+    axes.tick_params(labelsize=9)
+    axes.grid(linewidth=0.4, alpha=0.5)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize=9, frameon=False, loc="upper right")
+
+
+def _note(axes: Axes, row: Row, points: int, side: str, colour: str) -> None:
+    """The threshold beside an end of its line; those between are in order, and would cover other lines."""
+    if row.threshold is not None:
+        place = (row.computed_count, row.mean or 0.0)
+        style: dict[str, Any] = {"fontsize": 8, "color": colour, "ha": side, "va": "center"}
+        axes.annotate(f"{row.threshold:.3g}", place, (points, 0), textcoords="offset points", **style)
+
+
+def _draw_steps(figure: Figure, axes: Axes, report: Report) -> None:
+    """One row of cells per setting: pale where it computes, coloured by the error where it would have skipped."""
+    errors = [[_drawn(error) for error in row.errors] for row in report.rows]
+    known = [error for row in errors for error in row if not math.isnan(error)]
+    scale = LogNorm(min(known, default=_SMALLEST), max(known, default=1.0) * 1.001)
+    axes.set_facecolor(_COMPUTED)
+    cells = axes.imshow(errors, aspect="auto", cmap="viridis_r", norm=scale, interpolation="nearest")
+    axes.set_yticks(range(len(report.rows)), [_label(row) for row in report.rows], fontsize=8)
+    right = axes.secondary_yaxis("right")
+    right.set_yticks(range(len(report.rows)), [f"{row.computed_count}" for row in report.rows], fontsize=8)
+    right.tick_params(length=0)
+    right.set_ylabel("computed steps", fontsize=8)
+    right.spines[:].set_visible(False)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.tick_params(axis="x", labelsize=9)
+    axes.tick_params(length=0)
+    for place in range(report.steps + 1):
+        axes.axvline(place - 0.5, color="white", linewidth=0.8)
+    for place, (row, above) in enumerate(zip(report.rows[1:], report.rows, strict=False), 1):
+        axes.axhline(place - 0.5, color="white", linewidth=4 if row.strategy != above.strategy else 0.8)
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel("denoising step (pale: computed)", fontsize=10)
+    if known:
+        bar = figure.colorbar(cells, ax=axes, pad=0.01, aspect=25)
+        _spell_percents(bar.ax)
+        bar.set_label("error of what is reused", fontsize=9)
+        bar.ax.tick_params(labelsize=8)
+
+
+def _by_strategy(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
+    for strategy, own in itertools.groupby(rows, key=lambda row: row.strategy):
+        yield strategy, list(own)
+
+
+def _label(row: Row) -> str:
+    return row.strategy if row.threshold is None else f"{row.strategy} {row.threshold:.3g}"
+
+
+def _drawn(error: float | None) -> float:
+    """NaN, which stays pale, for a computed step; one that is not finite is the worst there can be."""
+    if error is None:
+        return math.nan
+    return max(error, _SMALLEST) if math.isfinite(error) else 1.0
+
+
+def _spell_percents(axes: Axes) -> None:
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%"))
+    axes.yaxis.set_minor_locator(NullLocator())

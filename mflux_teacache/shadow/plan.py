@@ -1,0 +1,126 @@
+"""Which strategies a shadow run looks at, and with which settings."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mflux_teacache.errors import PluginError, PluginWarning, Refused
+from mflux_teacache.plugins import Loaded, PluginSet, installed, load
+from mflux_teacache.records import Target
+from mflux_teacache.shadow.simulate import Simulation
+
+# They decide, but skip nothing, or what a user or a file names.
+NOT_STRATEGIES = ("shadow", "replay", "schedule")
+
+# Of a strategy's own threshold.
+MULTIPLES = (0.5, 0.75, 1.0, 1.5, 2.0)
+
+
+@dataclass(slots=True)
+class Plan:
+    """What is simulated.
+
+    Attributes:
+        left_out: why a strategy is not, by name.
+        notes: what strategies warned of.
+    """
+
+    simulations: list[Simulation] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def check(names: Sequence[str] | None, thresholds: Sequence[float] | None, target: Target) -> None:
+    """Refuse a shadow run that nothing would be seen of, before weights load.
+
+    Args:
+        names: strategies to look at; ``None`` = every installed one.
+        thresholds: for those that have one; ``None`` = multiples of their own.
+
+    Raises:
+        Refused: a named plugin is not installed or does not decide, or every one refuses the model.
+    """
+    strategies, left_out = _strategies(names)
+    passed = False
+    for plugin in strategies:
+        try:
+            for simulation in _made(plugin, thresholds):
+                simulation.check(target)
+        except PluginError as refusal:
+            left_out[plugin.name] = str(refusal)
+        else:
+            passed = True
+    if not passed:
+        reasons = " ".join(f"{name}: {reason}" for name, reason in left_out.items())
+        raise Refused(f"A shadow run needs a strategy that runs on this model, and none does. {reasons}".rstrip())
+
+
+def plan(names: Sequence[str] | None, thresholds: Sequence[float] | None, target: Target, model: Any) -> Plan:
+    """Attach a private instance for each strategy and setting; arguments as in ``check``."""
+    strategies, left_out = _strategies(names)
+    found = Plan(left_out=left_out)
+    for plugin in strategies:
+        try:
+            attached, warned = _attached(plugin, thresholds, target, model)
+        except PluginError as refusal:
+            found.left_out[plugin.name] = str(refusal)
+            continue
+        found.simulations += attached
+        found.notes += warned
+    return found
+
+
+def _strategies(names: Sequence[str] | None) -> tuple[list[Loaded], dict[str, str]]:
+    """The plugins that decide, and why others that were found cannot be used."""
+    if names is not None:
+        loaded = [load(name) for name in names]
+        for plugin in loaded:
+            if not _decides(plugin):
+                raise Refused(f"plugin {plugin.name!r} decides nothing that a shadow run could look at. Leave it out.")
+        return loaded, {}
+    strategies, broken = [], {}
+    for name in dict.fromkeys(plugin.name for plugin in installed() if plugin.name not in NOT_STRATEGIES):
+        try:
+            plugin = load(name)
+            if _decides(plugin):
+                strategies.append(plugin)
+        except PluginError as error:
+            broken[name] = str(error)
+    return strategies, broken
+
+
+def _decides(plugin: Loaded) -> bool:
+    return plugin.name not in NOT_STRATEGIES and PluginSet([plugin]).decider is not None
+
+
+def _made(plugin: Loaded, thresholds: Sequence[float] | None) -> list[Simulation]:
+    own = Simulation(plugin, {})
+    if thresholds is None or not own.has_threshold:
+        return [own]
+    return [Simulation(plugin, {"thresh": threshold}) for threshold in sorted(thresholds)]
+
+
+def _attached(
+    plugin: Loaded, thresholds: Sequence[float] | None, target: Target, model: Any
+) -> tuple[list[Simulation], list[str]]:
+    """With what the last of them warned of: a low threshold that skips nothing is what the others may warn of."""
+    simulations = _made(plugin, thresholds)
+    warned = _attach(simulations, target, model)
+    own = simulations[0].default_threshold()
+    if thresholds is None and own and simulations[0].has_threshold:
+        simulations = [Simulation(plugin, {"thresh": float(f"{own * multiple:.3g}")}) for multiple in MULTIPLES]
+        warned = _attach(simulations, target, model)
+    return simulations, warned
+
+
+def _attach(simulations: Sequence[Simulation], target: Target, model: Any) -> list[str]:
+    warned: list[str] = []
+    for simulation in simulations:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", PluginWarning)
+            simulation.attach(target, model)
+        warned = [f"{simulation.name}: {warning.message}" for warning in caught]
+    return warned

@@ -1,0 +1,141 @@
+"""The plugin ``shadow``: compute every step, and report what strategies would have skipped and at what error."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+
+from mflux_teacache import option_types
+from mflux_teacache.errors import Refused
+from mflux_teacache.hookspecs import hookimpl
+from mflux_teacache.records import Body, Decision, Generation, Step, Target
+from mflux_teacache.shadow.plan import Plan, check, plan
+from mflux_teacache.shadow.report import Report, as_json, as_text
+from mflux_teacache.shadow.simulate import ComputedStep, Simulation
+
+
+class Shadow:
+    """Drives private instances of deciding plugins along a run in which nothing is skipped.
+
+    It decides too, for every step to be computed: so no other plugin can skip steps in the same run. Each simulated
+    strategy keeps what it always keeps (residuals are shared between them, their signals are not) and waits for the
+    device as often as it does on its own; the errors of a step are read together, in one wait more.
+    """
+
+    _target: Target
+    _plan: Plan
+    _report: Report | None = None
+
+    @staticmethod
+    @hookimpl
+    def mflux_add_options(group: argparse._ArgumentGroup) -> None:
+        group.add_argument(
+            "--shadow-strategies",
+            type=_names,
+            metavar="NAME,...",
+            help="plugins to look at (default: every installed one that skips steps)",
+        )
+        group.add_argument(
+            "--shadow-thresholds",
+            type=_thresholds,
+            metavar="FLOAT,...",
+            help="for the strategies that have a threshold (default: multiples of each one's own)",
+        )
+        group.add_argument(
+            "--shadow-plot",
+            type=Path,
+            metavar="FILE",
+            help="draw the result as a PNG; further images of a run get a number in its name",
+        )
+        group.add_argument(
+            "--shadow-json",
+            type=Path,
+            metavar="FILE",
+            help="write the result as JSON, as it is in the image's metadata; numbered likewise",
+        )
+
+    @hookimpl
+    def mflux_check(self, options: argparse.Namespace, target: Target) -> None:
+        for option, path in (("plot", options.plot), ("json", options.json)):
+            if path is not None and not path.parent.is_dir():
+                raise Refused(f"--shadow-{option} {path}: there is no folder {path.parent}. Make it, or name another.")
+        check(options.strategies, options.thresholds, target)
+
+    @hookimpl
+    def mflux_attach(self, options: argparse.Namespace, target: Target, model: Any) -> None:
+        self._plot, self._json = options.plot, options.json
+        self._target = target
+        self._plan = plan(options.strategies, options.thresholds, target, model)
+
+    @hookimpl
+    def mflux_generation_start(self, generation: Generation) -> None:
+        self._report = None
+        target = replace(
+            self._target,
+            steps=generation.num_inference_steps,
+            active_steps=generation.active_steps,
+            guidance=generation.guidance,
+            width=generation.width,
+            height=generation.height,
+        )
+        for simulation in self._plan.simulations:
+            simulation.start(generation, target)
+
+    @hookimpl
+    def mflux_pre_transformer(self, step: Step) -> Decision:
+        for simulation in self._plan.simulations:
+            simulation.decide(step)
+        return Decision.compute("a shadow run")
+
+    @hookimpl
+    def mflux_post_transformer(self, step: Step, body: Body) -> None:
+        computed = ComputedStep(step, body)
+        errors = [(simulation, simulation.follow(computed)) for simulation in self._plan.simulations]
+        mx.eval(computed.made, [error for _, error in errors if error is not None])
+        for simulation, error in errors:
+            simulation.note(None if error is None else float(error))
+
+    @hookimpl
+    def mflux_generation_end(self, generation: Generation) -> None:
+        rows = [(simulation, simulation.end(generation)) for simulation in self._plan.simulations]
+        if generation.status != "finished":
+            return
+        faults = {_title(simulation): simulation.fault for simulation, _ in rows if simulation.fault is not None}
+        self._report = Report([row for _, row in rows if row], self._plan.left_out | faults, self._plan.notes)
+        print(as_text(self._report), flush=True)
+        if self._json is not None:
+            _numbered(self._json, generation).write_text(json.dumps(as_json(self._report), indent=2) + "\n")
+        if self._plot is not None and self._report.rows:
+            from mflux_teacache.shadow.picture import draw  # matplotlib takes a second to import
+
+            draw(_numbered(self._plot, generation), self._report)
+
+    @hookimpl
+    def mflux_image_metadata(self) -> Mapping[str, Any] | None:
+        return None if self._report is None else as_json(self._report)
+
+
+def _title(simulation: Simulation) -> str:
+    threshold = getattr(simulation.options, "thresh", None)
+    return simulation.name if threshold is None else f"{simulation.name} at {threshold:g}"
+
+
+def _numbered(path: Path, generation: Generation) -> Path:
+    return path.with_stem(f"{path.stem}_{generation.number + 1}") if generation.number else path
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name for name in text.split(",") if name)
+    if not names:
+        raise argparse.ArgumentTypeError(f"{text!r} names no plugin; such as teacache,first-block-cache")
+    return tuple(dict.fromkeys(names))
+
+
+def _thresholds(text: str) -> tuple[float, ...]:
+    return tuple(map(option_types.threshold, text.split(",")))

@@ -1,0 +1,138 @@
+"""What a shadow run found: as a table, and as JSON. No mlx."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mflux_teacache.records import speedup
+
+HEADING = (
+    "shadow: every step was computed. What each strategy would have skipped of this run, and how far the body's output",
+    "that it would have reused is from the computed one, in % (relative L1 of the first branch; a dot is a computed "
+    "step).",
+    "The path is the full run's: in a run that skips, each step starts from what the steps before it have left.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One strategy with one setting.
+
+    Attributes:
+        threshold: what it held its numbers against last; ``None`` if it did not say.
+        errors: one per step: relative L1 error of what it would have reused, ``None`` where it would have computed.
+    """
+
+    strategy: str
+    threshold: float | None
+    errors: tuple[float | None, ...]
+
+    @property
+    def pattern(self) -> str:
+        """One letter per step: C computed, S skipped."""
+        return "".join("C" if error is None else "S" for error in self.errors)
+
+    @property
+    def skipped(self) -> list[float]:
+        """Errors of the skipped steps."""
+        return [error for error in self.errors if error is not None]
+
+    @property
+    def computed_count(self) -> int:
+        return len(self.errors) - len(self.skipped)
+
+    @property
+    def speedup(self) -> float:
+        """The most that skipping these steps can give."""
+        return speedup(len(self.errors), len(self.skipped))
+
+    @property
+    def mean(self) -> float | None:
+        """Over the skipped steps; ``None`` if there are none."""
+        return sum(self.skipped) / len(self.skipped) if self.skipped else None
+
+    @property
+    def worst(self) -> float | None:
+        """Of the skipped steps; NaN if one of them is not finite."""
+        if not all(map(math.isfinite, self.skipped)):
+            return math.nan
+        return max(self.skipped, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One image.
+
+    Attributes:
+        rows: strategies in order, each from its lowest threshold up.
+        left_out: why a strategy is not among them, by name.
+        notes: what strategies warned of.
+    """
+
+    rows: Sequence[Row]
+    left_out: Mapping[str, str]
+    notes: Sequence[str] = ()
+
+    @property
+    def steps(self) -> int:
+        return max((len(row.errors) for row in self.rows), default=0)
+
+
+def as_json(report: Report) -> dict[str, Any]:
+    """Plain values: per row the pattern, and the errors of its skipped steps in order, to four digits.
+
+    An error that is not finite is ``None``.
+    """
+    return {
+        "path": "full run",
+        "error": "relative L1 of the body's output, first branch",
+        "runs": [
+            {
+                "strategy": row.strategy,
+                "threshold": row.threshold,
+                "pattern": row.pattern,
+                "errors": [float(f"{error:.4g}") if math.isfinite(error) else None for error in row.skipped],
+            }
+            for row in report.rows
+        ],
+        "left_out": dict(report.left_out),
+    }
+
+
+def as_text(report: Report) -> str:
+    """Several lines."""
+    titles = ("STRATEGY", "THRESHOLD", "COMPUTED", "AT BEST", "MEAN", "WORST")
+    numbers = [str(step) for step in range(report.steps)]
+    lines = [[*titles, *numbers], *(_cells(row) for row in report.rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    table = [_aligned(line, widths) for line in lines] if report.rows else []
+    left_out = [f"{name} is left out: {reason}" for name, reason in report.left_out.items()]
+    return "\n".join([*HEADING, "", *table, *([""] if left_out or report.notes else []), *left_out, *report.notes])
+
+
+def _cells(row: Row) -> list[str]:
+    return [
+        row.strategy,
+        "-" if row.threshold is None else f"{row.threshold:.3g}",
+        f"{row.computed_count} of {len(row.errors)}",
+        f"{row.speedup:.2f}x",
+        _percent(row.mean, 1),
+        _percent(row.worst, 1),
+        *("." if error is None else _percent(error, 0) for error in row.errors),
+    ]
+
+
+def _percent(error: float | None, digits: int) -> str:
+    return "-" if error is None else f"{100 * error:.{digits}f}"
+
+
+def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
+    """The name to the left, what follows to the right; steps one space apart."""
+    first, *rest = (
+        cell.rjust(width) if place else cell.ljust(width)
+        for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    )
+    return f"{first}  {'  '.join(rest[:5])}  {' '.join(rest[5:])}".rstrip()

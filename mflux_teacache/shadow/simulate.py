@@ -1,0 +1,191 @@
+"""One strategy, driven along a run that computes every step, as if it had skipped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import mlx.core as mx
+
+from mflux_teacache.errors import HookFailed, PluginError, Refused
+from mflux_teacache.options import from_keywords
+from mflux_teacache.plugins import DECIDES, Loaded, PluginSet
+from mflux_teacache.records import Body, BodyBranch, Decision, Generation, Step, Target
+from mflux_teacache.shadow.report import Row
+
+# Block 0's output is all that a step knows between the body's input and its output.
+MOST_BLOCKS = 1
+
+# Asked what it would record of some image, a strategy tells the threshold that it takes from a calibration.
+_ANY_IMAGE = Generation(
+    number=0, seed=0, prompt="", width=1024, height=1024, guidance=4.0, num_inference_steps=28, active_steps=28
+)
+
+
+class ComputedStep:
+    """What the body did in a step of the full run, as strategies see it that run some first blocks in every step."""
+
+    def __init__(self, step: Step, body: Body) -> None:
+        self.step = step
+        self._bodies = {0: body}
+
+    def after(self, blocks: int) -> Body:
+        """With residuals that are taken after this many blocks, 0 or 1.
+
+        After block 0 there is the first branch alone: of the others, no step knows block 0's output.
+        """
+        if blocks not in self._bodies:
+            branch = self._bodies[0].branches[0]
+            base = branch.input + self.step.first_block_residual
+            residual = branch.output - base
+            self._bodies[blocks] = Body((BodyBranch(base, branch.output, residual, reused=False),))
+        return self._bodies[blocks]
+
+    @property
+    def made(self) -> list[mx.array]:
+        """Residuals that were made here: to be evaluated with the step, or they would keep its activations."""
+        return [branch.residual for blocks, body in self._bodies.items() if blocks for branch in body.branches]
+
+
+class Simulation:
+    """A private instance of a strategy, with options of its own.
+
+    It gets the very steps of the full run, and bodies as they would have been: computed where it computes, and
+    ``base + its residual`` where it reuses. The base is the full run's, and so are ``generation.records``.
+
+    Args:
+        plugin: a plugin that decides.
+        keywords: its options, as for ``attach``.
+
+    Raises:
+        PluginError: it cannot be made, or an option is missing or not allowed.
+    """
+
+    def __init__(self, plugin: Loaded, keywords: Mapping[str, Any]) -> None:
+        self.name = plugin.name
+        self.options = from_keywords(plugin, keywords)
+        self._plugins = PluginSet([plugin])
+        self._decision: Decision | None = None
+        self._errors: list[float | None] = []
+        self._threshold: float | None = None
+        self.fault: str | None = None
+
+    @property
+    def has_threshold(self) -> bool:
+        """It has an option ``thresh``."""
+        return hasattr(self.options, "thresh")
+
+    def check(self, target: Target) -> None:
+        """Raises ``PluginError`` where the strategy refuses."""
+        self._plugins.check(self.name, "mflux_check", options=self.options, target=target)
+
+    def attach(self, target: Target, model: Any) -> None:
+        """Raises ``PluginError`` where the strategy refuses, or reuses at a place that a full run does not show."""
+        self.check(target)
+        self._plugins.check(self.name, "mflux_attach", options=self.options, target=target, model=model)
+        if self._plugins.residual_after > MOST_BLOCKS:
+            raise Refused(
+                f"its residual_after is {self._plugins.residual_after}, and a shadow run knows the body's stream "
+                f"after 0 and 1 blocks."
+            )
+
+    def default_threshold(self) -> float | None:
+        """The threshold that it takes of itself; ``None`` where it does not say. Call it after ``attach``."""
+        given: float | None = getattr(self.options, "thresh", None)
+        if given is not None:
+            return given
+        try:
+            values = self._plugins.check(self.name, "mflux_image_metadata", generation=_ANY_IMAGE) or {}
+        except PluginError:  # a strategy that can only tell of an image that it has made
+            return None
+        recorded = values.get("threshold")
+        return float(recorded) if isinstance(recorded, int | float) else None
+
+    def start(self, generation: Generation, target: Target) -> None:
+        """A new image; where the strategy refuses or fails, ``fault`` says why, and it takes no part in the image."""
+        self._decision, self._errors, self._threshold, self.fault = None, [], None, None
+        try:
+            self.check(target)
+        except PluginError as refusal:
+            self.fault = str(refusal)
+            return
+        self._tell("mflux_generation_start", generation=generation)
+
+    def decide(self, step: Step) -> None:
+        """Before the body: let it look, and ask it."""
+        self._tell("mflux_step_start", step=step)
+        self._decision = None if self.fault else self._ask(step)
+        if self._decision is not None and self._decision.threshold is not None:
+            self._threshold = self._decision.threshold
+
+    def follow(self, computed: ComputedStep) -> mx.array | None:
+        """After the body: tell it what it would have got.
+
+        Returns the relative L1 error of the first branch's output, a scalar in float32 that is not evaluated; ``None``
+        where it computes.
+        """
+        if self.fault:
+            return None
+        full = computed.after(self._plugins.residual_after)
+        body = _as_reused(full, (self._decision and self._decision.residuals) or ())
+        self._tell("mflux_post_transformer", step=computed.step, body=body)
+        first = body.branches[0]
+        if not first.reused:
+            return None
+        part = computed.step.target_part
+        return _relative_l1(part(first.output), part(full.branches[0].output))
+
+    def note(self, error: float | None) -> None:
+        """The number that ``follow``'s array holds."""
+        self._errors.append(error)
+
+    def end(self, generation: Generation) -> Row | None:
+        """The image is over; ``None`` where the strategy dropped out."""
+        self._decision = None  # with what it would have reused
+        self._tell("mflux_generation_end", generation=generation)
+        if self.fault:
+            return None
+        return Row(self.name, self._threshold, tuple(self._errors))
+
+    def _tell(self, hook: str, **arguments: Any) -> None:
+        if self.fault is None:
+            try:
+                self._plugins.tell(hook, **arguments)
+            except HookFailed as failure:
+                self.fault = _fault(failure)
+
+    def _ask(self, step: Step) -> Decision | None:
+        try:
+            decision = self._plugins.ask(DECIDES, step=step)
+        except HookFailed as failure:
+            self.fault = _fault(failure)
+            return None
+        if decision is None or isinstance(decision, Decision):
+            return decision
+        self.fault = f"it returned {decision!r} in {DECIDES} where a Decision or None is expected"
+        return None
+
+
+def _fault(failure: HookFailed) -> str:
+    return f"it failed in {failure.hook}: {type(failure.__cause__).__name__}: {failure.__cause__}"
+
+
+def _as_reused(full: Body, residuals: Sequence[mx.array | None]) -> Body:
+    """The body as it would have been: a branch without a fitting residual computes, as in a real run."""
+    return Body(
+        tuple(
+            _reused(branch, residuals[place]) if place < len(residuals) else branch
+            for place, branch in enumerate(full.branches)
+        )
+    )
+
+
+def _reused(branch: BodyBranch, residual: mx.array | None) -> BodyBranch:
+    if residual is None or residual.shape != branch.input.shape:
+        return branch
+    return BodyBranch(branch.input, branch.input + residual, residual, reused=True)
+
+
+def _relative_l1(output: mx.array, computed: mx.array) -> mx.array:
+    output, computed = output.astype(mx.float32), computed.astype(mx.float32)
+    return mx.abs(output - computed).mean() / mx.abs(computed).mean()

@@ -1,0 +1,97 @@
+"""The plugin ``replay``: compute and skip the very steps that were computed and skipped in a recorded image.
+
+A strategy decides by numbers, which differ in their last bits between chips and versions, so the same settings can
+skip other steps there. The recorded pattern cannot: each skipped step reuses the same computed ones again, through
+the same forecast. Where the arithmetic is the same, so is the image, bit for bit.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mflux_teacache import recorded
+from mflux_teacache.errors import OptionError, Refused
+from mflux_teacache.forecast import ResidualCache
+from mflux_teacache.hookspecs import hookimpl
+from mflux_teacache.recorded import REPLAYS, Decided
+from mflux_teacache.records import Body, Decision, Step, Target
+
+
+class Replay:
+    """Follows the pattern that a sidecar or an image records."""
+
+    residual_after = 0  # mflux_attach sets the recorded one
+
+    _decided: Decided
+    _cache: ResidualCache
+
+    @staticmethod
+    @hookimpl
+    def mflux_add_options(group: argparse._ArgumentGroup) -> None:
+        group.add_argument(
+            "--replay-from",
+            type=Path,
+            required=True,
+            metavar="FILE",
+            help="skip the steps that this image skipped: its .metadata.json sidecar, or the image that mflux wrote",
+        )
+
+    @hookimpl
+    def mflux_check(self, options: argparse.Namespace, target: Target) -> None:
+        decided, path = _read(options), _path(options)
+        if target.active_steps is not None and target.active_steps != len(decided.pattern):
+            raise Refused(
+                f"{path} records {len(decided.pattern)} steps, and this run has {target.active_steps}. Run as many "
+                f"(image-to-image runs fewer than --steps says), or let {decided.plugin} itself decide: "
+                f"--plugin {decided.plugin}."
+            )
+
+    @hookimpl
+    def mflux_attach(self, options: argparse.Namespace) -> None:
+        self._decided = _read(options)
+        self.residual_after = self._decided.residual_after
+        self._cache = ResidualCache(self._decided.forecast)
+
+    @hookimpl
+    def mflux_generation_start(self) -> None:
+        self._cache.clear()
+
+    @hookimpl
+    def mflux_pre_transformer(self, step: Step) -> Decision:
+        reason = f"as {self._decided.plugin} did"
+        if self._decided.pattern[step.index] == "S":
+            return Decision.reuse(self._cache.residuals(step.sigma), reason)
+        return Decision.compute(reason)
+
+    @hookimpl
+    def mflux_post_transformer(self, step: Step, body: Body) -> None:
+        self._cache.store(step.sigma, body)
+
+    @hookimpl
+    def mflux_generation_end(self) -> None:
+        self._cache.clear()
+
+    @hookimpl
+    def mflux_image_metadata(self) -> Mapping[str, Any]:
+        """With all that was recorded of the plugin that is replayed, so that the file can be done without."""
+        decided = self._decided
+        return {"forecast": decided.forecast, REPLAYS: {"plugin": decided.plugin, **decided.entry}}
+
+
+def _path(options: argparse.Namespace) -> Path:
+    path: Path = getattr(options, "from")  # a keyword of Python's
+    return path
+
+
+def _read(options: argparse.Namespace) -> Decided:
+    path = _path(options)
+    decided = recorded.read(path).decided
+    if decided is None:
+        raise OptionError(
+            f"{path} does not record decisions that can be repeated: no plugin decided, or one that does not record "
+            f"the order of its forecast. Name a plugin that decides itself, such as --plugin teacache."
+        )
+    return decided

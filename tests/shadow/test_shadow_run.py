@@ -1,0 +1,331 @@
+"""Shadow runs on tiny random models: the errors are the right ones, and nothing of the image changes."""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from typing import Any
+
+import cases_flux
+import mlx.core as mx
+import pytest
+from strategies import Pattern, PatternAfterFirstBlock, ReadsEverything, kept
+from tiny_models import generate, same
+
+from mflux_teacache import Decision, Refused, attach, hookimpl
+from mflux_teacache.attachment import Request, attach_requests
+from mflux_teacache.errors import OptionError, UnknownPlugin
+from mflux_teacache.option_types import threshold
+from mflux_teacache.options import from_keywords
+from mflux_teacache.plugins import Installed, Loaded, load
+from mflux_teacache.shadow import plan
+from mflux_teacache.shadow.plugin import Shadow
+
+pytestmark = [pytest.mark.usefixtures("tiny"), pytest.mark.filterwarnings("ignore::mflux_teacache.PluginWarning")]
+
+STEPS = 6
+
+
+class Thirds(Pattern):
+    """A stranger's strategy with a threshold: skips the steps whose third of the run lies under it."""
+
+    @staticmethod
+    @hookimpl
+    def mflux_add_options(group):
+        group.add_argument("--thirds-thresh", type=threshold, default=0.4)
+
+    @hookimpl
+    def mflux_attach(self, options):
+        self.thresh = options.thresh
+
+    @hookimpl
+    def mflux_pre_transformer(self, step):
+        numbers = {"change": step.index / 10, "threshold": self.thresh}
+        if 0 < step.index / 10 < self.thresh:
+            return Decision.reuse(self.residuals, **numbers)
+        return Decision.compute(**numbers)
+
+
+class AfterTwoBlocks(Pattern):
+    residual_after = 2
+
+
+class Fails(Pattern):
+    @hookimpl
+    def mflux_step_start(self, step):
+        if step.index == 2:
+            raise RuntimeError("out of luck")
+
+
+class ReturnsText(Pattern):
+    @hookimpl
+    def mflux_pre_transformer(self, step):
+        return "skip"
+
+
+class RefusesModel(Pattern):
+    @hookimpl
+    def mflux_check(self, target):
+        raise Refused(f"{target.pipeline} is none of its models.")
+
+
+class RefusesShortRuns(Pattern):
+    @hookimpl
+    def mflux_check(self, target):
+        if target.active_steps is not None and target.active_steps < 10:
+            raise Refused(f"{target.active_steps} steps are too few.")
+
+
+class Watches:
+    @hookimpl
+    def mflux_step_start(self, step):
+        raise AssertionError("a plugin that only observes is not simulated")
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """Makes these classes the installed plugins, under their names in lower case."""
+
+    def install(*plugins: type) -> None:
+        loaded = {cls.__name__.lower(): Loaded(cls.__name__.lower(), cls, "tests", "1") for cls in plugins}
+        entries = [Installed(name, "tests", "1", None) for name in loaded]
+        monkeypatch.setattr(plan, "installed", lambda: entries)
+        monkeypatch.setattr(plan, "load", lambda name: loaded.get(name) or load(name))
+
+    return install
+
+
+def shadow(case: str, photo: Any, *others: Request, steps: int = STEPS, **options: Any) -> tuple[Any, dict[str, Any]]:
+    """The latents of a shadow run, and what is recorded of it."""
+    model, arguments = cases_flux.CASES[case].make(photo)
+    loaded = load("shadow")
+    images: list[Any] = []
+    attach_requests(model, [Request(loaded, from_keywords(loaded, options)), *others])
+    generate_image = model.generate_image
+    model.generate_image = lambda **given: images.append(generate_image(**given))
+    latents = generate(model, num_inference_steps=steps, **arguments)
+    return latents, images[0].generation_parameters["mflux_plugins"]
+
+
+def observing(plugin: type) -> Request:
+    loaded = Loaded("observer", plugin)
+    return Request(loaded, from_keywords(loaded, {}))
+
+
+def values(recorded: dict[str, Any]) -> dict[str, Any]:
+    return recorded["plugins"]["shadow"]["values"]
+
+
+def relative_l1(output: mx.array, computed: mx.array) -> float:
+    return (mx.abs(output - computed).mean() / mx.abs(computed).mean()).item()
+
+
+# --- errors ------------------------------------------------------------------------------------------------------
+
+
+class KeepsBodies:
+    """Beside the shadow: what the full run's bodies were, and block 0's residuals."""
+
+    def __init__(self) -> None:
+        self.bodies: list[Any] = []
+        self.firsts: list[mx.array] = []
+        self.rows: int | None = None
+
+    @hookimpl
+    def mflux_post_transformer(self, step, body):
+        assert body.computed
+        self.bodies.append(body.branches[0])
+        self.firsts.append(step.first_block_residual)
+        self.rows = step.generation.target_rows
+
+
+@pytest.mark.parametrize("case", ["flux2-guidance", "flux1-kontext"])
+def test_errors_are_those_of_input_and_earlier_residual(case, photo, installed):
+    installed(Pattern)
+    plugin, instances = kept(KeepsBodies)
+    _, recorded = shadow(case, photo, observing(plugin))
+    [run] = values(recorded)["runs"]
+    assert (run["pattern"], recorded["pattern"]) == ("CSCSCS", "CCCCCC")
+    bodies, rows = instances[0].bodies, instances[0].rows
+    expected = [
+        relative_l1((bodies[i].input + bodies[i - 1].residual)[:, :rows], bodies[i].output[:, :rows]) for i in (1, 3, 5)
+    ]
+    assert run["errors"] == pytest.approx(expected, rel=1e-3)
+    assert min(expected) > 1e-4
+
+
+def test_a_residual_after_the_first_block_is_added_to_its_output(photo, installed):
+    installed(PatternAfterFirstBlock)
+    plugin, instances = kept(KeepsBodies)
+    _, recorded = shadow("flux2-guidance", photo, observing(plugin))
+    [run] = values(recorded)["runs"]
+    bodies, firsts = instances[0].bodies, instances[0].firsts
+    bases = [body.input + first for body, first in zip(bodies, firsts, strict=True)]
+    expected = [relative_l1(bases[i] + (bodies[i - 1].output - bases[i - 1]), bodies[i].output) for i in (1, 3, 5)]
+    assert run["errors"] == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_first_skipped_step_has_the_error_of_a_run_that_skips(photo, installed):
+    """Up to there both runs have the same path."""
+    installed(PatternAfterFirstBlock)
+    plugin, instances = kept(KeepsBodies)
+    _, recorded = shadow("flux2-guidance", photo, observing(plugin))
+    model, arguments = cases_flux.CASES["flux2-guidance"].make(photo)
+    skips, skipping = kept(PatternAfterFirstBlock)
+    with attach(model, skips):
+        generate(model, num_inference_steps=STEPS, **arguments)
+    reused = skipping[0].bodies[1].branches[0]
+    assert reused.reused
+    expected = relative_l1(reused.output, instances[0].bodies[1].output)
+    assert values(recorded)["runs"][0]["errors"][0] == pytest.approx(expected, rel=1e-3)
+
+
+def test_a_strategy_is_told_of_what_it_would_have_reused(photo, installed):
+    told, instances = kept(Pattern)
+    told.__name__ = "told"
+    installed(told)
+    shadow("flux2-guidance", photo)
+    [simulated] = [instance for instance in instances if instance.bodies]
+    assert [body.computed for body in simulated.bodies] == [True, False] * 3
+    assert [len(body.branches) for body in simulated.bodies] == [2] * 6
+    held, reused = (body.branches[0].residual for body in simulated.bodies[:2])
+    assert reused is held
+
+
+# --- the run itself ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", ["flux2-guidance", "flux1-kontext"])
+def test_the_image_is_that_of_a_plain_run(case, photo):
+    model, arguments = cases_flux.CASES[case].make(photo)
+    plain = generate(model, num_inference_steps=STEPS, **arguments)
+    latents, recorded = shadow(case, photo)
+    assert same(latents, plain)
+    assert recorded["pattern"] == "C" * STEPS
+    assert {"easycache", "first-block-cache", "taylorseer", "teacache"} <= {
+        run["strategy"] for run in values(recorded)["runs"]
+    }
+
+
+def test_other_plugins_may_observe_but_not_decide(photo, installed):
+    installed(Pattern)
+    _, recorded = shadow(
+        "flux2-guidance",
+        photo,
+        observing(ReadsEverything),
+    )
+    assert list(recorded["plugins"]) == ["shadow", "observer"]
+    model, _ = cases_flux.CASES["flux2-guidance"].make(photo)
+    with pytest.raises(Refused, match="'shadow' and 'teacache' both decide"):
+        attach(model, shadow={}, teacache={})
+
+
+def test_no_array_outlives_an_image(photo):
+    model, arguments = cases_flux.CASES["flux2-guidance"].make(photo)
+    plugin, made = kept(Shadow)
+    plugin.__name__ = "shadow"
+    with attach(model, plugin, strategies="first-block-cache", thresholds=(9.0,)) as handle:
+        for steps in (6, 4):
+            generate(model, num_inference_steps=steps, **arguments)
+            [simulation] = made[0]._plan.simulations
+            [strategy] = simulation._plugins._instances.values()
+            assert simulation._decision is None
+            assert strategy._reference is None
+            assert strategy._run.cache.empty
+    assert [image.pattern for image in handle.stats.history] == ["CCCCCC", "CCCC"]
+
+
+# --- which strategies, which thresholds --------------------------------------------------------------------------
+
+
+def test_a_strangers_strategy_at_multiples_of_its_threshold(photo, installed):
+    installed(Thirds, Watches)
+    _, recorded = shadow("flux2-guidance", photo)
+    found = [(run["threshold"], run["pattern"]) for run in values(recorded)["runs"]]
+    assert found == [
+        (0.2, "CSCCCC"),
+        (0.3, "CSSCCC"),
+        (0.4, "CSSSCC"),
+        (0.6, "CSSSSS"),
+        (0.8, "CSSSSS"),
+    ]
+    assert [len(run["errors"]) for run in values(recorded)["runs"]] == [1, 2, 3, 5, 5]
+    assert values(recorded)["left_out"] == {}
+
+
+def test_thresholds_of_ones_own_apply_where_there_is_one(photo, installed):
+    installed(Thirds, Pattern)
+    _, recorded = shadow("flux2-guidance", photo, thresholds=(0.3, 0.2))
+    found = [(run["strategy"], run["threshold"]) for run in values(recorded)["runs"]]
+    assert found == [("thirds", 0.2), ("thirds", 0.3), ("pattern", None)]
+
+
+def test_named_strategies_alone(photo, installed):
+    installed(Thirds, Pattern)
+    _, recorded = shadow("flux2-guidance", photo, strategies="pattern")
+    assert [run["strategy"] for run in values(recorded)["runs"]] == ["pattern"]
+
+
+def test_a_calibrations_threshold_is_a_strategys_own(photo):
+    _, recorded = shadow("flux1-kontext", photo, strategies="teacache")
+    assert [run["threshold"] for run in values(recorded)["runs"]] == [0.11, 0.165, 0.22, 0.33, 0.44]
+
+
+def test_who_cannot_take_part_is_listed_with_the_reason(photo, installed, capsys):
+    installed(Pattern, RefusesModel, AfterTwoBlocks, Fails, ReturnsText, RefusesShortRuns)
+    _, recorded = shadow("flux2-guidance", photo)
+    assert [run["strategy"] for run in values(recorded)["runs"]] == ["pattern"]
+    assert values(recorded)["left_out"] == {
+        "refusesmodel": "Flux2Klein is none of its models.",
+        "aftertwoblocks": "its residual_after is 2, and a shadow run knows the body's stream after 0 and 1 blocks.",
+        "fails": "it failed in mflux_step_start: RuntimeError: out of luck",
+        "returnstext": "it returned 'skip' in mflux_pre_transformer where a Decision or None is expected",
+        "refusesshortruns": "6 steps are too few.",
+    }
+    printed = capsys.readouterr().out
+    assert "fails is left out: it failed in mflux_step_start: RuntimeError: out of luck\n" in printed
+
+
+def test_what_strategies_warn_of_is_a_note_and_said_once(photo, capsys):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        shadow("flux1-kontext", photo, strategies="teacache", thresholds=(0.001, 0.01))
+    [note] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("teacache: ")]
+    assert note.startswith("teacache: --teacache-thresh 0.01 will skip nothing")
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"strategies": "nobody"}, UnknownPlugin, "unknown plugin 'nobody'"),
+        ({"strategies": "watches"}, Refused, "plugin 'watches' decides nothing"),
+        ({"strategies": "shadow"}, Refused, "plugin 'shadow' decides nothing"),
+        ({"strategies": "replay"}, Refused, "plugin 'replay' decides nothing"),
+        ({"strategies": ","}, OptionError, "',' names no plugin"),
+        ({"thresholds": "0.1,high"}, OptionError, "'high' is not a finite number"),
+        ({"plot": "nowhere/x.png"}, Refused, r"--shadow-plot nowhere/x\.png: there is no folder nowhere"),
+        ({}, Refused, r"none does\. refusesmodel: Flux2Klein is none of its models\.$"),
+    ],
+)
+def test_what_is_refused_before_an_image(photo, installed, options, error, message):
+    installed(RefusesModel, Watches)
+    model, _ = cases_flux.CASES["flux2-guidance"].make(photo)
+    with pytest.raises(error, match=message):
+        attach(model, "shadow", **options)
+
+
+# --- files -------------------------------------------------------------------------------------------------------
+
+
+def test_each_image_has_its_files(photo, installed, tmp_path, capsys):
+    installed(Thirds)
+    model, arguments = cases_flux.CASES["flux2-guidance"].make(photo)
+    with attach(model, "shadow", plot=tmp_path / "s.png", json=tmp_path / "s.json"):
+        for steps in (4, 5):
+            generate(model, num_inference_steps=steps, **arguments)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["s.json", "s.png", "s_2.json", "s_2.png"]
+    written = json.loads((tmp_path / "s_2.json").read_text())
+    assert [len(run["pattern"]) for run in written["runs"]] == [5] * 5
+    assert capsys.readouterr().out.count("shadow: every step was computed.") == 2
+    assert all(math.isfinite(error) for run in written["runs"] for error in run["errors"])
