@@ -19,6 +19,7 @@ import cases_lens_boogu
 import cases_ming
 import cases_moss
 import cases_qwen
+import cases_qwen21
 import cases_z_image
 import mlx.core as mx
 import pytest
@@ -46,6 +47,8 @@ CASES: dict[str, Case] = {
     "ming-guidance": cases_ming.CASES["ming-guidance"],
     "moss-guidance": cases_moss.CASES["moss-guidance"],
     "qwen": cases_qwen.CASES["qwen"],
+    "qwen21-guidance": cases_qwen21.CASES["qwen21-guidance"],
+    "qwen21-edit-guidance": cases_qwen21.CASES["qwen21-edit-guidance"],
     "z-image-guidance": cases_z_image.CASES["z-image-guidance"],
 }
 
