@@ -106,12 +106,19 @@ def test_generate_commands_run_as_written(commands: Any, fence: Fence, line: str
 def test_own_commands_run_as_written(commands: Any) -> None:
     """`uv run` finds them in the environment that runs this test."""
     lines = [line for _, line in COMMANDS if "mflux-teacache " in line]
-    assert lines == ["pip install uv && uv run mflux-teacache demo", "mflux-teacache plugins"]
+    assert lines == [
+        "pip install uv && uv run mflux-teacache demo",
+        "mflux-teacache plugins",
+        "mflux-teacache bench speed --steps 6 --repetitions 1",
+    ]
+    printed = []
     for line in lines:
         words = shlex.split(line.rpartition("uv run ")[2])
         ran = commands.run(*words)
         assert ran.code == 0, ran.err
-    assert "first-block-cache" in ran.out
+        printed.append(ran.out)
+    assert "first-block-cache" in printed[1]
+    assert "CSSCSC" in printed[2]
     assert (commands.folder / "mflux-teacache-demo.png").exists()
 
 
