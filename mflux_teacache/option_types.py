@@ -13,10 +13,7 @@ def threshold(text: str) -> float:
     Raises:
         argparse.ArgumentTypeError: anything else.
     """
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = _number(text)
     if not (math.isfinite(value) and value >= 0):
         raise argparse.ArgumentTypeError(f"{text!r} is not a finite number from 0, such as 0.2")
     return value
@@ -50,10 +47,7 @@ def count_from(least: int) -> Callable[[str], int]:
 
 def fraction(text: str) -> float:
     """A number between 0 and 1, both excluded; raises as ``threshold`` does."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = _number(text)
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number between 0 and 1, such as 0.5")
     return value
@@ -61,10 +55,7 @@ def fraction(text: str) -> float:
 
 def factor(text: str) -> float:
     """A finite number from 1; raises as ``threshold`` does."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = _number(text)
     if not (math.isfinite(value) and value >= 1):
         raise argparse.ArgumentTypeError(f"{text!r} is not a finite number from 1, such as 1.6")
     return value
@@ -90,3 +81,11 @@ def is_window(value: object) -> bool:
     if isinstance(value, float):
         return 0 < value < 1
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _number(text: str) -> float:
+    """NaN for what is no number: it is in no range."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
