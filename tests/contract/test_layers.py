@@ -24,6 +24,8 @@ CONTRACT = {
     "policy_run",
     "matching",
     "recorded",
+    "json_fields",
+    "data_files",
 }
 
 # A part (file or folder) and what of the package it may import at run time.
@@ -36,6 +38,8 @@ ALLOWED = {
     "limits": {"errors", "option_types"},
     "forecast": set(),
     "matching": {"records"},
+    "json_fields": set(),
+    "data_files": {"errors", "json_fields", "records"},
     "verdict": set(),
     "policy_run": {"forecast", "records", "verdict"},
     "plugins": {"errors", "hookspecs"},
@@ -104,6 +108,8 @@ PURE = (
     *(
         "limits.py",
         "verdict.py",
+        "json_fields.py",
+        "data_files.py",
         "teacache/budget.py",
         "shadow/report.py",
         "bench/patterns.py",

@@ -1,0 +1,143 @@
+"""Figures that were measured on models, in JSON files: those that a strategy ships, and a user's own. No mlx."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+from mflux_teacache.errors import OptionError
+from mflux_teacache.json_fields import Allowed
+from mflux_teacache.records import Target
+
+SCHEMA = 1
+
+
+class Figures(Protocol):
+    """A dataclass with what one file says."""
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+    @property
+    def name(self) -> str:
+        """What an option calls it."""
+
+    def distance(self, target: Target) -> int | None:
+        """How far off a target is, as ``matching.distance`` has it."""
+
+
+AnyFigures = TypeVar("AnyFigures", bound=Figures)
+
+
+def as_text(figures: Figures) -> str:
+    """A file that says these figures."""
+    return json.dumps({"schema": SCHEMA, **dataclasses.asdict(figures)}, indent=2) + "\n"
+
+
+class DataFiles(Generic[AnyFigures]):
+    """The files of one strategy. A file is a JSON object with the fields of a dataclass and ``"schema": 1``.
+
+    Args:
+        strategy: its name in sentences, such as ``TeaCache``.
+        noun: what one file is, such as ``calibration``.
+        folder: with the files that are shipped.
+        record: the dataclass; a list in a file is a tuple in it. A field whose default is ``None`` may be null.
+        allowed: what a file may say in each field.
+        derive: from a file's checked fields, and its name for messages, to fields that follow from others. It may
+            raise ``OptionError``.
+    """
+
+    def __init__(
+        self,
+        *,
+        strategy: str,
+        noun: str,
+        folder: Traversable,
+        record: type[AnyFigures],
+        allowed: Mapping[str, Allowed],
+        derive: Callable[[dict[str, Any], str], dict[str, Any]] = lambda data, where: {},
+    ) -> None:
+        self._strategy = strategy
+        self._noun = noun
+        self._folder = folder
+        self._record = record
+        self._allowed = allowed
+        self._derive = derive
+
+    @cached_property
+    def shipped(self) -> Mapping[str, AnyFigures]:
+        """By name, in order."""
+        files = [entry for entry in self._folder.iterdir() if entry.name.endswith(".json")]
+        found = [self._parse(entry.read_text("utf-8"), entry.name) for entry in files]
+        return {figures.name: figures for figures in sorted(found, key=lambda figures: figures.name)}
+
+    def load(self, name_or_path: str | Path) -> AnyFigures:
+        """What is shipped under a name, or a file of one's own.
+
+        Args:
+            name_or_path: a name of ``shipped``; anything that ends in ``.json`` or contains a path separator
+                is a file.
+
+        Raises:
+            OptionError: no such name, or a file that cannot be read or says something that is not allowed.
+        """
+        text = str(name_or_path)
+        if text in self.shipped:
+            return self.shipped[text]
+        if not (text.endswith(".json") or any(separator in text for separator in (os.sep, os.altsep) if separator)):
+            raise OptionError(
+                f"{self._strategy} has no {self._noun} {text!r}. It has: {', '.join(self.shipped)}. "
+                f"A file of your own is named by its path, such as ./{text}.json."
+            )
+        try:
+            content = Path(text).expanduser().read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise OptionError(
+                f"{self._strategy} cannot read the {self._noun} {text}: {error}. Give the path of a UTF-8 JSON file, "
+                f"or one of the names {', '.join(self.shipped)}."
+            ) from error
+        return self._parse(content, text)
+
+    def nearest(self, target: Target) -> tuple[int, AnyFigures] | None:
+        """Of what is shipped, what is nearest to a target, with its distance; ``None``: nothing was made for it."""
+        near = [
+            (away, name) for name, figures in self.shipped.items() if (away := figures.distance(target)) is not None
+        ]
+        if not near:
+            return None
+        away, name = min(near)
+        return away, self.shipped[name]
+
+    def _parse(self, content: str, where: str) -> AnyFigures:
+        """From the text of a file; ``where`` is for messages."""
+        what = f"The {self._noun} {where}"
+        try:
+            data = json.loads(content)
+        except ValueError as error:
+            raise OptionError(f"{what} is not JSON: {error}. Compare it with a shipped one.") from error
+        if not isinstance(data, dict) or data.pop("schema", None) != SCHEMA:
+            raise OptionError(
+                f'{what} is not a JSON object with "schema": {SCHEMA}, the only one that this version reads. '
+                f"Write it anew, or upgrade mflux-teacache-plugin."
+            )
+        self._check(data, what)
+        values = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
+        return self._record(**(values | self._derive(data, what)))
+
+    def _check(self, data: dict[str, Any], what: str) -> None:
+        defaults = {field.name: field.default for field in dataclasses.fields(self._record)}
+        missing = [name for name, default in defaults.items() if default is dataclasses.MISSING and name not in data]
+        unknown = [name for name in data if name not in defaults]
+        if missing or unknown:
+            problem = f"lacks {', '.join(missing)}" if missing else f"has the unknown fields {', '.join(unknown)}"
+            raise OptionError(f"{what} {problem}. Its fields are schema, {', '.join(defaults)}.")
+        for name, value in data.items():
+            test, words = self._allowed[name]
+            nullable = defaults[name] is None
+            if not (test(value) or (value is None and nullable)):
+                raise OptionError(f"{what} has {name} = {value!r}; it must be {words}{' or null' if nullable else ''}.")

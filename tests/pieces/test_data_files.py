@@ -1,0 +1,92 @@
+"""Figures in JSON files, as a strategy of one's own would use them."""
+
+import json
+from dataclasses import dataclass
+
+import pytest
+
+from mflux_teacache.data_files import DataFiles, as_text
+from mflux_teacache.errors import OptionError
+from mflux_teacache.json_fields import AMOUNT, MODEL_IDS, NUMBER, TEXT
+from mflux_teacache.matching import distance
+from mflux_teacache.records import Target
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    name: str
+    model: str
+    level: float
+    double: float | None = None
+    stand_in_for: tuple[str, ...] = ()
+
+    def distance(self, target):
+        return distance(target, model=self.model, pipelines=("Flux1",), stand_in_for=self.stand_in_for)
+
+
+def doubled(data, what):
+    if data["level"] > 9:
+        raise OptionError(f"{what} is too high")
+    return {"double": 2 * data["level"]}
+
+
+@pytest.fixture
+def files(tmp_path):
+    for figure in (
+        Figure(name="b", model="them/base", level=1, stand_in_for=("them/port",)),
+        Figure(name="a", model="them/base", level=2),
+        Figure(name="c", model="them/port", level=3),
+    ):
+        (tmp_path / f"{figure.name}.json").write_text(as_text(figure))
+    (tmp_path / "readme.txt").write_text("not one of them")
+    allowed = {"name": TEXT, "model": TEXT, "level": AMOUNT, "double": NUMBER, "stand_in_for": MODEL_IDS}
+    return DataFiles(strategy="Calm", noun="level", folder=tmp_path, record=Figure, allowed=allowed, derive=doubled)
+
+
+def test_what_is_shipped_is_in_order_of_names_with_what_follows_from_it(files):
+    assert {name: (figure.level, figure.double) for name, figure in files.shipped.items()} == {
+        "a": (2, 4),
+        "b": (1, 2),
+        "c": (3, 6),
+    }
+    assert files.shipped["b"].stand_in_for == ("them/port",)
+    assert files.load("b") is files.shipped["b"]
+
+
+@pytest.mark.parametrize(
+    ("model", "base_model", "nearest"),
+    [
+        ("them/base", None, (0, "a")),  # of equals, the first name
+        ("them/port", None, (0, "c")),  # made on it, and not on one that stands in for it
+        ("me/mine", "them/base", (4, "a")),
+        ("me/mine", None, None),
+    ],
+)
+def test_nearest(files, model, base_model, nearest):
+    found = files.nearest(Target(pipeline="Flux1", model=model, base_model=base_model))
+    assert (found and (found[0], found[1].name)) == nearest
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"level": -1}, r"^The level .*mine\.json has level = -1; it must be a number from 0\.$"),
+        ({"double": "1"}, r"has double = '1'; it must be a number or null\.$"),
+        ({"level": None}, r"has level = None; it must be a number from 0\.$"),
+        ({"levle": 1}, r"has the unknown fields levle\. Its fields are schema, name, model, level, "),
+        ({"level": 10}, r"^The level .*mine\.json is too high$"),
+    ],
+)
+def test_a_file_of_one_s_own(files, tmp_path, change, message):
+    mine = {"schema": 1, "name": "mine", "model": "me/mine", "level": 5, "double": None}
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(mine))
+    assert files.load(path) == Figure(name="mine", model="me/mine", level=5, double=10)
+    path.write_text(json.dumps(mine | change))
+    with pytest.raises(OptionError, match=message):
+        files.load(path)
+
+
+def test_a_name_that_is_none(files):
+    with pytest.raises(OptionError, match=r"^Calm has no level 'd'\. It has: a, b, c\. .* such as \./d\.json\.$"):
+        files.load("d")
