@@ -11,7 +11,8 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
-from mflux_teacache.errors import OptionError
+from mflux_teacache.alternatives import calibration_free
+from mflux_teacache.errors import OptionError, Refused
 from mflux_teacache.json_fields import Allowed
 from mflux_teacache.records import Target
 
@@ -26,6 +27,10 @@ class Figures(Protocol):
     @property
     def name(self) -> str:
         """What an option calls it."""
+
+    @property
+    def model(self) -> str:
+        """Hugging Face id of the model that they were made on."""
 
     def distance(self, target: Target) -> int | None:
         """How far off a target is, as ``matching.distance`` has it."""
@@ -103,13 +108,24 @@ class DataFiles(Generic[AnyFigures]):
             ) from error
         return self._parse(content, text)
 
-    def nearest(self, target: Target) -> tuple[int, AnyFigures] | None:
-        """Of what is shipped, what is nearest to a target, with its distance; ``None``: nothing was made for it."""
+    def nearest(self, target: Target, otherwise: str) -> tuple[int, AnyFigures]:
+        """Of what is shipped, what is nearest to a target, with its distance.
+
+        Args:
+            otherwise: what to do where there is none, beside using a strategy that needs none; ends the sentence.
+
+        Raises:
+            Refused: nothing was made for its model, nor for a model that it shares the transformer with.
+        """
         near = [
             (away, name) for name, figures in self.shipped.items() if (away := figures.distance(target)) is not None
         ]
         if not near:
-            return None
+            raise Refused(
+                f"{self._strategy} has no {self._noun} for {target.model or 'a model without a name'} "
+                f"({target.pipeline}). It has: {', '.join(figures.model for figures in self.shipped.values())}. "
+                f"Use one of the plugins that need none ({', '.join(calibration_free())}); or {otherwise}."
+            )
         away, name = min(near)
         return away, self.shipped[name]
 

@@ -12,9 +12,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mflux_teacache.alternatives import calibration_free
 from mflux_teacache.data_files import DataFiles
-from mflux_teacache.errors import OptionError, Refused
+from mflux_teacache.errors import OptionError
 from mflux_teacache.json_fields import (
     AMOUNT,
     BOOLEAN,
@@ -155,20 +154,12 @@ def load(name_or_path: str | Path) -> Calibration:
 
 
 def find(target: Target) -> Match:
-    """The shipped calibration that is nearest to a target.
-
-    Raises:
-        Refused: none was made for its model, nor for a model that it shares the transformer with.
-    """
-    nearest = _FILES.nearest(target)
-    if nearest is None:
-        raise Refused(
-            f"TeaCache has no calibration for {target.model or 'a model without a name'} ({target.pipeline}). "
-            f"It has: {', '.join(entry.model for entry in shipped().values())}. Use one of the plugins that need none "
-            f"({', '.join(calibration_free())}); or --teacache-calibration with a file of your own "
-            f"(docs/adding-a-model.md); or --teacache-coefficients and --teacache-thresh."
-        )
-    away, calibration = nearest
+    """The shipped calibration that is nearest to a target; raises as ``DataFiles.nearest`` does."""
+    away, calibration = _FILES.nearest(
+        target,
+        "--teacache-calibration with a file of your own (docs/adding-a-model.md); "
+        "or --teacache-coefficients and --teacache-thresh",
+    )
     return Match(calibration=calibration, exact=away == 0)
 
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import pytest
 
+from mflux_teacache.alternatives import calibration_free
 from mflux_teacache.data_files import DataFiles, as_text
-from mflux_teacache.errors import OptionError
+from mflux_teacache.errors import OptionError, Refused
 from mflux_teacache.json_fields import AMOUNT, MODEL_IDS, NUMBER, TEXT
 from mflux_teacache.matching import distance
 from mflux_teacache.records import Target
@@ -59,12 +60,21 @@ def test_what_is_shipped_is_in_order_of_names_with_what_follows_from_it(files):
         ("them/base", None, (0, "a")),  # of equals, the first name
         ("them/port", None, (0, "c")),  # made on it, and not on one that stands in for it
         ("me/mine", "them/base", (4, "a")),
-        ("me/mine", None, None),
     ],
 )
 def test_nearest(files, model, base_model, nearest):
-    found = files.nearest(Target(pipeline="Flux1", model=model, base_model=base_model))
-    assert (found and (found[0], found[1].name)) == nearest
+    away, figure = files.nearest(Target(pipeline="Flux1", model=model, base_model=base_model), "nothing")
+    assert (away, figure.name) == nearest
+
+
+@pytest.mark.parametrize("model", ["me/mine", None])
+def test_a_model_that_nothing_was_made_for(files, model):
+    with pytest.raises(Refused) as refusal:
+        files.nearest(Target(pipeline="Flux1", model=model), "measure it")
+    assert str(refusal.value) == (
+        f"Calm has no level for {model or 'a model without a name'} (Flux1). It has: them/base, them/base, them/port. "
+        f"Use one of the plugins that need none ({', '.join(calibration_free())}); or measure it."
+    )
 
 
 @pytest.mark.parametrize(

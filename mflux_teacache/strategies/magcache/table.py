@@ -8,7 +8,6 @@ from importlib.resources import files
 from pathlib import Path
 
 from mflux_teacache.data_files import DataFiles
-from mflux_teacache.errors import Refused
 from mflux_teacache.json_fields import (
     AMOUNT,
     CLASS_NAMES,
@@ -100,17 +99,6 @@ def load(name_or_path: str | Path) -> Table:
 
 
 def find(target: Target) -> Table:
-    """The shipped table that is nearest to a target.
-
-    Raises:
-        Refused: none was made for its model, nor for a model that it shares the transformer with.
-    """
-    nearest = _FILES.nearest(target)
-    if nearest is None:
-        raise Refused(
-            f"MagCache has no table for {target.model or 'a model without a name'} ({target.pipeline}). "
-            f"It has: {', '.join(table.model for table in shipped().values())}. Use --plugin easycache, taylorseer or "
-            f"first-block-cache, which need none; or --magcache-table with a name or a file of your own."
-        )
-    _, table = nearest
+    """The shipped table that is nearest to a target; raises as ``DataFiles.nearest`` does."""
+    _, table = _FILES.nearest(target, "--magcache-table with a name or a file of your own")
     return table
