@@ -1,4 +1,4 @@
-"""What ``bench speed`` is to do, checked before anything loads."""
+"""The model and the images that are measured, and what ``bench speed`` is to do: checked before anything loads."""
 
 from __future__ import annotations
 
@@ -136,20 +136,6 @@ class Settings:
                 f"--compare {self.compare} runs it at the same pattern of skipped steps, so the pattern must be given. "
                 f"Use --pattern or --skip instead of --plugin {self.plugin}."
             )
-
-
-def parse_size(text: str | None) -> tuple[int | None, int | None]:
-    """Width and height of ``--size``.
-
-    Raises:
-        OptionError: not two numbers with an x between them.
-    """
-    if text is None:
-        return None, None
-    width, _, height = text.lower().partition("x")
-    if not (width.isdecimal() and height.isdecimal()):
-        raise OptionError(f"--size is {text}; it must be width x height in pixels, such as 1024x1024.")
-    return int(width), int(height)
 
 
 def check_output(option: str, path: Path, suffix: str) -> None:
