@@ -14,14 +14,14 @@ from mflux_teacache.errors import OptionError, PluginWarning, Refused
 from mflux_teacache.forecast import ResidualCache
 from mflux_teacache.hookspecs import hookimpl
 from mflux_teacache.limits import Limits, refuse_short_run, resolve_window
+from mflux_teacache.policy_run import as_decision
 from mflux_teacache.records import Body, Decision, Generation, Step, Target
 from mflux_teacache.teacache import budget
 from mflux_teacache.teacache import calibration as calibrations
-from mflux_teacache.teacache.budget import Budget, BudgetState
+from mflux_teacache.teacache.budget import Budget
 from mflux_teacache.teacache.calibration import Calibration, Match
-from mflux_teacache.teacache.policy import PolicyConfig, PolicyDecision
+from mflux_teacache.teacache.policy import PolicyConfig
 from mflux_teacache.teacache.rules import ByBudget, ByThreshold
-from mflux_teacache.verdict import Verdict
 
 if TYPE_CHECKING:
     import mlx.core as mx
@@ -191,9 +191,7 @@ class TeaCache:
         change = None if image.previous is None else step.relative_l1(signal, image.previous)
         image.previous = signal
         verdict = image.rule.judge(change, step)
-        if verdict.drop_cache:
-            image.cache.clear()
-        return _decision(verdict, change, image, step)
+        return as_decision(verdict, image.cache, step, image.rule.threshold)
 
     @hookimpl
     def mflux_post_transformer(self, step: Step, body: Body) -> None:
@@ -228,20 +226,6 @@ class TeaCache:
         signal: mx.array = getattr(step, calibration.signal)
         # Reference images hardly change from step to step: they would hide the change of the image being made.
         return step.target_part(signal) if calibration.rows == "target" else signal
-
-
-def _decision(
-    verdict: PolicyDecision | Verdict[BudgetState], change: float | None, image: _Image, step: Step
-) -> Decision:
-    numbers = {
-        "change": change,
-        "prediction": verdict.prediction,
-        "running_sum": verdict.running_sum,
-        "threshold": image.rule.threshold,
-    }
-    if verdict.kind == "reuse":
-        return Decision.reuse(image.cache.residuals(step.sigma), verdict.reason, **numbers)
-    return Decision.compute(verdict.reason, forced=verdict.kind == "force", **numbers)
 
 
 def _refuse_distilled(target: Target, distilled: bool) -> None:
