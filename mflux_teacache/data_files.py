@@ -5,14 +5,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from mflux_teacache.alternatives import calibration_free
-from mflux_teacache.errors import OptionError, Refused
+from mflux_teacache.errors import OptionError, PluginWarning, Refused
 from mflux_teacache.json_fields import Allowed
 from mflux_teacache.records import Target
 
@@ -32,6 +33,10 @@ class Figures(Protocol):
     def model(self) -> str:
         """Hugging Face id of the model that they were made on."""
 
+    @property
+    def pipelines(self) -> Sequence[str]:
+        """Class names of the mflux pipelines that they were made on."""
+
     def distance(self, target: Target) -> int | None:
         """How far off a target is, as ``matching.distance`` has it."""
 
@@ -50,6 +55,7 @@ class DataFiles(Generic[AnyFigures]):
     Args:
         strategy: its name in sentences, such as ``TeaCache``.
         noun: what one file is, such as ``calibration``.
+        option: that names one, such as ``--teacache-calibration``.
         folder: with the files that are shipped.
         record: the dataclass; a list in a file is a tuple in it. A field whose default is ``None`` may be null.
         allowed: what a file may say in each field.
@@ -62,6 +68,7 @@ class DataFiles(Generic[AnyFigures]):
         *,
         strategy: str,
         noun: str,
+        option: str,
         folder: Traversable,
         record: type[AnyFigures],
         allowed: Mapping[str, Allowed],
@@ -69,6 +76,7 @@ class DataFiles(Generic[AnyFigures]):
     ) -> None:
         self._strategy = strategy
         self._noun = noun
+        self._option = option
         self._folder = folder
         self._record = record
         self._allowed = allowed
@@ -108,8 +116,8 @@ class DataFiles(Generic[AnyFigures]):
             ) from error
         return self._parse(content, text)
 
-    def nearest(self, target: Target, otherwise: str) -> tuple[int, AnyFigures]:
-        """Of what is shipped, what is nearest to a target, with its distance.
+    def nearest(self, target: Target, otherwise: str) -> AnyFigures:
+        """Of what is shipped, what is nearest to a target.
 
         Args:
             otherwise: what to do where there is none, beside using a strategy that needs none; ends the sentence.
@@ -126,8 +134,31 @@ class DataFiles(Generic[AnyFigures]):
                 f"({target.pipeline}). It has: {', '.join(figures.model for figures in self.shipped.values())}. "
                 f"Use one of the plugins that need none ({', '.join(calibration_free())}); or {otherwise}."
             )
-        away, name = min(near)
-        return away, self.shipped[name]
+        _, name = min(near)
+        return self.shipped[name]
+
+    def warn_if_made_elsewhere(self, figures: AnyFigures, target: Target) -> None:
+        """Tell the user of a target that is not the very model and pipeline that these figures were made on."""
+        # With -C, mflux passes a built-in model's own id as a path.
+        changes = [change for change in (target.model_path, *target.loras) if change not in (None, figures.model)]
+        if figures.distance(target) != 0:
+            what = (
+                f"{self._strategy} has no {self._noun} of {target.pipeline} on {target.model}; it uses {figures.name}, "
+                f"made with {', '.join(figures.pipelines)} on {figures.model}"
+            )
+        elif changes:
+            what = (
+                f"{self._strategy}'s {self._noun} {figures.name} was made on {figures.model} as published, "
+                f"without {', '.join(changes)}"
+            )
+        else:
+            return
+        warnings.warn(
+            f"{what}. Compare an image with one of a full run before you rely on it, or give {self._option} a file of "
+            f"your own.",
+            PluginWarning,
+            stacklevel=2,
+        )
 
     def _parse(self, content: str, where: str) -> AnyFigures:
         """From the text of a file; ``where`` is for messages."""

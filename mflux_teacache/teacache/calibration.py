@@ -130,37 +130,23 @@ class Calibration:
         return distance(target, model=self.model, pipelines=self.pipelines, stand_in_for=self.stand_in_for)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Match:
-    """A calibration for a target.
-
-    Attributes:
-        calibration: the nearest one.
-        exact: made on the target's very model and pipeline.
-    """
-
-    calibration: Calibration
-    exact: bool
-
-
 def shipped() -> Mapping[str, Calibration]:
     """Every calibration of this package, by name."""
-    return _FILES.shipped
+    return FILES.shipped
 
 
 def load(name_or_path: str | Path) -> Calibration:
     """A shipped calibration by name, or a file of one's own; see ``DataFiles.load``."""
-    return _FILES.load(name_or_path)
+    return FILES.load(name_or_path)
 
 
-def find(target: Target) -> Match:
+def find(target: Target) -> Calibration:
     """The shipped calibration that is nearest to a target; raises as ``DataFiles.nearest`` does."""
-    away, calibration = _FILES.nearest(
+    return FILES.nearest(
         target,
         "--teacache-calibration with a file of your own (docs/adding-a-model.md); "
         "or --teacache-coefficients and --teacache-thresh",
     )
-    return Match(calibration=calibration, exact=away == 0)
 
 
 def is_distilled(target: Target) -> bool:
@@ -217,9 +203,10 @@ def _upper(data: dict[str, Any], what: str) -> dict[str, Any]:
     return {"derived_upper": upper}
 
 
-_FILES = DataFiles(
+FILES = DataFiles(
     strategy="TeaCache",
     noun="calibration",
+    option="--teacache-calibration",
     folder=files("mflux_teacache.teacache").joinpath("calibrations"),
     record=Calibration,
     allowed={

@@ -287,6 +287,7 @@ def test_figures_made_elsewhere_are_said_to_be():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         attached(DEV)
+        attached(replace(DEV, model_path=DEV.model))  # as mflux says it with -C
 
 
 def test_the_options():

@@ -64,9 +64,10 @@ class Table:
         return distance(target, model=self.model, pipelines=self.pipelines, stand_in_for=self.stand_in_for)
 
 
-_FILES = DataFiles(
+FILES = DataFiles(
     strategy="MagCache",
     noun="table",
+    option="--magcache-table",
     folder=files("mflux_teacache.strategies.magcache").joinpath("tables"),
     record=Table,
     allowed={
@@ -90,15 +91,14 @@ _FILES = DataFiles(
 
 def shipped() -> Mapping[str, Table]:
     """Every table of this package, by name."""
-    return _FILES.shipped
+    return FILES.shipped
 
 
 def load(name_or_path: str | Path) -> Table:
     """A shipped table by name, or a file of one's own; see ``DataFiles.load``."""
-    return _FILES.load(name_or_path)
+    return FILES.load(name_or_path)
 
 
 def find(target: Target) -> Table:
     """The shipped table that is nearest to a target; raises as ``DataFiles.nearest`` does."""
-    _, table = _FILES.nearest(target, "--magcache-table with a name or a file of your own")
-    return table
+    return FILES.nearest(target, "--magcache-table with a name or a file of your own")
