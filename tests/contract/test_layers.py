@@ -26,6 +26,7 @@ CONTRACT = {
     "recorded",
     "json_fields",
     "data_files",
+    "output_files",
 }
 
 # A part (file or folder) and what of the package it may import at run time.
@@ -35,6 +36,7 @@ ALLOWED = {
     "records": set(),
     "hookspecs": set(),
     "option_types": set(),
+    "output_files": {"errors"},
     "limits": {"errors", "option_types"},
     "forecast": set(),
     "matching": {"records"},
@@ -58,7 +60,7 @@ ALLOWED = {
     "bench/quality/summary": {"bench"},
     "bench/quality/metrics": set(),
     # A host of its own: it loads, attaches and calls other plugins.
-    "shadow": {"errors", "hookspecs", "option_types", "options", "plugins", "records", "shadow"},
+    "shadow": {"errors", "hookspecs", "option_types", "options", "output_files", "plugins", "records", "shadow"},
     "attachment": {"adapters", "errors", "metadata", "options", "plugins", "records", "runtime"},
 }
 

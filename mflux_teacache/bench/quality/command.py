@@ -18,8 +18,8 @@ from mflux_teacache.bench import model_options
 from mflux_teacache.bench.extra import require
 from mflux_teacache.bench.quality.runs import Case, Setting
 from mflux_teacache.bench.settings import Settings as ModelSettings
-from mflux_teacache.bench.settings import check_output
 from mflux_teacache.errors import OptionError
+from mflux_teacache.output_files import check_output
 
 if TYPE_CHECKING:
     from mflux_teacache.bench.quality.measure import Measured

@@ -17,8 +17,9 @@ from pathlib import Path
 import mlx.core as mx
 
 from mflux_teacache.data_files import as_text
-from mflux_teacache.errors import PluginWarning, Refused
+from mflux_teacache.errors import PluginWarning
 from mflux_teacache.hookspecs import hookimpl
+from mflux_teacache.output_files import check_output
 from mflux_teacache.records import Body, Generation, Step, Target
 from mflux_teacache.strategies.magcache.table import Table
 
@@ -62,12 +63,7 @@ class MagCacheRecord:
 
     @hookimpl
     def mflux_check(self, options: argparse.Namespace) -> None:
-        path = options.output.expanduser()
-        if path.suffix != ".json" or not path.parent.is_dir():
-            raise Refused(
-                f"--magcache-record-output is {options.output}; it must end in .json, in a folder that exists. "
-                f"Name such a file, or make the folder first."
-            )
+        check_output("--magcache-record-output", options.output.expanduser(), ".json")
 
     @hookimpl
     def mflux_attach(self, options: argparse.Namespace, target: Target) -> None:
