@@ -128,7 +128,7 @@ def run(args: argparse.Namespace) -> int:
     if settings.png is not None:
         from mflux_teacache.bench import picture
 
-        picture.draw(Path(settings.png), title=_title(settings, subject), summaries=summaries)
+        picture.draw(Path(settings.png), title=subject.title, summaries=summaries)
     return 0
 
 
@@ -182,7 +182,7 @@ def _measure(settings: Settings, subject: Subject) -> Measured:
     variants = variants_of(settings)
     names = [variant.name for variant in variants]
     print(
-        f"{_title(settings, subject)}\n{settings.repetitions} of each variant in turn"
+        f"{subject.title}\n{settings.repetitions} of each variant in turn"
         f"{', each in a process of its own' if settings.isolated else ''}, after {settings.warm_up} to warm up\n"
     )
     print(report.run_heading(names), flush=True)
@@ -194,13 +194,6 @@ def _measure(settings: Settings, subject: Subject) -> Measured:
     if settings.isolated:
         return isolated.in_processes(variants, settings, show)
     return measure.interleaved(subject, variants, settings, show)
-
-
-def _title(settings: Settings, subject: Subject) -> str:
-    image = subject.arguments
-    return (
-        f"{subject.name}: {settings.steps} steps at {image['width']}x{image['height']}, guidance {image['guidance']:g}"
-    )
 
 
 def as_json(settings: Settings, subject: Subject, measured: Measured, summaries: list[Summary]) -> dict[str, Any]:

@@ -229,10 +229,8 @@ def _shown(settings: Settings) -> list[Case]:
 
 
 def _title(settings: Settings, subject: Subject) -> str:
-    image = subject.arguments
     return (
-        f"{subject.name}: {settings.model.steps} steps at {image['width']}x{image['height']}, guidance "
-        f"{image['guidance']:g}; prompts: {len(settings.prompts)}, seeds of each: {len(settings.seeds)}, "
+        f"{subject.title}; prompts: {len(settings.prompts)}, seeds of each: {len(settings.seeds)}, "
         f"settings: {len(settings.settings)}"
     )
 
