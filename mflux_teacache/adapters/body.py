@@ -81,7 +81,7 @@ class Body:
         for name, entry in self._entries[0].items():
             check_block(blocks[0][1], name, entry.signature, family)
         self._blocks = [weakref.ref(block) for each in (blocks, *more) for _, block in each]
-        self._compiled_blocks = CompiledBlocks(family.looked_at) if compile_blocks else None
+        self.compiled_blocks = CompiledBlocks(family.looked_at) if compile_blocks else None
         self.stream_dtype: mx.Dtype | None = None  # of the image stream when it was last computed
         self._phase: _Phase | None = None
 
@@ -99,8 +99,8 @@ class Body:
 
     def end_image(self) -> None:
         """The denoising loop is over."""
-        if self._compiled_blocks is not None:
-            self._compiled_blocks.end_image()
+        if self.compiled_blocks is not None:
+            self.compiled_blocks.end_image()
 
     def probe(self, forward: Callable[[], Any], *, first_block: bool = False, carry: Carry | None = None) -> Probe:
         """Run ``forward`` up to block 0 of its first branch.
@@ -163,7 +163,7 @@ class Body:
         def call(block: Any, *args: Any, **kwargs: Any) -> Any:
             if self._phase is None:
                 return entry.forward(block, *args, **kwargs)
-            return self._phase.at(BlockCall(entry, self.family, self._compiled_blocks, block, args, kwargs))
+            return self._phase.at(BlockCall(entry, self.family, self.compiled_blocks, block, args, kwargs))
 
         return call
 
