@@ -10,9 +10,17 @@ from types import TracebackType
 from typing import Any
 
 from mflux_teacache import metadata, options
+from mflux_teacache.adapters.body import Body
+from mflux_teacache.adapters.entry_check import check_pipeline
+from mflux_teacache.adapters.families import FAMILIES, family_of
+from mflux_teacache.adapters.family import Family
+from mflux_teacache.adapters.lifecycle import Lifecycle
+from mflux_teacache.adapters.pipelines import Pipeline, pipeline_of, refuse_partly, refuse_unsupported
+from mflux_teacache.adapters.targets import for_image, of_model
 from mflux_teacache.errors import AlreadyAttached, OptionError, UnsupportedModel
 from mflux_teacache.plugins import Loaded, PluginSet, check_fit, load
 from mflux_teacache.records import AttachmentStats, Generation, GenerationStats, Target
+from mflux_teacache.runtime import Runtime
 
 _MARK = "_mflux_plugins_handle"
 
@@ -154,30 +162,10 @@ def attach_requests(
         model_path: where a custom checkpoint came from, which a loaded model does not tell.
         compile_blocks: as in ``attach``.
     """
-    from mflux_teacache.adapters.body import Body
-    from mflux_teacache.adapters.entry_check import check_pipeline
-    from mflux_teacache.adapters.families import FAMILIES, family_of
-    from mflux_teacache.adapters.lifecycle import Lifecycle
-    from mflux_teacache.adapters.pipelines import pipeline_of, refuse_partly, refuse_unsupported
-    from mflux_teacache.adapters.targets import for_image, of_model
-    from mflux_teacache.runtime import Runtime
-
     _refuse_attached(model)
     plugins = PluginSet([request.plugin for request in requests])
-    families = [*_third_party_families(plugins), *FAMILIES]
     pipeline = pipeline_of(type(model))
-    attributes = sorted({name for family in families for name in family.attributes})
-    transformer = _transformer(model, attributes)
-    if pipeline.level == "refused" or transformer is None:
-        refuse_unsupported(pipeline)
-    if transformer is None:
-        raise UnsupportedModel(
-            f"{type(model).__name__} holds no transformer: it has none of {', '.join(attributes)}. If mflux's memory "
-            f"saver has freed it, load the model anew."
-        )
-    deciding = plugins.decider is not None
-    family = family_of(transformer, families)
-    check_pipeline(model, family)
+    family = _family(model, pipeline, plugins)
     target = replace(of_model(model, family.name), model_path=model_path)
     check_all(plugins, requests, target)
     for request in requests:
@@ -186,21 +174,20 @@ def attach_requests(
     handle = Handle(plugins.names)
 
     def check_image(arguments: dict[str, Any]) -> None:
-        refuse_partly(pipeline, arguments, deciding=deciding)
+        refuse_partly(pipeline, arguments, deciding=plugins.decider is not None)
         check_all(plugins, requests, for_image(target, arguments))
 
-    def end(generation: Generation) -> None:
+    def end_image(generation: Generation) -> None:
         handle.stats.history.append(generation.stats)
 
-    def record(image: Any, generation: Generation) -> None:
+    def record_image(image: Any, generation: Generation) -> None:
         metadata.record(image, plugins, requests, generation, runtime.image_metadata(generation))
         if report is not None:
             report(generation.stats)
 
-    runtime = Runtime(plugins, end)
-    transformer, *others = (getattr(model, attribute, None) for attribute in family.attributes)
-    body = Body(transformer, family, plugins.residual_after, others, compile_blocks=compile_blocks)
-    lifecycle = Lifecycle(model, body, runtime, check_image, record, handle.restore)
+    runtime = Runtime(plugins, end_image)
+    body = _body(model, family, plugins, compile_blocks)
+    lifecycle = Lifecycle(model, body, runtime, check_image, record_image, handle.restore)
     lifecycle.install()
     handle._undo = _marked(model, handle, lifecycle.restore)
     return handle
@@ -212,18 +199,38 @@ def check_all(plugins: PluginSet, requests: Sequence[Request], target: Target) -
         plugins.check(request.plugin.name, "mflux_check", options=request.options, target=target)
 
 
-def _third_party_families(plugins: PluginSet) -> list[Any]:
-    found: list[Any] = []
+def _family(model: Any, pipeline: Pipeline, plugins: PluginSet) -> Family:
+    """The entry for the model's transformer.
+
+    Raises:
+        UnsupportedModel: there is none, or it does not fit, or plugins do not run on the pipeline.
+    """
+    families = [*_third_party_families(plugins), *FAMILIES]
+    attributes = sorted({name for family in families for name in family.attributes})
+    held = (getattr(model, name, None) for name in attributes)
+    transformer = next((transformer for transformer in held if transformer is not None), None)
+    if pipeline.level == "refused" or transformer is None:
+        refuse_unsupported(pipeline)
+    if transformer is None:
+        raise UnsupportedModel(
+            f"{type(model).__name__} holds no transformer: it has none of {', '.join(attributes)}. If mflux's memory "
+            f"saver has freed it, load the model anew."
+        )
+    family = family_of(transformer, families)
+    check_pipeline(model, family)
+    return family
+
+
+def _third_party_families(plugins: PluginSet) -> list[Family]:
+    found: list[Family] = []
     for name in plugins.implementers("mflux_families"):
         found += plugins.check(name, "mflux_families") or []
     return found
 
 
-def _transformer(model: Any, attributes: Sequence[str]) -> Any:
-    for attribute in attributes:
-        if (transformer := getattr(model, attribute, None)) is not None:
-            return transformer
-    return None
+def _body(model: Any, family: Family, plugins: PluginSet, compile_blocks: bool) -> Body:
+    transformer, *others = (getattr(model, attribute, None) for attribute in family.attributes)
+    return Body(transformer, family, plugins.residual_after, others, compile_blocks=compile_blocks)
 
 
 def _marked(model: Any, handle: Handle, undo: Callable[[], None]) -> Callable[[], None]:

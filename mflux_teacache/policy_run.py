@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Generic
+from typing import Any, Generic
 
 from mflux_teacache.forecast import ResidualCache
 from mflux_teacache.records import Body, Decision, Step
@@ -41,18 +41,27 @@ class PolicyRun(Generic[State]):
     def follow(self, verdict: Verdict[State], step: Step) -> Decision:
         """Take over the verdict's state, and put what it says as a ``Decision``."""
         self.state = verdict.state
-        if verdict.drop_cache:
-            self.cache.clear()
-        numbers = {
-            "change": verdict.change,
-            "prediction": verdict.prediction,
-            "running_sum": verdict.running_sum,
-            "threshold": self.threshold,
-        }
-        if verdict.kind == "reuse":
-            return Decision.reuse(self.cache.residuals(step.sigma), verdict.reason, **numbers)
-        return Decision.compute(verdict.reason, forced=verdict.kind == "force", **numbers)
+        return as_decision(verdict, self.cache, step, self.threshold)
 
     def keep(self, step: Step, body: Body) -> None:
         """Store what was computed, also after a skipped step: a branch may have had no fitting residual."""
         self.cache.store(step.sigma, body)
+
+
+def as_decision(verdict: Verdict[Any], cache: ResidualCache, step: Step, threshold: float | None) -> Decision:
+    """What a verdict says, with the residuals to reuse; empties the cache where the verdict says so.
+
+    Args:
+        threshold: what the rule held its numbers against, for the records.
+    """
+    if verdict.drop_cache:
+        cache.clear()
+    numbers = {
+        "change": verdict.change,
+        "prediction": verdict.prediction,
+        "running_sum": verdict.running_sum,
+        "threshold": threshold,
+    }
+    if verdict.kind == "reuse":
+        return Decision.reuse(cache.residuals(step.sigma), verdict.reason, **numbers)
+    return Decision.compute(verdict.reason, forced=verdict.kind == "force", **numbers)

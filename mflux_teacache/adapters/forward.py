@@ -10,8 +10,11 @@ from typing import Any
 
 import mlx.core as mx
 
-from mflux_teacache.adapters.body import Body, Branch, Carry, Probe, Streams
+from mflux_teacache.adapters.body import Body
 from mflux_teacache.adapters.entry_check import Given
+from mflux_teacache.adapters.probe_phase import Carry, Probe
+from mflux_teacache.adapters.run_phase import Branch
+from mflux_teacache.adapters.streams import Streams
 
 Probing = Callable[[dict[str, Any], bool, Any], Any]
 Running = Callable[[dict[str, Any], tuple[Any, ...], Any], Any]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from mflux_teacache.bench.runs import Phase, Run
 from mflux_teacache.bench.summary import Spread, Summary
+from mflux_teacache.bench.tables import table
 
 _GIB = 2**30
 
@@ -53,7 +54,7 @@ def _ratios(summaries: Sequence[Summary]) -> str:
         f"{entry.variant}, pair by pair: {'  '.join(f'{ratio:.3f}' for ratio in entry.ratios)}"
         for entry in summaries[1:]
     ]
-    return "\n".join([*_table(heading, rows), *pairs])
+    return "\n".join([*table(heading, rows), *pairs])
 
 
 def _steps(summaries: Sequence[Summary]) -> str:
@@ -65,7 +66,7 @@ def _steps(summaries: Sequence[Summary]) -> str:
         )
         for entry in summaries
     ]
-    return "\n".join(_table(heading, rows))
+    return "\n".join(table(heading, rows))
 
 
 def _memory(summaries: Sequence[Summary], loads: Sequence[Phase]) -> str:
@@ -78,18 +79,7 @@ def _memory(summaries: Sequence[Summary], loads: Sequence[Phase]) -> str:
         f"peak {_gib(max(phase.peak_bytes for phase in loads))}, "
         f"{_gib(max(phase.active_bytes for phase in loads))} after it"
     )
-    return "\n".join([*_table(heading, rows), load])
-
-
-def _table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(heading, *rows, strict=True)]
-    return [
-        "  ".join(
-            cell.rjust(width) if place else cell.ljust(width)
-            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in (heading, *rows)
-    ]
+    return "\n".join([*table(heading, rows), load])
 
 
 def _spell(spread: Spread) -> str:

@@ -1,8 +1,7 @@
-"""What ``bench speed`` is to do, checked before anything loads."""
+"""The model and the images that are measured, and what ``bench speed`` is to do: checked before anything loads."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from mflux_teacache.bench import patterns
 from mflux_teacache.errors import OptionError
+from mflux_teacache.output_files import check_output
 
 FAMILIES = ("flux1-dev", "flux2-klein-base-4b", "flux2-klein-base-9b", "qwen-image", "z-image", "fibo")
 PEERS = ("mlx-teacache",)
@@ -136,31 +136,3 @@ class Settings:
                 f"--compare {self.compare} runs it at the same pattern of skipped steps, so the pattern must be given. "
                 f"Use --pattern or --skip instead of --plugin {self.plugin}."
             )
-
-
-def parse_size(text: str | None) -> tuple[int | None, int | None]:
-    """Width and height of ``--size``.
-
-    Raises:
-        OptionError: not two numbers with an x between them.
-    """
-    if text is None:
-        return None, None
-    width, _, height = text.lower().partition("x")
-    if not (width.isdecimal() and height.isdecimal()):
-        raise OptionError(f"--size is {text}; it must be width x height in pixels, such as 1024x1024.")
-    return int(width), int(height)
-
-
-def check_output(option: str, path: Path, suffix: str) -> None:
-    """Refuse a file that could not be written when all is done.
-
-    Raises:
-        OptionError: another suffix, no such folder, or no permission.
-    """
-    if path.suffix.lower() != suffix:
-        raise OptionError(f"{option} is {path}; its name must end in {suffix}. Try {path.with_suffix(suffix)}.")
-    if not path.parent.is_dir():
-        raise OptionError(f"{option} is {path}, but there is no folder {path.parent}. Make it first.")
-    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise OptionError(f"{option} is {path}, which cannot be written. Name a file in a folder of your own.")

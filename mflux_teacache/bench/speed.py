@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mflux_teacache.bench import patterns
+from mflux_teacache.bench import model_options, patterns
 from mflux_teacache.bench.extra import require
-from mflux_teacache.bench.settings import BITS, FAMILIES, PEERS, REPETITIONS, SEED, STEPS, WARM_UP, Settings, parse_size
+from mflux_teacache.bench.settings import FAMILIES, PEERS, REPETITIONS, SEED, STEPS, WARM_UP, Settings
 from mflux_teacache.errors import OptionError
 
 if TYPE_CHECKING:
@@ -51,11 +51,7 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--blocks", type=int, metavar="INT", help="with --random-weights: at most so many blocks in each list"
     )
-    group.add_argument("--model", metavar="NAME", help="a real checkpoint, as mflux's --model has it")
-    group.add_argument("--base-model", metavar="NAME", help="what a custom checkpoint is based on, as in mflux")
-    group.add_argument(
-        "-q", "--quantize", type=int, metavar="BITS", help=f"bits per weight: {', '.join(map(str, BITS))}"
-    )
+    model_options.add_model(group)
 
 
 def _add_steps(group: argparse._ArgumentGroup) -> None:
@@ -74,8 +70,7 @@ def _add_steps(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_image(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--size", metavar="WxH", help="pixels (default: 1024x1024; the demo's model 128x128)")
-    group.add_argument("--guidance", type=float, metavar="FLOAT", help="guidance scale (default: usual for the model)")
+    model_options.add_image(group)
     group.add_argument("--prompt", help="(default: one of ours)")
     group.add_argument("--seed", type=int, default=SEED, metavar="INT", help="(default: %(default)s)")
 
@@ -133,7 +128,7 @@ def run(args: argparse.Namespace) -> int:
     if settings.png is not None:
         from mflux_teacache.bench import picture
 
-        picture.draw(Path(settings.png), title=_title(settings, subject), summaries=summaries)
+        picture.draw(Path(settings.png), title=subject.title, summaries=summaries)
     return 0
 
 
@@ -143,20 +138,14 @@ def settings_of(args: argparse.Namespace) -> Settings:
     pattern = args.pattern
     if pattern is None and args.plugin is None and steps > 0:
         pattern = patterns.spread(steps, steps // 2 if args.skip is None else args.skip)
-    width, height = parse_size(args.size)
     return Settings(
+        **model_options.read(args),
         random_weights=args.random_weights,
         blocks=args.blocks,
-        model=args.model,
-        base_model=args.base_model,
-        quantize=args.quantize,
         steps=steps,
         pattern=pattern,
         plugin=args.plugin,
         plugin_options=dict(map(_plugin_option, args.plugin_option)),
-        width=width,
-        height=height,
-        guidance=args.guidance,
         seed=args.seed,
         prompt=args.prompt,
         repetitions=args.repetitions,
@@ -193,7 +182,7 @@ def _measure(settings: Settings, subject: Subject) -> Measured:
     variants = variants_of(settings)
     names = [variant.name for variant in variants]
     print(
-        f"{_title(settings, subject)}\n{settings.repetitions} of each variant in turn"
+        f"{subject.title}\n{settings.repetitions} of each variant in turn"
         f"{', each in a process of its own' if settings.isolated else ''}, after {settings.warm_up} to warm up\n"
     )
     print(report.run_heading(names), flush=True)
@@ -205,13 +194,6 @@ def _measure(settings: Settings, subject: Subject) -> Measured:
     if settings.isolated:
         return isolated.in_processes(variants, settings, show)
     return measure.interleaved(subject, variants, settings, show)
-
-
-def _title(settings: Settings, subject: Subject) -> str:
-    image = subject.arguments
-    return (
-        f"{subject.name}: {settings.steps} steps at {image['width']}x{image['height']}, guidance {image['guidance']:g}"
-    )
 
 
 def as_json(settings: Settings, subject: Subject, measured: Measured, summaries: list[Summary]) -> dict[str, Any]:

@@ -57,6 +57,15 @@ class Subject:
     load: Callable[[], AbstractContextManager[Any]]
     arguments: dict[str, Any]
 
+    @property
+    def title(self) -> str:
+        """What is measured, for people."""
+        image = self.arguments
+        return (
+            f"{self.name}: {image['num_inference_steps']} steps at {image['width']}x{image['height']}, "
+            f"guidance {image['guidance']:g}"
+        )
+
 
 def subject_of(settings: Settings) -> Subject:
     """What the settings name; nothing is loaded yet.

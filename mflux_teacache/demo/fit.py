@@ -7,9 +7,7 @@ and fits a polynomial from the one to the other. Needs nothing that a third part
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import date
 from functools import partial
 from importlib.metadata import version
@@ -22,10 +20,11 @@ import numpy as np
 from tqdm import tqdm
 
 from mflux_teacache import attach
+from mflux_teacache.data_files import as_text
 from mflux_teacache.demo.model import GUIDANCE, MODEL, SIDE, DemoKlein, draw, tiny_klein
 from mflux_teacache.hookspecs import hookimpl
 from mflux_teacache.records import Body, Step
-from mflux_teacache.teacache.calibration import SCHEMA, Calibration
+from mflux_teacache.teacache.calibration import Calibration
 
 STEPS = 28
 DEGREE = 4
@@ -143,7 +142,7 @@ def main() -> None:
 
         result = calibration(record_all(PROMPTS), record_all(HELD_OUT))
 
-    output.write_text(json.dumps({"schema": SCHEMA, **asdict(result)}, indent=2) + "\n", "utf-8")
+    output.write_text(as_text(result), "utf-8")
     print(f"R2 {result.r2} on the fitting prompts, {result.r2_held_out} on others; written to {output}")
 
 

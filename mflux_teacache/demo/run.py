@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from mflux_teacache.demo import vocabulary
 from mflux_teacache.errors import OptionError
 from mflux_teacache.hookspecs import hookimpl
+from mflux_teacache.output_files import check_output
 from mflux_teacache.records import Body, Decision, GenerationStats, Step
 
 if TYPE_CHECKING:
@@ -75,25 +75,12 @@ class Settings:
             raise OptionError(
                 f"--seed is {self.seed}; it must be a whole number from 0 to {LARGEST_SEED}. Try --seed {SEED}."
             )
-        _check_output(self.output)
+        check_output("--output", self.output, ".png")
 
     @property
     def plugin_options(self) -> dict[str, Any]:
         """Keywords for ``attach``."""
         return {} if self.thresh is None else {"thresh": self.thresh}
-
-
-def _check_output(path: Path) -> None:
-    if path.suffix.lower() != ".png":
-        raise OptionError(f"--output is {path}; its name must end in .png. Try --output {path.with_suffix('.png')}.")
-    if not path.parent.is_dir():
-        raise OptionError(
-            f"--output is {path}, but there is no folder {path.parent}. Make it first, or name one that exists."
-        )
-    if path.is_dir():
-        raise OptionError(f"--output is {path}, which is a folder. Give the name of a file in it: {path / OUTPUT}.")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise OptionError(f"--output is {path}, which cannot be written. Name a file in a folder of your own.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

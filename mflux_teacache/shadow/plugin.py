@@ -12,8 +12,8 @@ from typing import Any
 import mlx.core as mx
 
 from mflux_teacache import option_types
-from mflux_teacache.errors import Refused
 from mflux_teacache.hookspecs import hookimpl
+from mflux_teacache.output_files import check_output
 from mflux_teacache.records import Body, Decision, Generation, Step, Target
 from mflux_teacache.shadow.plan import Plan, check, plan
 from mflux_teacache.shadow.report import Report, as_json, as_text
@@ -63,8 +63,8 @@ class Shadow:
     @hookimpl
     def mflux_check(self, options: argparse.Namespace, target: Target) -> None:
         for option, path in (("plot", options.plot), ("json", options.json)):
-            if path is not None and not path.parent.is_dir():
-                raise Refused(f"--shadow-{option} {path}: there is no folder {path.parent}. Make it, or name another.")
+            if path is not None:
+                check_output(f"--shadow-{option}", path)
         check(options.strategies, options.thresholds, target)
 
     @hookimpl

@@ -1,1 +1,1 @@
-"""Built-in strategies beside TeaCache, one file each, on the public hooks and nothing else."""
+"""Built-in strategies beside TeaCache, a file or folder each, on the public hooks and nothing else."""

@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, fields
-from functools import cache
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.resources import files
 from itertools import pairwise
-from operator import attrgetter
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 
-from mflux_teacache.alternatives import calibration_free
-from mflux_teacache.errors import OptionError, Refused
+from mflux_teacache.data_files import DataFiles
+from mflux_teacache.errors import OptionError
+from mflux_teacache.json_fields import (
+    AMOUNT,
+    BOOLEAN,
+    CLASS_NAMES,
+    MODEL_IDS,
+    NUMBER,
+    TEXT,
+    Allowed,
+    count_from,
+    is_amount,
+    is_list_of,
+    is_number,
+    is_pair_of,
+    is_text,
+    one_of,
+)
 from mflux_teacache.matching import distance
 from mflux_teacache.option_types import is_window
 from mflux_teacache.records import Target
 from mflux_teacache.teacache.policy import evaluate
-
-SCHEMA = 1
 
 Signal = Literal["modulated_input", "first_block_residual"]
 Rows = Literal["target", "image"]
@@ -120,71 +130,23 @@ class Calibration:
         return distance(target, model=self.model, pipelines=self.pipelines, stand_in_for=self.stand_in_for)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Match:
-    """A calibration for a target.
-
-    Attributes:
-        calibration: the nearest one.
-        exact: made on the target's very model and pipeline.
-    """
-
-    calibration: Calibration
-    exact: bool
-
-
-@cache
 def shipped() -> Mapping[str, Calibration]:
     """Every calibration of this package, by name."""
-    entries = files("mflux_teacache.teacache").joinpath("calibrations").iterdir()
-    found = [_parse(entry.read_text("utf-8"), entry.name) for entry in entries if entry.name.endswith(".json")]
-    return {calibration.name: calibration for calibration in sorted(found, key=attrgetter("name"))}
+    return FILES.shipped
 
 
 def load(name_or_path: str | Path) -> Calibration:
-    """A shipped calibration by name, or a file of one's own.
-
-    Args:
-        name_or_path: a name of ``shipped()``; anything that ends in ``.json`` or contains a path separator
-            is a file.
-
-    Raises:
-        OptionError: no such name, or a file that cannot be read or is not a calibration.
-    """
-    text = str(name_or_path)
-    if text in shipped():
-        return shipped()[text]
-    if not (text.endswith(".json") or any(separator in text for separator in (os.sep, os.altsep) if separator)):
-        raise OptionError(
-            f"TeaCache has no calibration {text!r}. It has: {', '.join(shipped())}. "
-            f"A file of your own is named by its path, such as ./{text}.json."
-        )
-    try:
-        content = Path(text).expanduser().read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise OptionError(
-            f"TeaCache cannot read the calibration {text}: {error}. Give the path of a UTF-8 JSON file, "
-            f"or one of the names {', '.join(shipped())}."
-        ) from error
-    return _parse(content, text)
+    """A shipped calibration by name, or a file of one's own; see ``DataFiles.load``."""
+    return FILES.load(name_or_path)
 
 
-def find(target: Target) -> Match:
-    """The shipped calibration that is nearest to a target.
-
-    Raises:
-        Refused: none was made for its model, nor for a model that it shares the transformer with.
-    """
-    near = [(away, name) for name, entry in shipped().items() if (away := entry.distance(target)) is not None]
-    if not near:
-        raise Refused(
-            f"TeaCache has no calibration for {target.model or 'a model without a name'} ({target.pipeline}). "
-            f"It has: {', '.join(entry.model for entry in shipped().values())}. Use one of the plugins that need none "
-            f"({', '.join(calibration_free())}); or --teacache-calibration with a file of your own "
-            f"(docs/adding-a-model.md); or --teacache-coefficients and --teacache-thresh."
-        )
-    away, name = min(near)
-    return Match(calibration=shipped()[name], exact=away == 0)
+def find(target: Target) -> Calibration:
+    """The shipped calibration that is nearest to a target; raises as ``DataFiles.nearest`` does."""
+    return FILES.nearest(
+        target,
+        "--teacache-calibration with a file of your own (docs/adding-a-model.md); "
+        "or --teacache-coefficients and --teacache-thresh",
+    )
 
 
 def is_distilled(target: Target) -> bool:
@@ -221,39 +183,7 @@ def _positive_roots(polynomial: tuple[float, ...] | list[float]) -> list[float]:
     return sorted({root.real for root in np.roots(polynomial).tolist() if abs(root.imag) < 1e-9 and root.real > 0})
 
 
-def _parse(content: str, where: str) -> Calibration:
-    """A calibration from the text of a file; ``where`` is for messages."""
-    try:
-        data = json.loads(content)
-    except ValueError as error:
-        raise OptionError(f"The calibration {where} is not JSON: {error}. Compare it with a shipped one.") from error
-    if not isinstance(data, dict) or data.pop("schema", None) != SCHEMA:
-        raise OptionError(
-            f'The calibration {where} is not a JSON object with "schema": {SCHEMA}, the only one that this version '
-            f"reads. Write it anew, or upgrade mflux-teacache-plugin."
-        )
-    _check_fields(data, where)
-    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
-    return Calibration(**(values | {"derived_upper": _upper(data, where)}))
-
-
-def _check_fields(data: dict[str, Any], where: str) -> None:
-    defaults = {field.name: field.default for field in fields(Calibration)}
-    missing = [name for name, default in defaults.items() if default is MISSING and name not in data]
-    unknown = [name for name in data if name not in defaults]
-    if missing or unknown:
-        what = f"lacks {', '.join(missing)}" if missing else f"has the unknown fields {', '.join(unknown)}"
-        raise OptionError(f"The calibration {where} {what}. Its fields are schema, {', '.join(defaults)}.")
-    for name, value in data.items():
-        allowed, what = _ALLOWED[name]
-        nullable = defaults[name] is None
-        if not (allowed(value) or (value is None and nullable)):
-            raise OptionError(
-                f"The calibration {where} has {name} = {value!r}; it must be {what}{' or null' if nullable else ''}."
-            )
-
-
-def _upper(data: dict[str, Any], where: str) -> float | None:
+def _upper(data: dict[str, Any], what: str) -> dict[str, Any]:
     """The derived bound of a file's polynomial; what the file states must agree with it."""
     if data.get("range") is not None:
         upper = None
@@ -261,80 +191,53 @@ def _upper(data: dict[str, Any], where: str) -> float | None:
         upper = derive_upper(data["polynomial"])
         if upper == 0:
             raise OptionError(
-                f"The calibration {where} has a polynomial that is negative from the start, so without a range it "
+                f"{what} has a polynomial that is negative from the start, so without a range it "
                 f"could never skip. Record the range of changes that it was fitted on."
             )
     stated = data.get("derived_upper", upper)
     if stated != upper and not (stated and upper and math.isclose(stated, upper, rel_tol=1e-6)):
         raise OptionError(
-            f"The calibration {where} has derived_upper = {stated}, but its polynomial and range give {upper}. "
+            f"{what} has derived_upper = {stated}, but its polynomial and range give {upper}. "
             f"Leave the field out: it is computed."
         )
-    return upper
+    return {"derived_upper": upper}
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value.strip())
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
-
-
-def _is_amount(value: Any) -> bool:
-    return _is_number(value) and value >= 0
-
-
-def _is_list_of(allowed: Callable[[Any], bool], at_least: int = 0) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, list) and len(value) >= at_least and all(map(allowed, value))
-
-
-def _is_pair_of(allowed: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, list) and len(value) == 2 and all(map(allowed, value))
-
-
-def _is_one_of(literal: Any) -> tuple[Callable[[Any], bool], str]:
-    words = get_args(literal)
-    return lambda value: value in words, " or ".join(map(repr, words))
-
-
-_TEXT = (_is_text, "text")
-_NUMBER = (_is_number, "a number")
-_COUNT = (_is_count, "a whole number from 1")
-_AMOUNT = (_is_amount, "a number from 0")
-
-# What a file may say in each field of Calibration.
-_ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "name": _TEXT,
-    "model": _TEXT,
-    "pipelines": (_is_list_of(_is_text, at_least=1), "a list of class names, at least one"),
-    "signal": _is_one_of(Signal),
-    "rows": _is_one_of(Rows),
-    "polynomial": (_is_list_of(_is_number, at_least=1), "a list of numbers, at least one"),
-    "source": _TEXT,
-    "revision": _TEXT,
-    "stand_in_for": (_is_list_of(_is_text), "a list of model ids"),
-    "range": (
-        lambda value: _is_pair_of(_is_amount)(value) and value[0] < value[1],
-        "the smallest and the largest change, from 0 and in order",
-    ),
-    "derived_upper": _AMOUNT,
-    "threshold": _AMOUNT,
-    "window": (_is_pair_of(is_window), "[first, last]: steps from 0, or fractions between 0 and 1"),
-    "steps": _COUNT,
-    "guidance": _NUMBER,
-    "quantize": _COUNT,
-    "size": _TEXT,
-    "prompts": (_is_list_of(_is_text), "a list of prompts"),
-    "mflux_version": _TEXT,
-    "date": _TEXT,
-    "r2": _NUMBER,
-    "r2_held_out": _NUMBER,
-    "distilled": (lambda value: isinstance(value, bool), "true or false"),
-    "license": _TEXT,
-    "note": _TEXT,
-}
+FILES = DataFiles(
+    strategy="TeaCache",
+    noun="calibration",
+    option="--teacache-calibration",
+    folder=files("mflux_teacache.teacache").joinpath("calibrations"),
+    record=Calibration,
+    allowed={
+        "name": TEXT,
+        "model": TEXT,
+        "pipelines": CLASS_NAMES,
+        "signal": one_of(Signal),
+        "rows": one_of(Rows),
+        "polynomial": Allowed(is_list_of(is_number, at_least=1), "a list of numbers, at least one"),
+        "source": TEXT,
+        "revision": TEXT,
+        "stand_in_for": MODEL_IDS,
+        "range": Allowed(
+            lambda value: is_pair_of(is_amount)(value) and value[0] < value[1],
+            "the smallest and the largest change, from 0 and in order",
+        ),
+        "derived_upper": AMOUNT,
+        "threshold": AMOUNT,
+        "window": Allowed(is_pair_of(is_window), "[first, last]: steps from 0, or fractions between 0 and 1"),
+        "steps": count_from(1),
+        "guidance": NUMBER,
+        "quantize": count_from(1),
+        "size": TEXT,
+        "prompts": Allowed(is_list_of(is_text), "a list of prompts"),
+        "mflux_version": TEXT,
+        "date": TEXT,
+        "r2": NUMBER,
+        "r2_held_out": NUMBER,
+        "distilled": BOOLEAN,
+        "license": TEXT,
+        "note": TEXT,
+    },
+    derive=_upper,
+)

@@ -14,14 +14,14 @@ from mflux_teacache.errors import OptionError, PluginWarning, Refused
 from mflux_teacache.forecast import ResidualCache
 from mflux_teacache.hookspecs import hookimpl
 from mflux_teacache.limits import Limits, refuse_short_run, resolve_window
+from mflux_teacache.policy_run import as_decision
 from mflux_teacache.records import Body, Decision, Generation, Step, Target
 from mflux_teacache.teacache import budget
 from mflux_teacache.teacache import calibration as calibrations
-from mflux_teacache.teacache.budget import Budget, BudgetState
-from mflux_teacache.teacache.calibration import Calibration, Match
-from mflux_teacache.teacache.policy import PolicyConfig, PolicyDecision
+from mflux_teacache.teacache.budget import Budget
+from mflux_teacache.teacache.calibration import Calibration
+from mflux_teacache.teacache.policy import PolicyConfig
 from mflux_teacache.teacache.rules import ByBudget, ByThreshold
-from mflux_teacache.verdict import Verdict
 
 if TYPE_CHECKING:
     import mlx.core as mx
@@ -160,10 +160,10 @@ class TeaCache:
             return  # nothing to judge yet; mflux_attach knows the model
         if not options.force:
             _refuse_distilled(target, target.distilled or calibrations.is_distilled(target))
-        match = _match(options, target)
+        calibration = _calibration(options, target)
         if not options.force:
-            _refuse_distilled(target, match.calibration.distilled)
-        settings = _settings(options, match.calibration)
+            _refuse_distilled(target, calibration.distilled)
+        settings = _settings(options, calibration)
         windows = Limits(skip_first=settings.skip_first, skip_last=settings.skip_last)
         refuse_short_run("TeaCache", "teacache", windows, target.active_steps)
         if target.active_steps is not None:
@@ -171,9 +171,10 @@ class TeaCache:
 
     @hookimpl
     def mflux_attach(self, options: argparse.Namespace, target: Target) -> None:
-        match = _match(options, target)
-        self._settings = _settings(options, match.calibration)
-        _warn_if_made_elsewhere(target, match)
+        calibration = _calibration(options, target)
+        self._settings = _settings(options, calibration)
+        if options.coefficients is None:
+            calibrations.FILES.warn_if_made_elsewhere(calibration, target)
         _warn_if_idle(self._settings)
 
     @hookimpl
@@ -191,9 +192,7 @@ class TeaCache:
         change = None if image.previous is None else step.relative_l1(signal, image.previous)
         image.previous = signal
         verdict = image.rule.judge(change, step)
-        if verdict.drop_cache:
-            image.cache.clear()
-        return _decision(verdict, change, image, step)
+        return as_decision(verdict, image.cache, step, image.rule.threshold)
 
     @hookimpl
     def mflux_post_transformer(self, step: Step, body: Body) -> None:
@@ -230,20 +229,6 @@ class TeaCache:
         return step.target_part(signal) if calibration.rows == "target" else signal
 
 
-def _decision(
-    verdict: PolicyDecision | Verdict[BudgetState], change: float | None, image: _Image, step: Step
-) -> Decision:
-    numbers = {
-        "change": change,
-        "prediction": verdict.prediction,
-        "running_sum": verdict.running_sum,
-        "threshold": image.rule.threshold,
-    }
-    if verdict.kind == "reuse":
-        return Decision.reuse(image.cache.residuals(step.sigma), verdict.reason, **numbers)
-    return Decision.compute(verdict.reason, forced=verdict.kind == "force", **numbers)
-
-
 def _refuse_distilled(target: Target, distilled: bool) -> None:
     if distilled:
         raise Refused(
@@ -253,19 +238,16 @@ def _refuse_distilled(target: Target, distilled: bool) -> None:
         )
 
 
-def _match(options: argparse.Namespace, target: Target) -> Match:
-    """The calibration that the options name, else the model's."""
+def _calibration(options: argparse.Namespace, target: Target) -> Calibration:
+    """What the options name, else the model's."""
     if options.coefficients is not None:
         if options.calibration is not None:
             raise OptionError(
                 f"--teacache-coefficients {','.join(map(str, options.coefficients))} and --teacache-calibration "
                 f"{options.calibration} both give a polynomial. Leave one of them out."
             )
-        return Match(calibration=Calibration.by_hand(options.coefficients), exact=True)
-    if options.calibration is None:
-        return calibrations.find(target)
-    chosen = calibrations.load(options.calibration)
-    return Match(calibration=chosen, exact=chosen.distance(target) == 0)
+        return Calibration.by_hand(options.coefficients)
+    return calibrations.find(target) if options.calibration is None else calibrations.load(options.calibration)
 
 
 def _settings(options: argparse.Namespace, calibration: Calibration) -> _Settings:
@@ -291,39 +273,18 @@ def _settings(options: argparse.Namespace, calibration: Calibration) -> _Setting
     )
 
 
-def _warn_if_made_elsewhere(target: Target, match: Match) -> None:
-    made = match.calibration
-    # With -C, mflux passes a built-in model's own id as a path.
-    changes = [change for change in (target.model_path, *target.loras) if change not in (None, made.model)]
-    if not match.exact:
-        what = (
-            f"TeaCache has no calibration of {target.pipeline} on {target.model}; it uses {made.name}, made with "
-            f"{', '.join(made.pipelines)} on {made.model}"
-        )
-    elif changes and made.model:
-        what = f"TeaCache's calibration {made.name} was made on {made.model} as published, without {', '.join(changes)}"
-    else:
-        return
-    _warn(
-        f"{what}. Compare an image with one of a full run before you rely on it, or give --teacache-calibration "
-        f"a file of your own."
-    )
-
-
 def _warn_if_idle(settings: _Settings) -> None:
     """A threshold that the polynomial never undercuts looks like a plugin that does not work. 0 is on purpose."""
     floor = settings.calibration.floor
     if settings.threshold is not None and 0 < settings.threshold <= floor:
         default = settings.calibration.threshold
         hint = f" (its default is {default:g})" if default is not None and default > floor else ""
-        _warn(
+        warnings.warn(
             f"--teacache-thresh {settings.threshold:g} will skip nothing: the smallest change that the calibration "
-            f"{settings.calibration.name} predicts is {floor:.3g}. Use a threshold above that{hint}."
+            f"{settings.calibration.name} predicts is {floor:.3g}. Use a threshold above that{hint}.",
+            PluginWarning,
+            stacklevel=2,
         )
-
-
-def _warn(message: str) -> None:
-    warnings.warn(message, PluginWarning, stacklevel=2)
 
 
 def _coefficients(text: str) -> tuple[float, ...]:

@@ -14,11 +14,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
 
 from mflux_teacache.errors import OptionError
-
-Kind = Literal["compute", "force", "reuse"]
+from mflux_teacache.verdict import Kind, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,35 +80,16 @@ class PolicyState:
     cached: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PolicyDecision:
-    """What to do in one step, why, and the state for the next.
-
-    Attributes:
-        kind: ``compute`` by the threshold, ``force`` = compute by a rule, or ``reuse``.
-        reason: a few words.
-        state: pass it to the next step's ``decide``.
-        change: the relative L1 change as it was given.
-        prediction: what the polynomial made of it; ``None`` where it was not asked.
-        running_sum: what was held against the threshold; ``None`` where a rule decided before.
-        drop_cache: forget what is cached, and do not keep this step's residual either: it comes from the
-            same latents as the signal that went bad.
-    """
-
-    kind: Kind
-    reason: str
-    state: PolicyState
-    change: float | None = None
-    prediction: float | None = None
-    running_sum: float | None = None
-    drop_cache: bool = False
-
-
-def decide(state: PolicyState, rel_l1: float | None, step: int, total: int, config: PolicyConfig) -> PolicyDecision:
+def decide(
+    state: PolicyState, rel_l1: float | None, step: int, total: int, config: PolicyConfig
+) -> Verdict[PolicyState]:
     """Compute or reuse in one step.
 
+    A change or prediction that is not finite drops the cache, and this step's residual is not kept either: it comes
+    from the same latents as the signal that went bad.
+
     Args:
-        state: the previous decision's ``state``; ``PolicyState()`` in the first step.
+        state: the previous verdict's ``state``; ``PolicyState()`` in the first step.
         rel_l1: relative L1 change of the signal since the step before; ``None`` if there was none.
         step: index of the step, from 0.
         total: how many steps the run has.
@@ -118,7 +97,7 @@ def decide(state: PolicyState, rel_l1: float | None, step: int, total: int, conf
     """
     prediction = None if rel_l1 is None else predict(rel_l1, config)
     if prediction is not None and not math.isfinite(prediction):
-        return PolicyDecision(
+        return Verdict(
             kind="force", reason="change or prediction not finite", state=PolicyState(), change=rel_l1, drop_cache=True
         )
     rule = _rule(state, rel_l1, step, total, config)
@@ -129,7 +108,7 @@ def decide(state: PolicyState, rel_l1: float | None, step: int, total: int, conf
         return _computed("compute", "predicted change reached the threshold", rel_l1, prediction, running_sum)
     if state.skips >= config.max_skips:
         return _computed("force", f"{config.max_skips} skips in a row", rel_l1, prediction, running_sum)
-    return PolicyDecision(
+    return Verdict(
         kind="reuse",
         reason="predicted change under the threshold",
         state=PolicyState(running_sum=running_sum, skips=state.skips + 1, cached=True),
@@ -154,11 +133,9 @@ def _rule(state: PolicyState, rel_l1: float | None, step: int, total: int, confi
 
 def _computed(
     kind: Kind, reason: str, change: float | None, prediction: float | None, running_sum: float | None = None
-) -> PolicyDecision:
+) -> Verdict[PolicyState]:
     state = PolicyState(cached=True)
-    return PolicyDecision(
-        kind=kind, reason=reason, state=state, change=change, prediction=prediction, running_sum=running_sum
-    )
+    return Verdict(kind=kind, reason=reason, state=state, change=change, prediction=prediction, running_sum=running_sum)
 
 
 def predict(change: float, config: PolicyConfig) -> float | None:
@@ -194,7 +171,7 @@ def replay(rel_l1s: Iterable[float], config: PolicyConfig) -> str:
     state = PolicyState()
     letters = []
     for step, change in enumerate(changes):
-        decision = decide(state, change, step, len(changes), config)
-        state = decision.state
-        letters.append("S" if decision.kind == "reuse" else "C")
+        verdict = decide(state, change, step, len(changes), config)
+        state = verdict.state
+        letters.append("S" if verdict.kind == "reuse" else "C")
     return "".join(letters)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mflux_teacache.records import Step
 from mflux_teacache.teacache import budget, policy
 from mflux_teacache.teacache.budget import Budget, BudgetState
-from mflux_teacache.teacache.policy import PolicyConfig, PolicyDecision, PolicyState
+from mflux_teacache.teacache.policy import PolicyConfig, PolicyState
 from mflux_teacache.verdict import Verdict
 
 
@@ -19,7 +19,7 @@ class ByThreshold:
     policy: PolicyConfig
     state: PolicyState = field(default_factory=PolicyState)
 
-    def judge(self, change: float | None, step: Step) -> PolicyDecision:
+    def judge(self, change: float | None, step: Step) -> Verdict[PolicyState]:
         """The step's verdict, whose state is kept for the next one."""
         verdict = policy.decide(self.state, change, step.index, step.active_steps, self.policy)
         self.state = verdict.state
@@ -43,7 +43,7 @@ class ByBudget:
         """As in ``ByThreshold``."""
         verdict = budget.decide(self.state, self._predict(change), step.index, self.budget)
         self.state = verdict.state
-        return verdict
+        return replace(verdict, change=change)
 
     @property
     def threshold(self) -> float | None:

@@ -60,9 +60,9 @@ def test_importing_it_loads_nothing_heavy() -> None:
         (["--plugin", "teacache", "--plugin-option", "thresh"], "--plugin-option is thresh; it must be NAME=VALUE"),
         (["--compare", "other"], "--compare other is not known. There are: mlx-teacache"),
         (["--plugin", "teacache", "--compare", "mlx-teacache"], "so the pattern must be given"),
-        (["--json", "a.txt"], "--json is a.txt; its name must end in .json. Try a.json"),
+        (["--json", "a.txt"], "--json is a.txt; its name must end in .json. Try --json a.json"),
         (["--png", "no/a.png"], "--png is no/a.png, but there is no folder no"),
-        (["--png", "folder.png"], "--png is folder.png, which cannot be written"),
+        (["--png", "folder.png"], "--png is folder.png, which is a folder"),
     ],
 )
 def test_values_that_are_not_allowed(

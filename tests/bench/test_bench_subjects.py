@@ -21,6 +21,7 @@ def test_the_demo_is_the_default() -> None:
     subject = subjects.subject_of(settings())
     assert subject.pipeline is DemoKlein
     assert (subject.arguments["width"], subject.arguments["guidance"]) == (128, 2.5)
+    assert subject.title == "the demo's tiny FLUX.2, float32: 3 steps at 128x128, guidance 2.5"
     with subject.load() as model:
         assert model.model_config.model_name == subject.config.model_name == "mflux-teacache/demo-tinyflux"
 

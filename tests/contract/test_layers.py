@@ -24,6 +24,9 @@ CONTRACT = {
     "policy_run",
     "matching",
     "recorded",
+    "json_fields",
+    "data_files",
+    "output_files",
 }
 
 # A part (file or folder) and what of the package it may import at run time.
@@ -33,9 +36,12 @@ ALLOWED = {
     "records": set(),
     "hookspecs": set(),
     "option_types": set(),
+    "output_files": {"errors"},
     "limits": {"errors", "option_types"},
     "forecast": set(),
     "matching": {"records"},
+    "json_fields": set(),
+    "data_files": {"alternatives", "errors", "json_fields", "records"},
     "verdict": set(),
     "policy_run": {"forecast", "records", "verdict"},
     "plugins": {"errors", "hookspecs"},
@@ -44,7 +50,7 @@ ALLOWED = {
     "recorded": {"adapters", "errors", "forecast", "metadata"},
     "runtime": {"errors", "plugins", "records"},
     "adapters": {"errors", "records", "runtime", "adapters"},
-    "teacache": {*CONTRACT, "alternatives", "teacache"},
+    "teacache": {*CONTRACT, "teacache"},
     "strategies": {*CONTRACT, "strategies"},
     "bench/follow": {*CONTRACT, "teacache"},
     "bench/patterns": {"errors"},
@@ -53,8 +59,9 @@ ALLOWED = {
     "bench/quality/runs": set(),
     "bench/quality/summary": {"bench"},
     "bench/quality/metrics": set(),
+    "bench/tables": set(),
     # A host of its own: it loads, attaches and calls other plugins.
-    "shadow": {"errors", "hookspecs", "option_types", "options", "plugins", "records", "shadow"},
+    "shadow": {"errors", "hookspecs", "option_types", "options", "output_files", "plugins", "records", "shadow"},
     "attachment": {"adapters", "errors", "metadata", "options", "plugins", "records", "runtime"},
 }
 
@@ -104,11 +111,13 @@ PURE = (
     *(
         "limits.py",
         "verdict.py",
+        "json_fields.py",
         "teacache/budget.py",
         "shadow/report.py",
         "bench/patterns.py",
         "bench/runs.py",
         "bench/summary.py",
+        "bench/tables.py",
         "bench/quality/runs.py",
         "bench/quality/summary.py",
     ),

@@ -72,11 +72,11 @@ def test_the_command_writes_a_calibration_that_loads(
 
 
 def test_what_ships_is_found_for_the_demo_and_for_nothing_else() -> None:
-    match = find(Target(pipeline="DemoKlein", model="mflux-teacache/demo-tinyflux"))
-    assert match.exact
-    assert match.calibration.name == "demo-tinyflux"
+    target = Target(pipeline="DemoKlein", model="mflux-teacache/demo-tinyflux")
+    assert find(target).name == "demo-tinyflux"
+    assert find(target).distance(target) == 0
     other = find(Target(pipeline="Flux2Klein", model="black-forest-labs/FLUX.2-klein-base-4B"))
-    assert other.calibration.name == "flux2-klein-base-4b"
+    assert other.name == "flux2-klein-base-4b"
 
 
 def test_what_ships_was_fitted_by_this_code() -> None:

@@ -12,6 +12,7 @@ from tiny_models import generate
 
 from mflux_teacache import Body, Step, Target, hookimpl
 from mflux_teacache.adapters import body as seam
+from mflux_teacache.adapters.probe_phase import Carry
 
 
 def seen_by(module: Any, method: str = "__call__") -> list[dict[str, Any]]:
@@ -38,7 +39,7 @@ def second_call(model: Any, transformer: Any, arguments: dict[str, Any]) -> Call
     return functools.partial(transformer, **calls[1])
 
 
-def carries(body: seam.Body, forward: Callable[[], Any]) -> tuple[seam.Carry | None, ...]:
+def carries(body: seam.Body, forward: Callable[[], Any]) -> tuple[Carry | None, ...]:
     """What a run can take over: nothing, or what a probe found before or after block 0."""
     before = body.probe(forward).carry()
     after = body.probe(forward, first_block=True).carry()

@@ -1,22 +1,18 @@
+"""The calibrations that are shipped, and which one a model gets."""
+
 import json
-import math
 from importlib.resources import files
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from mflux_teacache.alternatives import calibration_free
-from mflux_teacache.errors import OptionError, Refused
+from mflux_teacache.errors import Refused
 from mflux_teacache.records import Target
 from mflux_teacache.teacache.calibration import (
     Calibration,
-    derive_upper,
     find,
     is_distilled,
-    load,
     shipped,
-    smallest_prediction,
 )
 from mflux_teacache.teacache.policy import evaluate
 
@@ -73,7 +69,7 @@ SERVED = {
     "FLUX.2-klein-base-9B": ("flux2-klein-base-9b", False),
 }
 
-# --- the shipped files -------------------------------------------------------------------------------------------
+# --- the shipped files -----------------------------------------------------------------------------------------------
 
 
 def test_what_is_shipped():
@@ -138,95 +134,14 @@ def test_models_are_spelt_as_mflux_spells_them():
     assert {BFL + model for model in SERVED} <= known
 
 
-# --- bounds ------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("polynomial", "upper"),
-    [
-        ((1.0, 0.0), None),  # rises for ever
-        ((2.0,), None),  # constant
-        ((1.0, -1.0, 0.5), None),  # dips to 0.25, never negative
-        ((-1.0, 1.0), 1.0),  # falls from the start, negative above 1
-        ((-1.0, 2.0, 0.0), 1.0),  # maximum at 1, negative above 2
-        ((1.0, -3.0, 2.0), 1.0),  # negative between 1 and 2
-        ((1.0, -6.0, 9.0, 1.0), 1.0),  # maximum at 1, minimum 1 at 3, then up for ever
-        ((-1.0, 0.0, 0.0), 0.0),  # negative from the start
-        ((-1.0,), 0.0),
-        ((0.0, 0.0, 1.0, 0.0), None),  # leading zeros
-        ((0.0,), None),
-    ],
-)
-def test_derive_upper(polynomial, upper):
-    assert derive_upper(polynomial) == (None if upper is None else pytest.approx(upper))
-
-
-coefficients = st.lists(st.integers(-8, 8).map(float), min_size=1, max_size=5).map(tuple)
-
-
-@given(coefficients, st.fractions(0, 6, max_denominator=97).map(float))
-def test_nothing_under_the_bound_is_negative(polynomial, x):
-    bound = derive_upper(polynomial)
-    if bound is None or x < bound:
-        assert evaluate(polynomial, x) >= -1e-9
-
-
-@given(coefficients)
-def test_right_after_the_bound_it_falls(polynomial):
-    bound = derive_upper(polynomial)
-    if bound is not None:
-        assert evaluate(polynomial, bound + 1e-4) < max(0.0, evaluate(polynomial, bound)) + 1e-12
-
-
-@given(coefficients, st.floats(0, 1), st.floats(0, 3), st.floats(0, 1))
-def test_no_prediction_is_under_the_floor(polynomial, lower, width, place):
-    floor = smallest_prediction(polynomial, lower, lower + width)
-    assert max(0.0, evaluate(polynomial, lower + place * width)) >= floor - 1e-9
-
-
-@pytest.mark.parametrize(
-    ("polynomial", "lower", "upper", "floor"),
-    [
-        ((1.0, 0.0), 0.0, math.inf, 0.0),
-        ((1.0, 0.0), 0.25, 1.0, 0.25),
-        ((-1.0, 1.0), 0.0, 0.25, 0.75),
-        ((-1.0, 1.0), 0.0, math.inf, 0.0),  # negative counts as 0
-        ((-1.0, 50.0), 0.0, math.inf, 0.0),  # however far out
-        ((1.0, -1.0, 0.5), 0.0, math.inf, 0.25),  # at 0.5
-        ((1.0, -1.0, 0.5), 0.0, 0.25, 0.3125),  # the minimum is outside
-    ],
-)
-def test_smallest_prediction(polynomial, lower, upper, floor):
-    assert smallest_prediction(polynomial, lower, upper) == pytest.approx(floor)
-
-
-@pytest.mark.parametrize(
-    ("name", "floor"), [("flux1-dev", 0.1803), ("flux1-krea-dev", 0.2598), ("flux2-klein-base-4b", 0.1442)]
-)
-def test_floors_of_the_shipped_ones(name, floor):
-    assert shipped()[name].floor == pytest.approx(floor, abs=1e-4)
-
-
-def test_limits():
-    assert (shipped()["flux1-dev"].lower, shipped()["flux1-dev"].upper) == (0.0, math.inf)
-    assert shipped()["flux1-krea-dev"].upper == pytest.approx(0.56248, abs=1e-5)
-    assert (shipped()["flux2-klein-base-4b"].lower, shipped()["flux2-klein-base-4b"].upper) == BASE_RANGE
-
-
-def test_coefficients_by_hand_have_no_limits():
-    by_hand = Calibration.by_hand(KONTEXT)
-    assert (by_hand.polynomial, by_hand.lower, by_hand.upper) == (KONTEXT, 0.0, math.inf)
-    assert (by_hand.threshold, by_hand.window) == (None, None)
-
-
-# --- lookup ------------------------------------------------------------------------------------------------------
+# --- lookup ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("model", SERVED)
 def test_find_by_model(model):
     name, distilled = SERVED[model]
     target = Target(pipeline="Flux1", model=BFL + model)
-    assert find(target).calibration.name == name
+    assert find(target).name == name
     assert is_distilled(target) == distilled
 
 
@@ -257,8 +172,8 @@ def test_find(pipeline, model, base_model, name, exact):
         model=model if "/" in model else BFL + model,
         base_model=base_model and BFL + base_model,
     )
-    match = find(target)
-    assert (match.calibration.name, match.exact) == (name, exact)
+    calibration = find(target)
+    assert (calibration.name, calibration.distance(target) == 0) == (name, exact)
 
 
 @pytest.mark.parametrize("model", ["baidu/ERNIE-Image", "/models/mine", None])
@@ -293,152 +208,3 @@ def test_distance_orders_the_candidates():
         Target(pipeline="Flux1", model=other),
     ]
     assert [entry.distance(target) for target in targets] == [0, 1, 2, 3, 4, 5, 6, 7, None]
-
-
-# --- files of one's own ------------------------------------------------------------------------------------------
-
-MINE = {
-    "schema": 1,
-    "name": "mine",
-    "model": "somebody/finetune",
-    "pipelines": ["Flux1"],
-    "signal": "first_block_residual",
-    "rows": "image",
-    "polynomial": [-1.0, 2.0, 0.0],
-    "source": "measured here",
-}
-
-
-@pytest.fixture
-def write(tmp_path):
-    def write(content):
-        path = tmp_path / "mine.json"
-        path.write_text(content if isinstance(content, str) else json.dumps(content), "utf-8")
-        return path
-
-    return write
-
-
-def test_load_a_shipped_name():
-    assert load("flux1-dev") is shipped()["flux1-dev"]
-
-
-def test_load_a_file_with_the_least_that_it_needs(write):
-    mine = load(write(MINE))
-    assert mine.polynomial == (-1.0, 2.0, 0.0)
-    assert (mine.pipelines, mine.stand_in_for, mine.distilled, mine.r2) == (("Flux1",), (), False, None)
-    assert mine.derived_upper == pytest.approx(1.0)  # computed where the file does not say
-
-
-def test_load_a_file_with_everything(write):
-    content = FILES[IDS.index("flux1-kontext-dev.json")].read_text("utf-8")
-    assert load(write(content)) == shipped()["flux1-kontext-dev"]
-
-
-def test_a_range_needs_no_derived_bound(write):
-    mine = load(write(MINE | {"range": [0.1, 1.5]}))
-    assert (mine.derived_upper, mine.lower, mine.upper) == (None, 0.1, 1.5)
-
-
-def test_a_name_without_separator_or_suffix_is_not_a_file(write, monkeypatch):
-    path = write(MINE)
-    monkeypatch.chdir(path.parent)
-    path.rename(path.parent / "mine")
-    with pytest.raises(OptionError, match=r"no calibration 'mine'. It has: .*flux1-dev, .*\./mine\.json"):
-        load("mine")
-    assert load("./mine").name == "mine"
-
-
-def test_a_bare_file_name_and_a_home_directory_are_paths(write, monkeypatch):
-    path = write(MINE)
-    monkeypatch.chdir(path.parent)
-    monkeypatch.setenv("HOME", str(path.parent))
-    assert load("mine.json") == load("~/mine.json") == load(path)
-
-
-def test_a_file_that_is_not_there(tmp_path):
-    with pytest.raises(OptionError, match=r"cannot read the calibration .*none\.json.*or one of the names .*flux1-dev"):
-        load(tmp_path / "none.json")
-
-
-def test_a_file_that_is_not_text(tmp_path):
-    (tmp_path / "mine.json").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(OptionError, match="cannot read the calibration"):
-        load(tmp_path / "mine.json")
-
-
-def test_a_file_that_is_not_json(write):
-    with pytest.raises(OptionError, match=r"mine\.json is not JSON: .*line 1"):
-        load(write("{'name': 1}"))
-
-
-@pytest.mark.parametrize("content", [[], 1, {}, MINE | {"schema": 2}, MINE | {"schema": "1"}], ids=repr)
-def test_a_file_of_another_schema(write, content):
-    with pytest.raises(OptionError, match=r'mine\.json is not a JSON object with "schema": 1'):
-        load(write(content))
-
-
-@pytest.mark.parametrize("field", [name for name in MINE if name != "schema"])
-def test_a_file_that_lacks_a_field(write, field):
-    with pytest.raises(OptionError, match=rf"mine\.json lacks {field}\. Its fields are schema, name, "):
-        load(write({name: value for name, value in MINE.items() if name != field}))
-
-
-def test_a_file_with_a_misspelt_field(write):
-    with pytest.raises(OptionError, match=r"has the unknown fields treshold\."):
-        load(write(MINE | {"treshold": 0.2}))
-
-
-ILL_TYPED = {
-    "name": [1, "", " ", None],
-    "model": [1, "", None],
-    "pipelines": ["Flux1", [], [1], None],
-    "signal": ["modulated", 1, None],
-    "rows": ["all", None],
-    "polynomial": [[], 1.0, ["1"], [1.0, None], [True], [math.nan], [math.inf], None],
-    "source": ["", None],
-    "revision": [1],
-    "stand_in_for": ["a", [1], None],
-    "range": [[0.1], [0.2, 0.1], [0.1, 0.1], [-0.1, 0.1], [0.1, math.inf], [0.1, 0.2, 0.3], 0.1, ["a", "b"]],
-    "derived_upper": [-1.0, "1"],
-    "threshold": [-0.1, "0.2", True, math.nan],
-    "window": [[0.2], [0.2, 1.0], [-1, 1], [1, 2, 3], 0.2, [True, 1]],
-    "steps": [0, 1.5, "25", True],
-    "guidance": ["3.5"],
-    "quantize": [0, 1.5],
-    "size": [[512, 512]],
-    "prompts": ["a red apple", [1]],
-    "mflux_version": [0.24],
-    "date": [20260905],
-    "r2": ["0.5", math.nan],
-    "r2_held_out": [True],
-    "distilled": [1, None],
-    "license": [1],
-    "note": [["a"]],
-}
-
-
-def test_every_field_has_an_ill_typed_example():
-    assert set(ILL_TYPED) == set(Calibration.__dataclass_fields__)
-
-
-@pytest.mark.parametrize(("field", "value"), [(name, value) for name, values in ILL_TYPED.items() for value in values])
-def test_a_file_with_an_ill_typed_field(write, field, value):
-    with pytest.raises(OptionError, match=rf"mine\.json has {field} = .*; it must be "):
-        load(write(MINE | {field: value}))
-
-
-def test_a_bound_that_the_polynomial_does_not_give(write):
-    with pytest.raises(OptionError, match=r"has derived_upper = 1\.5, but its polynomial and range give 1\.0"):
-        load(write(MINE | {"derived_upper": 1.5}))
-    with pytest.raises(OptionError, match="has derived_upper = None, but"):
-        load(write(MINE | {"derived_upper": None}))
-    with pytest.raises(OptionError, match=r"has derived_upper = 1\.0, but its polynomial and range give None"):
-        load(write(MINE | {"derived_upper": 1.0, "range": [0.1, 0.2]}))
-
-
-def test_a_polynomial_that_could_never_skip(write):
-    negative = MINE | {"polynomial": [1.0, -0.1]}
-    with pytest.raises(OptionError, match=r"negative from the start.*Record the range"):
-        load(write(negative))
-    assert load(write(negative | {"range": [0.2, 0.9]})).upper == 0.9

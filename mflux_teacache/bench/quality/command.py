@@ -14,11 +14,12 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mflux_teacache.bench import model_options
 from mflux_teacache.bench.extra import require
 from mflux_teacache.bench.quality.runs import Case, Setting
-from mflux_teacache.bench.settings import BITS, check_output, parse_size
 from mflux_teacache.bench.settings import Settings as ModelSettings
 from mflux_teacache.errors import OptionError
+from mflux_teacache.output_files import check_output
 
 if TYPE_CHECKING:
     from mflux_teacache.bench.quality.measure import Measured
@@ -76,7 +77,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "far from the full run the images are: PSNR and SSIM, mean and worst.",
     )
     _add_compared(parser.add_argument_group("what is compared (default: a grid over the built-in strategies)"))
-    _add_model(parser.add_argument_group("the model (default: the demo's, which needs no download and no GPU)"))
+    model_options.add_model(
+        parser.add_argument_group("the model (default: the demo's, which needs no download and no GPU)")
+    )
     _add_images(parser.add_argument_group("the images"))
     _add_output(parser.add_argument_group("files to write"))
     parser.set_defaults(run=run)
@@ -99,14 +102,6 @@ def _add_compared(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def _add_model(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--model", metavar="NAME", help="a real checkpoint, as mflux's --model has it")
-    group.add_argument("--base-model", metavar="NAME", help="what a custom checkpoint is based on, as in mflux")
-    group.add_argument(
-        "-q", "--quantize", type=int, metavar="BITS", help=f"bits per weight: {', '.join(map(str, BITS))}"
-    )
-
-
 def _add_images(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--prompts",
@@ -119,8 +114,7 @@ def _add_images(group: argparse._ArgumentGroup) -> None:
         "--first-seed", type=int, default=FIRST_SEED, metavar="INT", help="others count up (default: %(default)s)"
     )
     group.add_argument("--steps", type=int, default=STEPS, metavar="INT", help="denoising steps (default: %(default)s)")
-    group.add_argument("--size", metavar="WxH", help="pixels (default: 1024x1024; the demo's model 128x128)")
-    group.add_argument("--guidance", type=float, metavar="FLOAT", help="guidance scale (default: usual for the model)")
+    model_options.add_image(group)
 
 
 def _add_output(group: argparse._ArgumentGroup) -> None:
@@ -166,16 +160,10 @@ def settings_of(args: argparse.Namespace) -> Settings:
     """
     if args.seeds < 1:
         raise OptionError(f"--seeds is {args.seeds}; it must be a whole number from 1.")
-    width, height = parse_size(args.size)
     model = ModelSettings(
-        model=args.model,
-        base_model=args.base_model,
-        quantize=args.quantize,
+        **model_options.read(args),
         steps=args.steps,
         pattern="C" * args.steps,  # of the full runs
-        width=width,
-        height=height,
-        guidance=args.guidance,
         seed=args.first_seed,
     )
     return Settings(
@@ -241,10 +229,8 @@ def _shown(settings: Settings) -> list[Case]:
 
 
 def _title(settings: Settings, subject: Subject) -> str:
-    image = subject.arguments
     return (
-        f"{subject.name}: {settings.model.steps} steps at {image['width']}x{image['height']}, guidance "
-        f"{image['guidance']:g}; prompts: {len(settings.prompts)}, seeds of each: {len(settings.seeds)}, "
+        f"{subject.title}; prompts: {len(settings.prompts)}, seeds of each: {len(settings.seeds)}, "
         f"settings: {len(settings.settings)}"
     )
 

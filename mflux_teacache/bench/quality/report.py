@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mflux_teacache.bench import tables
 from mflux_teacache.bench.quality.runs import Refusal
 from mflux_teacache.bench.quality.summary import Summary, pareto
 
@@ -31,15 +32,7 @@ def table(summaries: Sequence[Summary]) -> str:
         )
         for entry in summaries
     ]
-    widths = [max(map(len, column)) for column in zip(heading, *rows, strict=True)]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if place < 2 else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in (heading, *rows)
-    ]
-    return "\n".join([*lines, "", LEGEND])
+    return "\n".join([*tables.table(heading, rows, left=2), "", LEGEND])
 
 
 def refused(refusals: Sequence[Refusal]) -> str:

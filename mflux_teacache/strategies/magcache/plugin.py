@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
 from mflux_teacache import forecast, limits
-from mflux_teacache.errors import PluginWarning
 from mflux_teacache.hookspecs import hookimpl
 from mflux_teacache.limits import Limits
 from mflux_teacache.option_types import count, threshold, window
@@ -83,7 +81,7 @@ class MagCache:
         self._limits = _limits(options, self._table)
         self._threshold = self._table.threshold if options.thresh is None else options.thresh
         self._run = PolicyRun(State(), options.forecast, self._threshold)
-        _warn_if_made_elsewhere(target, self._table)
+        tables.FILES.warn_if_made_elsewhere(self._table, target)
 
     @hookimpl
     def mflux_generation_start(self, generation: Generation) -> None:
@@ -135,23 +133,4 @@ def _limits(options: argparse.Namespace, table: Table) -> Limits:
         skip_first=table.skip_first if options.skip_first is None else options.skip_first,
         skip_last=options.skip_last,
         max_skips=table.max_skips if options.max_skips is None else options.max_skips,
-    )
-
-
-def _warn_if_made_elsewhere(target: Target, table: Table) -> None:
-    changes = [change for change in (target.model_path, *target.loras) if change is not None]
-    if table.distance(target) != 0:
-        what = (
-            f"MagCache has no table of {target.pipeline} on {target.model}; it uses {table.name}, made with "
-            f"{', '.join(table.pipelines)} on {table.model}"
-        )
-    elif changes:
-        what = f"MagCache's table {table.name} was made on {table.model} as published, without {', '.join(changes)}"
-    else:
-        return
-    warnings.warn(
-        f"{what}. Compare an image with one of a full run before you rely on it, or give --magcache-table a file of "
-        f"your own.",
-        PluginWarning,
-        stacklevel=2,
     )

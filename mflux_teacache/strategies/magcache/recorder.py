@@ -7,20 +7,21 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
 import mlx.core as mx
 
-from mflux_teacache.errors import PluginWarning, Refused
+from mflux_teacache.data_files import as_text
+from mflux_teacache.errors import PluginWarning
 from mflux_teacache.hookspecs import hookimpl
+from mflux_teacache.output_files import check_output
 from mflux_teacache.records import Body, Generation, Step, Target
-from mflux_teacache.strategies.magcache.table import SCHEMA, Table
+from mflux_teacache.strategies.magcache.table import Table
 
 # What diffusers' MagCacheConfig has for models without a recommendation.
 THRESHOLD, SKIP_FIRST, MAX_SKIPS = 0.06, 0.2, 3
@@ -62,12 +63,7 @@ class MagCacheRecord:
 
     @hookimpl
     def mflux_check(self, options: argparse.Namespace) -> None:
-        path = options.output.expanduser()
-        if path.suffix != ".json" or not path.parent.is_dir():
-            raise Refused(
-                f"--magcache-record-output is {options.output}; it must end in .json, in a folder that exists. "
-                f"Name such a file, or make the folder first."
-            )
+        check_output("--magcache-record-output", options.output.expanduser(), ".json")
 
     @hookimpl
     def mflux_attach(self, options: argparse.Namespace, target: Target) -> None:
@@ -96,7 +92,7 @@ class MagCacheRecord:
             return
         self._runs.append(ratios)
         table = _table(self._runs, self._target)
-        self._output.write_text(json.dumps({"schema": SCHEMA, **asdict(table)}, indent=2) + "\n", "utf-8")
+        self._output.write_text(as_text(table), "utf-8")
 
 
 def _ratio(now: Sequence[mx.array], before: Sequence[mx.array]) -> float:

@@ -1,0 +1,190 @@
+"""Figures that were measured on models, in JSON files: those that a strategy ships, and a user's own. No mlx."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+from mflux_teacache.alternatives import calibration_free
+from mflux_teacache.errors import OptionError, PluginWarning, Refused
+from mflux_teacache.json_fields import Allowed
+from mflux_teacache.records import Target
+
+SCHEMA = 1
+
+
+class Figures(Protocol):
+    """A dataclass with what one file says."""
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+    @property
+    def name(self) -> str:
+        """What an option calls it."""
+
+    @property
+    def model(self) -> str:
+        """Hugging Face id of the model that they were made on."""
+
+    @property
+    def pipelines(self) -> Sequence[str]:
+        """Class names of the mflux pipelines that they were made on."""
+
+    def distance(self, target: Target) -> int | None:
+        """How far off a target is, as ``matching.distance`` has it."""
+
+
+AnyFigures = TypeVar("AnyFigures", bound=Figures)
+
+
+def as_text(figures: Figures) -> str:
+    """A file that says these figures."""
+    return json.dumps({"schema": SCHEMA, **dataclasses.asdict(figures)}, indent=2) + "\n"
+
+
+class DataFiles(Generic[AnyFigures]):
+    """The files of one strategy. A file is a JSON object with the fields of a dataclass and ``"schema": 1``.
+
+    Args:
+        strategy: its name in sentences, such as ``TeaCache``.
+        noun: what one file is, such as ``calibration``.
+        option: that names one, such as ``--teacache-calibration``.
+        folder: with the files that are shipped.
+        record: the dataclass; a list in a file is a tuple in it. A field whose default is ``None`` may be null.
+        allowed: what a file may say in each field.
+        derive: from a file's checked fields, and its name for messages, to fields that follow from others. It may
+            raise ``OptionError``.
+    """
+
+    def __init__(
+        self,
+        *,
+        strategy: str,
+        noun: str,
+        option: str,
+        folder: Traversable,
+        record: type[AnyFigures],
+        allowed: Mapping[str, Allowed],
+        derive: Callable[[dict[str, Any], str], dict[str, Any]] = lambda data, where: {},
+    ) -> None:
+        self._strategy = strategy
+        self._noun = noun
+        self._option = option
+        self._folder = folder
+        self._record = record
+        self._allowed = allowed
+        self._derive = derive
+
+    @cached_property
+    def shipped(self) -> Mapping[str, AnyFigures]:
+        """By name, in order."""
+        files = [entry for entry in self._folder.iterdir() if entry.name.endswith(".json")]
+        found = [self._parse(entry.read_text("utf-8"), entry.name) for entry in files]
+        return {figures.name: figures for figures in sorted(found, key=lambda figures: figures.name)}
+
+    def load(self, name_or_path: str | Path) -> AnyFigures:
+        """What is shipped under a name, or a file of one's own.
+
+        Args:
+            name_or_path: a name of ``shipped``; anything that ends in ``.json`` or contains a path separator
+                is a file.
+
+        Raises:
+            OptionError: no such name, or a file that cannot be read or says something that is not allowed.
+        """
+        text = str(name_or_path)
+        if text in self.shipped:
+            return self.shipped[text]
+        if not (text.endswith(".json") or any(separator in text for separator in (os.sep, os.altsep) if separator)):
+            raise OptionError(
+                f"{self._strategy} has no {self._noun} {text!r}. It has: {', '.join(self.shipped)}. "
+                f"A file of your own is named by its path, such as ./{text}.json."
+            )
+        try:
+            content = Path(text).expanduser().read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise OptionError(
+                f"{self._strategy} cannot read the {self._noun} {text}: {error}. Give the path of a UTF-8 JSON file, "
+                f"or one of the names {', '.join(self.shipped)}."
+            ) from error
+        return self._parse(content, text)
+
+    def nearest(self, target: Target, otherwise: str) -> AnyFigures:
+        """Of what is shipped, what is nearest to a target.
+
+        Args:
+            otherwise: what to do where there is none, beside using a strategy that needs none; ends the sentence.
+
+        Raises:
+            Refused: nothing was made for its model, nor for a model that it shares the transformer with.
+        """
+        near = [
+            (away, name) for name, figures in self.shipped.items() if (away := figures.distance(target)) is not None
+        ]
+        if not near:
+            raise Refused(
+                f"{self._strategy} has no {self._noun} for {target.model or 'a model without a name'} "
+                f"({target.pipeline}). It has: {', '.join(figures.model for figures in self.shipped.values())}. "
+                f"Use one of the plugins that need none ({', '.join(calibration_free())}); or {otherwise}."
+            )
+        _, name = min(near)
+        return self.shipped[name]
+
+    def warn_if_made_elsewhere(self, figures: AnyFigures, target: Target) -> None:
+        """Tell the user of a target that is not the very model and pipeline that these figures were made on."""
+        # With -C, mflux passes a built-in model's own id as a path.
+        changes = [change for change in (target.model_path, *target.loras) if change not in (None, figures.model)]
+        if figures.distance(target) != 0:
+            what = (
+                f"{self._strategy} has no {self._noun} of {target.pipeline} on {target.model}; it uses {figures.name}, "
+                f"made with {', '.join(figures.pipelines)} on {figures.model}"
+            )
+        elif changes:
+            what = (
+                f"{self._strategy}'s {self._noun} {figures.name} was made on {figures.model} as published, "
+                f"without {', '.join(changes)}"
+            )
+        else:
+            return
+        warnings.warn(
+            f"{what}. Compare an image with one of a full run before you rely on it, or give {self._option} a file of "
+            f"your own.",
+            PluginWarning,
+            stacklevel=2,
+        )
+
+    def _parse(self, content: str, where: str) -> AnyFigures:
+        """From the text of a file; ``where`` is for messages."""
+        what = f"The {self._noun} {where}"
+        try:
+            data = json.loads(content)
+        except ValueError as error:
+            raise OptionError(f"{what} is not JSON: {error}. Compare it with a shipped one.") from error
+        if not isinstance(data, dict) or data.pop("schema", None) != SCHEMA:
+            raise OptionError(
+                f'{what} is not a JSON object with "schema": {SCHEMA}, the only one that this version reads. '
+                f"Write it anew, or upgrade mflux-teacache-plugin."
+            )
+        self._check(data, what)
+        values = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
+        return self._record(**(values | self._derive(data, what)))
+
+    def _check(self, data: dict[str, Any], what: str) -> None:
+        defaults = {field.name: field.default for field in dataclasses.fields(self._record)}
+        missing = [name for name, default in defaults.items() if default is dataclasses.MISSING and name not in data]
+        unknown = [name for name in data if name not in defaults]
+        if missing or unknown:
+            problem = f"lacks {', '.join(missing)}" if missing else f"has the unknown fields {', '.join(unknown)}"
+            raise OptionError(f"{what} {problem}. Its fields are schema, {', '.join(defaults)}.")
+        for name, value in data.items():
+            test, words = self._allowed[name]
+            nullable = defaults[name] is None
+            if not (test(value) or (value is None and nullable)):
+                raise OptionError(f"{what} has {name} = {value!r}; it must be {words}{' or null' if nullable else ''}.")

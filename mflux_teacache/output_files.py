@@ -1,0 +1,30 @@
+"""Refuses a file that could not be written when all is done, before anything is. No mlx."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from mflux_teacache.errors import OptionError
+
+
+def check_output(option: str, path: Path, suffix: str | None = None) -> None:
+    """Args:
+        option: that names the file, for messages.
+        path: an existing file will be replaced.
+        suffix: that its name must have, such as ``.png``; ``None`` = any.
+
+    Raises:
+        OptionError: another suffix, no such folder, a folder in the file's place, or no permission.
+    """
+    if suffix is not None and path.suffix.lower() != suffix:
+        attempt = path.with_suffix(suffix) if path.name else f"result{suffix}"
+        raise OptionError(f"{option} is {path}; its name must end in {suffix}. Try {option} {attempt}.")
+    if not path.parent.is_dir():
+        raise OptionError(
+            f"{option} is {path}, but there is no folder {path.parent}. Make it first, or name one that exists."
+        )
+    if path.is_dir():
+        raise OptionError(f"{option} is {path}, which is a folder. Give the name of a file in it.")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise OptionError(f"{option} is {path}, which cannot be written. Name a file in a folder of your own.")

@@ -1,0 +1,99 @@
+"""The plugin's options, and what it records of them with an image."""
+
+import json
+import math
+
+import pytest
+from scripted import DEV, generation
+from teacache_steps import KONTEXT, attached, options
+
+from mflux_teacache.errors import OptionError
+from mflux_teacache.options import as_json
+
+# --- options ---------------------------------------------------------------------------------------------------------
+
+
+def test_defaults():
+    assert vars(options()) == {
+        "thresh": None,
+        "max_computed": None,
+        "speedup": None,
+        "skip_first": None,
+        "skip_last": None,
+        "max_skips": 8,
+        "forecast": 0,
+        "calibration": None,
+        "coefficients": None,
+        "force": False,
+    }
+
+
+GIVEN = {
+    "thresh": 0.25,
+    "max_computed": None,
+    "speedup": None,
+    "skip_first": 0.2,
+    "skip_last": 3,
+    "max_skips": 0,
+    "forecast": 2,
+    "calibration": "flux1-dev",
+    "coefficients": (-1.5, 2.0, 1e-07),
+    "force": True,
+}
+
+
+def test_values_survive_being_recorded_and_given_again():
+    given = options(**GIVEN)
+    assert vars(given) == GIVEN
+    kinds = [type(value) for value in vars(given).values() if value is not None]
+    assert kinds == [float, float, int, int, int, str, tuple, bool]
+    assert vars(options(**json.loads(json.dumps(as_json(given))))) == GIVEN
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("thresh", "high", "'high' is not a finite number from 0"),
+        ("thresh", -0.1, "'-0.1' is not a finite number from 0"),
+        ("thresh", "nan", "'nan' is not a finite number from 0"),
+        ("thresh", "inf", "'inf' is not a finite number from 0"),
+        ("skip_first", 1.5, "'1.5' is neither a number of steps from 0, such as 3, nor a fraction"),
+        ("skip_first", "some", "'some' is neither"),
+        ("skip_last", -1, "'-1' is neither"),
+        ("skip_last", 1.0, "'1.0' is neither"),
+        ("max_skips", -1, "'-1' is not a whole number from 0"),
+        ("max_skips", 1.5, "'1.5' is not a whole number from 0"),
+        ("max_computed", 0, "'0' is not a whole number from 1"),
+        ("speedup", 0.9, "'0.9' is not a finite number from 1"),
+        ("coefficients", [], "'' is not a list of finite numbers"),
+        ("coefficients", "1;2", "'1;2' is not a list of finite numbers"),
+        ("coefficients", "1,,2", "'1,,2' is not a list of finite numbers"),
+        ("coefficients", [1.0, math.nan], "'1.0,nan' is not a list of finite numbers"),
+    ],
+)
+def test_values_that_are_not_allowed(name, value, message):
+    with pytest.raises(OptionError, match=f"--teacache-{name.replace('_', '-')}: {message}"):
+        options(**{name: value})
+
+
+# --- metadata --------------------------------------------------------------------------------------------------------
+
+
+def test_metadata_is_what_the_image_was_made_with():
+    recorded = attached(KONTEXT).mflux_image_metadata(generation(28))
+    assert json.loads(json.dumps(recorded, allow_nan=False)) == {
+        "calibration": "flux1-kontext-dev",
+        "coefficients": [-1046.55119, 312.563399, -16.9500694, 0.410995971, 0.0374537863],
+        "range": [0.0, 0.18258884631278],
+        "threshold": 0.22,
+        "max_computed": None,
+        "skip_first": 6,
+        "skip_last": 3,
+        "max_skips": 8,
+        "forecast": 0,
+    }
+
+
+def test_metadata_without_limits_is_json():
+    recorded = attached(DEV).mflux_image_metadata(generation(25))
+    assert json.dumps(recorded["range"], allow_nan=False) == "[0.0, null]"
