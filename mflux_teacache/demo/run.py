@@ -28,7 +28,7 @@ PROMPT = (
     "and a large green circle bottom right on yellow"
 )
 STEPS = 28
-SEED = 21
+SEED = 27
 PLUGIN = "teacache"
 OUTPUT = Path("mflux-teacache-demo.png")
 
