@@ -52,6 +52,19 @@ BEFORE_WEIGHTS = {
         "plugins do not run on the pipeline Flux1Concept: its product is the attention of every block in every step, "
         "so no block may be skipped. Supported: ",
     ),
+    "unsupported pipeline, compiled": (
+        ("mflux-concept", "--model", "dev", "--concept", "apple", "--plugin-compile-blocks"),
+        "plugins do not run on the pipeline Flux1Concept: its product is the attention of every block in every step, "
+        "so no block may be skipped. Supported: ",
+    ),
+    "compiled blocks with a value": (
+        (*FLUX1, "--plugin-compile-blocks=yes"),
+        "argument --plugin-compile-blocks/--no-plugin-compile-blocks: ignored explicit argument 'yes'",
+    ),
+    "malformed record of compiled blocks": (
+        (*FLUX2, "-C", "compiled.json"),
+        "compiled.json: mflux_plugins.compile_blocks is 'yes', and it must be true or false. Correct it as ",
+    ),
     "distilled model": (
         ("mflux-generate", "--model", "schnell", "--plugin", "teacache"),
         "black-forest-labs/FLUX.1-schnell is distilled to a few steps, which ",
@@ -123,6 +136,8 @@ def files(commands, photo):
     }.items():
         entry = {"mflux_plugins": {"schema": 1, "plugins": plugins}}
         (commands.folder / f"{name}.json").write_text(json.dumps(entry))
+    compiled = {"mflux_plugins": {"schema": 1, "plugins": {}, "compile_blocks": "yes"}}
+    (commands.folder / "compiled.json").write_text(json.dumps(compiled))
 
 
 @pytest.mark.parametrize("case", BEFORE_WEIGHTS)

@@ -72,6 +72,14 @@ def test_a_replayed_image_gives_what_it_replays():
     assert list(parse(REPLAYED).options) == ["watch", "teacache"]
 
 
+@pytest.mark.parametrize("entry", [ENTRY, REPLAYED, changed(ENTRY, "decider", None)])
+def test_compiled_blocks(entry):
+    assert not parse(entry).compile_blocks
+    compiled = parse(changed(entry, "compile_blocks", True))
+    assert compiled.compile_blocks
+    assert (compiled.options, compiled.decided) == (parse(entry).options, parse(entry).decided)
+
+
 @pytest.mark.parametrize(
     "entry",
     [
@@ -114,6 +122,9 @@ TAMPERED = [
     ("plugins.teacache.values.forecast", None, r"teacache\.values\.forecast is None"),
     ("plugins.teacache", "0.5", "teacache is '0.5', and it must be an object"),
     ("schema", 2, "schema is 2"),
+    ("compile_blocks", "yes", "compile_blocks is 'yes', and it must be true or false"),
+    ("compile_blocks", 1, "compile_blocks is 1"),
+    ("compile_blocks", None, "compile_blocks is None"),
 ]
 
 
