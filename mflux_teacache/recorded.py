@@ -16,6 +16,7 @@ from mflux_teacache.adapters.image_metadata import embedded
 from mflux_teacache.errors import OptionError
 from mflux_teacache.forecast import ORDERS
 from mflux_teacache.metadata import COMPILE_BLOCKS, KEY, SCHEMA
+from mflux_teacache.storage import DTYPES
 
 IMAGES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -33,6 +34,7 @@ class Decided:
         pattern: one letter per step, C computed and S skipped; the first is C.
         residual_after: how many of the body's first blocks ran in every step.
         forecast: order with which ``ResidualCache`` made what was reused.
+        cache_dtype: in which it kept residuals of wider streams; ``None`` = the stream's own.
         entry: what is recorded of the plugin: ``package``, ``version``, ``options``, ``values``.
     """
 
@@ -40,6 +42,7 @@ class Decided:
     pattern: str
     residual_after: int
     forecast: int
+    cache_dtype: str | None
     entry: dict[str, Any]
 
 
@@ -117,7 +120,17 @@ def _decided(plugin: str, entry: dict[str, Any], table: dict[str, Any]) -> Decid
     order = values["forecast"]
     if type(order) is not int or order not in ORDERS:
         _refuse(f"{KEY}.plugins.{plugin}.values.forecast", order, f"one of {', '.join(map(str, ORDERS))}")
-    return Decided(plugin=plugin, pattern=pattern, residual_after=residual_after, forecast=order, entry=_facts(entry))
+    dtype = values.get("cache_dtype")
+    if dtype is not None and (not isinstance(dtype, str) or dtype not in DTYPES):
+        _refuse(f"{KEY}.plugins.{plugin}.values.cache_dtype", dtype, f"one of {', '.join(DTYPES)}, or null")
+    return Decided(
+        plugin=plugin,
+        pattern=pattern,
+        residual_after=residual_after,
+        forecast=order,
+        cache_dtype=dtype,
+        entry=_facts(entry),
+    )
 
 
 def _facts(entry: dict[str, Any]) -> dict[str, Any]:

@@ -29,6 +29,10 @@ BEFORE_WEIGHTS = {
         (*FLUX1, "--plugin", "teacache", "--teacache-thresh", "much"),
         "argument --teacache-thresh: 'much' is not a finite number from 0, such as 0.2",
     ),
+    "dtype that saves nothing": (
+        (*FLUX1, "--plugin", "taylorseer", "--taylorseer-cache-dtype", "float32"),
+        "argument --taylorseer-cache-dtype: invalid choice: 'float32' (choose from ",
+    ),
     "bad choice": (
         (*FLUX1, "--plugin", "alternate", "--alternate-every", 9),
         "argument --alternate-every: invalid choice: 9 (choose from 1, 2, 3)",

@@ -67,6 +67,15 @@ def test_who_decided_and_how_to_repeat_it():
     assert decided.entry == TEACACHE
 
 
+def test_the_dtype_of_the_cache():
+    for entry, dtype in (
+        (ENTRY, None),  # of a version that did not record it
+        (changed(ENTRY, "plugins.teacache.values.cache_dtype", None), None),
+        (changed(ENTRY, "plugins.teacache.values.cache_dtype", "float16"), "float16"),
+    ):
+        assert parse(entry).decided.cache_dtype == dtype
+
+
 def test_a_replayed_image_gives_what_it_replays():
     assert parse(REPLAYED) == parse(ENTRY)
     assert list(parse(REPLAYED).options) == ["watch", "teacache"]
@@ -120,6 +129,13 @@ TAMPERED = [
     ("plugins.teacache.values.forecast", 1.0, r"teacache\.values\.forecast is 1\.0"),
     ("plugins.teacache.values.forecast", "1", r"teacache\.values\.forecast is '1'"),
     ("plugins.teacache.values.forecast", None, r"teacache\.values\.forecast is None"),
+    (
+        "plugins.teacache.values.cache_dtype",
+        "float64",
+        r"teacache\.values\.cache_dtype is 'float64', and it must be one of bfloat16, float16, or null",
+    ),
+    ("plugins.teacache.values.cache_dtype", 16, r"teacache\.values\.cache_dtype is 16"),
+    ("plugins.teacache.values.cache_dtype", ["float16"], r"teacache\.values\.cache_dtype is \['float16'\]"),
     ("plugins.teacache", "0.5", "teacache is '0.5', and it must be an object"),
     ("schema", 2, "schema is 2"),
     ("compile_blocks", "yes", "compile_blocks is 'yes', and it must be true or false"),
