@@ -8,8 +8,9 @@ import mlx.core as mx
 
 DTYPES: dict[str, mx.Dtype] = {"bfloat16": mx.bfloat16, "float16": mx.float16}
 
-# float16 ends at 65504, and streams go beyond that. So each residual is divided by a number of its own that makes its
-# largest value this one: nothing overflows, and nobody has to wait for the device to find out whether something did.
+# float16 ends at 65504, and streams go beyond that: FLUX.2 [klein]'s to about 1e5 (mflux's ComputePrecision). So each
+# residual is divided by a number of its own that makes its largest value this one: nothing overflows, and nobody has to
+# wait for the device to find out whether something did.
 _PEAK = 2.0**15
 _TINIEST_PEAK = 2.0**-100  # of a residual that is nothing but zeros
 

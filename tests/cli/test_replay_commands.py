@@ -76,7 +76,14 @@ def test_the_dtype_of_the_cache_is_recorded_and_repeated(commands, first, dtype)
     assert same_pixels(commands, f"{dtype}-again", dtype)
 
     restored = commands.run(
-        FLUX2[0], "-C", f"{dtype}.metadata.json", "--plugin", "teacache", "--metadata", "--output", f"{dtype}-restored.png"
+        FLUX2[0],
+        "-C",
+        f"{dtype}.metadata.json",
+        "--plugin",
+        "teacache",
+        "--metadata",
+        "--output",
+        f"{dtype}-restored.png",
     )
     assert restored.out.startswith("teacache: computed 4 of 6 steps")
     assert recorded(commands, f"{dtype}-restored")["plugins"] == recorded(commands, dtype)["plugins"]
