@@ -77,7 +77,8 @@ def attach(
         plugin: the name of an installed plugin, or a plugin class.
         compile_blocks: compile each block of the transformer on its own, where mflux runs it as Python (FLUX.1,
             Qwen-Image, FIBO and others). Faster per step, after a one-time cost; the image is that of an eager run
-            within rounding, no longer bit for bit. Changes nothing where mflux compiles.
+            within rounding, no longer bit for bit. Where mflux compiles, or where blocks are called with more than
+            arrays, it changes nothing, and a warning says so with the first image.
         keywords: options, checked as the command line would check them.
 
     Returns:
@@ -181,7 +182,8 @@ def attach_requests(
         handle.stats.history.append(generation.stats)
 
     def record_image(image: Any, generation: Generation) -> None:
-        metadata.record(image, plugins, requests, generation, runtime.image_metadata(generation))
+        values = runtime.image_metadata(generation)
+        metadata.record(image, plugins, requests, generation, values, compile_blocks=compile_blocks)
         if report is not None:
             report(generation.stats)
 

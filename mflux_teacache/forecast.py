@@ -12,9 +12,11 @@ import math
 from collections import deque
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import mlx.core as mx
+
+from mflux_teacache.storage import DTYPES, Kept, keep
 
 if TYPE_CHECKING:
     from mflux_teacache.records import Body
@@ -35,8 +37,12 @@ MAX_GAIN = 2.0
 _SAME = 1e-6
 
 
-def add_option(group: argparse._ArgumentGroup, plugin: str, default: int = DEFAULT_ORDER) -> None:
-    """Declare ``--<plugin>-forecast``: the order that ``ResidualCache`` takes, ``options.forecast`` in the hooks."""
+def add_options(group: argparse._ArgumentGroup, plugin: str, default: int = DEFAULT_ORDER) -> None:
+    """Declare ``--<plugin>-forecast`` and ``--<plugin>-cache-dtype``: what ``ResidualCache`` takes.
+
+    Args:
+        default: order of the forecast.
+    """
     group.add_argument(
         f"--{plugin}-forecast",
         type=int,
@@ -45,6 +51,17 @@ def add_option(group: argparse._ArgumentGroup, plugin: str, default: int = DEFAU
         help="in a skipped step, hold the last computed residual (0), or extrapolate it in the noise level from the "
         "last 2 (1) or 3 (2) computed ones, each of which takes memory (default: %(default)s)",
     )
+    group.add_argument(
+        f"--{plugin}-cache-dtype",
+        choices=tuple(DTYPES),
+        help="keep residuals in this dtype where the model's stream is of a wider one, such as float32: half the "
+        "memory, and what is reused is rounded (default: the stream's own)",
+    )
+
+
+def from_options(options: argparse.Namespace) -> ResidualCache:
+    """The empty cache that the options of ``add_options`` ask for."""
+    return ResidualCache(options.forecast, options.cache_dtype)
 
 
 def weights(sigma: float | None, nodes: Sequence[float | None], order: int) -> tuple[float, ...]:
@@ -111,7 +128,7 @@ def _share(low: float, high: float) -> float:
 
 class _Computed(NamedTuple):
     sigma: float | None
-    residual: mx.array
+    residual: Kept
 
 
 class ResidualCache:
@@ -122,13 +139,23 @@ class ResidualCache:
 
     Args:
         order: 0 hands out the newest residual as it is, 1 and 2 extrapolate linearly and quadratically.
+        dtype: ``bfloat16`` or ``float16`` keeps residuals of wider streams, such as float32, in that: half the memory,
+            rounded to a relative 2^-8 or 2^-11 (``mflux_teacache.storage``). ``None`` = the stream's own.
     """
 
-    def __init__(self, order: int = DEFAULT_ORDER) -> None:
+    def __init__(self, order: int = DEFAULT_ORDER, dtype: str | None = None) -> None:
         if order not in ORDERS:
             raise ValueError(f"the forecast's order is {order!r}; it must be one of {', '.join(map(str, ORDERS))}")
+        if dtype is not None and dtype not in DTYPES:
+            raise ValueError(f"the cache's dtype is {dtype!r}; it must be one of {', '.join(DTYPES)}, or None")
         self.order = order
+        self.dtype = dtype
         self._branches: list[deque[_Computed]] = []
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """For ``mflux_image_metadata``: what ``replay`` needs to know to reuse in the same way."""
+        return {"forecast": self.order, "cache_dtype": self.dtype}
 
     @property
     def empty(self) -> bool:
@@ -143,7 +170,8 @@ class ResidualCache:
     def store(self, sigma: float | None, body: Body) -> None:
         """Take in what a step computed. A branch that was reused in it, as all are in a skipped step, adds nothing.
 
-        A residual of another shape or dtype than its branch's last one takes the place of all of them.
+        A residual of another shape or dtype than its branch's last one takes the place of all of them. One that is
+        narrowed is evaluated with the step, and without waiting: nothing holds the wide one then.
 
         Args:
             sigma: the step's noise level; ``None`` where it cannot be told, then forecasts hold.
@@ -155,15 +183,19 @@ class ResidualCache:
             self._branches.append(deque(maxlen=self.order + 1))
         for history, branch in zip(self._branches, body.branches, strict=True):
             if not branch.reused:
-                if history and not _alike(history[0].residual, branch.residual):
+                residual = keep(branch.residual, self.dtype)
+                if residual.narrowed:
+                    residual.evaluate()
+                if history and not _alike(history[0].residual, residual):
                     history.clear()
-                history.appendleft(_Computed(sigma, branch.residual))
+                history.appendleft(_Computed(sigma, residual))
 
     def residuals(self, sigma: float | None) -> tuple[mx.array | None, ...]:
         """One per branch, for ``Decision.reuse``: shape ``(batch, rows, width)`` in the body's dtype, not evaluated.
 
-        A held residual is the very array that was stored. An extrapolated one is summed in float32 and rounded once:
-        one elementwise operation per residual, in skipped steps only. ``None`` for a branch that never computed.
+        A held residual is the very array that was stored, unless it was narrowed. An extrapolated one is summed in
+        float32 and rounded once: one elementwise operation per residual, in skipped steps only. ``None`` for a branch
+        that never computed.
 
         Args:
             sigma: the noise level of the step that reuses them; ``None`` holds.
@@ -187,12 +219,13 @@ def _forecast(sigma: float | None, history: Sequence[_Computed], order: int) -> 
     newest = history[0].residual
     [first, *others] = weights(sigma, [computed.sigma for computed in history], order)
     if not others:
-        return newest
-    total = first * newest.astype(mx.float32)
+        return newest.restored()
+    total = first * newest.in_float32()
     for weight, computed in zip(others, list(history)[1:], strict=False):
-        total = total + weight * computed.residual.astype(mx.float32)
+        total = total + weight * computed.residual.in_float32()
     return total.astype(newest.dtype)
 
 
-def _alike(one: mx.array, other: mx.array) -> bool:
-    return one.shape == other.shape and one.dtype == other.dtype
+def _alike(one: Kept, other: Kept) -> bool:
+    """By the dtype of the stream: residuals of two streams may be kept in one dtype."""
+    return one.array.shape == other.array.shape and one.dtype == other.dtype

@@ -17,12 +17,21 @@ if TYPE_CHECKING:
 
 KEY = "mflux_plugins"
 SCHEMA = 1
+COMPILE_BLOCKS = "compile_blocks"
 
 
 def record(
-    image: Any, plugins: PluginSet, requests: Sequence[Request], generation: Generation, values: Mapping[str, Any]
+    image: Any,
+    plugins: PluginSet,
+    requests: Sequence[Request],
+    generation: Generation,
+    values: Mapping[str, Any],
+    *,
+    compile_blocks: bool,
 ) -> None:
     """Add to the metadata of mflux's ``GeneratedImage``: plugins, their options, who decided, and what.
+
+    Compiled blocks are recorded where they are on, and nothing is where they are not.
 
     Checked here to be JSON, since mflux writes an image without any metadata where a value is not.
     """
@@ -42,6 +51,7 @@ def record(
             }
             for request in requests
         },
+        **({COMPILE_BLOCKS: True} if compile_blocks else {}),
     }
     if hasattr(image, "generation_parameters"):
         image.generation_parameters = {**image.generation_parameters, KEY: entry}

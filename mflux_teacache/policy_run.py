@@ -19,7 +19,7 @@ class PolicyRun(Generic[State]):
 
     Args:
         first: the rule's state for a new image.
-        order: of the forecast, as ``ResidualCache`` takes it.
+        cache: an empty one, such as ``forecast.from_options(options)``.
         threshold: what the rule holds its numbers against, for the records.
 
     Attributes:
@@ -27,16 +27,16 @@ class PolicyRun(Generic[State]):
         cache: residuals of the computed steps.
     """
 
-    def __init__(self, first: State, order: int, threshold: float | None = None) -> None:
+    def __init__(self, first: State, cache: ResidualCache, threshold: float | None = None) -> None:
         self._first = first
-        self.order = order
+        self.cache = cache
         self.threshold = threshold
         self.reset()
 
     def reset(self) -> None:
         """Forget the image before this one, or the one that has just ended."""
         self.state = self._first
-        self.cache = ResidualCache(self.order)
+        self.cache.clear()
 
     def follow(self, verdict: Verdict[State], step: Step) -> Decision:
         """Take over the verdict's state, and put what it says as a ``Decision``."""

@@ -15,7 +15,8 @@ from typing import Any, NoReturn
 from mflux_teacache.adapters.image_metadata import embedded
 from mflux_teacache.errors import OptionError
 from mflux_teacache.forecast import ORDERS
-from mflux_teacache.metadata import KEY, SCHEMA
+from mflux_teacache.metadata import COMPILE_BLOCKS, KEY, SCHEMA
+from mflux_teacache.storage import DTYPES
 
 IMAGES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -33,6 +34,7 @@ class Decided:
         pattern: one letter per step, C computed and S skipped; the first is C.
         residual_after: how many of the body's first blocks ran in every step.
         forecast: order with which ``ResidualCache`` made what was reused.
+        cache_dtype: in which it kept residuals of wider streams; ``None`` = the stream's own.
         entry: what is recorded of the plugin: ``package``, ``version``, ``options``, ``values``.
     """
 
@@ -40,6 +42,7 @@ class Decided:
     pattern: str
     residual_after: int
     forecast: int
+    cache_dtype: str | None
     entry: dict[str, Any]
 
 
@@ -51,10 +54,12 @@ class Recorded:
         options: each plugin's, by name, without those that were not given.
         decided: ``None`` if no plugin decided, or not in a way that can be repeated: its recorded values do not say
             the order of a forecast, or the image is of a version that did not record who decided.
+        compile_blocks: its blocks were compiled, each on its own.
     """
 
     options: dict[str, dict[str, Any]] = field(default_factory=dict)
     decided: Decided | None = None
+    compile_blocks: bool = False
 
 
 def read(path: Path) -> Recorded:
@@ -91,12 +96,16 @@ def parse(entry: Any) -> Recorded:
         )
     plugins = _table(f"{KEY}.plugins", table["plugins"])
     options = {name: _options(f"{KEY}.plugins.{name}", recorded) for name, recorded in plugins.items()}
+    compile_blocks = table.get(COMPILE_BLOCKS, False)
+    if not isinstance(compile_blocks, bool):
+        _refuse(f"{KEY}.{COMPILE_BLOCKS}", compile_blocks, "true or false")
+    found = Recorded(options=options, compile_blocks=compile_blocks)
     decider = table.get("decider")
     if decider is None:
-        return Recorded(options=options)
+        return found
     if not isinstance(decider, str) or decider not in plugins:
         _refuse(f"{KEY}.decider", decider, f"one of {', '.join(plugins) or 'the plugins'}, or null")
-    return _original(Recorded(options=options, decided=_decided(decider, plugins[decider], table)))
+    return _original(replace(found, decided=_decided(decider, plugins[decider], table)))
 
 
 def _decided(plugin: str, entry: dict[str, Any], table: dict[str, Any]) -> Decided | None:
@@ -111,7 +120,17 @@ def _decided(plugin: str, entry: dict[str, Any], table: dict[str, Any]) -> Decid
     order = values["forecast"]
     if type(order) is not int or order not in ORDERS:
         _refuse(f"{KEY}.plugins.{plugin}.values.forecast", order, f"one of {', '.join(map(str, ORDERS))}")
-    return Decided(plugin=plugin, pattern=pattern, residual_after=residual_after, forecast=order, entry=_facts(entry))
+    dtype = values.get("cache_dtype")
+    if dtype is not None and (not isinstance(dtype, str) or dtype not in DTYPES):
+        _refuse(f"{KEY}.plugins.{plugin}.values.cache_dtype", dtype, f"one of {', '.join(DTYPES)}, or null")
+    return Decided(
+        plugin=plugin,
+        pattern=pattern,
+        residual_after=residual_after,
+        forecast=order,
+        cache_dtype=dtype,
+        entry=_facts(entry),
+    )
 
 
 def _facts(entry: dict[str, Any]) -> dict[str, Any]:
@@ -131,7 +150,7 @@ def _original(recorded: Recorded) -> Recorded:
     _table(f"{where}.values", replayed["values"])
     own = _options(where, replayed)
     options = dict((name, own) if plugin == REPLAY else (plugin, given) for plugin, given in recorded.options.items())
-    return Recorded(options=options, decided=replace(decided, plugin=name, entry=_facts(replayed)))
+    return replace(recorded, options=options, decided=replace(decided, plugin=name, entry=_facts(replayed)))
 
 
 def _options(where: str, recorded: Any) -> dict[str, Any]:

@@ -13,11 +13,13 @@ class About(NamedTuple):
         guidance: how mflux calls the transformer for guidance.
         compiled: mflux compiles its predict function, except on the smaller M1 and M2; or the transformer compiles
             parts of itself, on every machine.
+        compilable: its blocks are called with arrays and constants only, so that each can be compiled on its own.
     """
 
     signal: str
     guidance: str
     compiled: bool = False
+    compilable: bool = True
 
 
 ABOUT = {
@@ -38,5 +40,5 @@ ABOUT = {
     "flux3": About("LayerNorm of image; scale, shift of time", "two calls"),
     "ideogram4": About("RMSNorm of text and image; scale of time", "two transformers", compiled=True),
     "qwen21": About("LayerNorm of image; scale of time", "two calls", compiled=True),
-    "qwen21_edit": About("LayerNorm of image; scale of time", "two calls"),
+    "qwen21_edit": About("LayerNorm of image; scale of time", "two calls", compilable=False),
 }

@@ -6,12 +6,15 @@ ones, not bit-identical.
 
 from __future__ import annotations
 
+import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import mlx.core as mx
 from mlx.utils import tree_flatten
+
+from mflux_teacache.errors import PluginWarning
 
 BlockForward = Callable[..., Any]
 
@@ -41,16 +44,36 @@ class CompiledBlocks:
         self._looked_at = looked_at
         self._compiled: dict[tuple[Any, ...], _Compiled] = {}
         self._used: set[tuple[Any, ...]] = set()
+        self._given: type | None = None  # an object that a block is called with, and that no function takes
+        self._said_so = False
+
+    def change_nothing(self, why: str) -> None:
+        """Say that there is nothing to compile, once for all images: else it would look like a thing that fails."""
+        if not self._said_so:
+            self._said_so = True
+            warnings.warn(
+                f"--plugin-compile-blocks (compile_blocks=True) changes nothing here: {why}. Leave it out.",
+                PluginWarning,
+                stacklevel=2,
+            )
 
     def end_image(self) -> None:
         """Forget what this image did not call: functions for many sizes and prompts would pile up."""
+        if self._given is not None and not self._used:
+            self.change_nothing(
+                f"the model's blocks are called with an object ({self._given.__name__}), and what is compiled takes "
+                f"arrays"
+            )
         self._compiled = {key: self._compiled[key] for key in self._used}
         self._used = set()
+        self._given = None
 
     def call(self, forward: BlockForward, block: Any, arguments: Mapping[str, Any]) -> Any:
         """``forward(block, **arguments)``; not compiled if an argument is neither array nor constant."""
         leaves = tree_flatten(dict(arguments))
-        if not all(isinstance(leaf, (mx.array, *_CONSTANTS)) for _, leaf in leaves):
+        objects = [type(leaf) for _, leaf in leaves if not isinstance(leaf, (mx.array, *_CONSTANTS))]
+        if objects:
+            [self._given, *_] = objects
             return forward(block, **arguments)  # a key/value cache, which the block fills
         constants = {name: arguments[name] for name in self._looked_at if arguments.get(name) is not None}
         inputs = {name: value for name, value in arguments.items() if name not in constants}

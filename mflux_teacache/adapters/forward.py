@@ -132,13 +132,15 @@ def with_core(function: types.FunctionType, **functions: Callable[..., Any]) -> 
 
 def plain_predict(factory: types.FunctionType, *args: Any) -> tuple[Callable[..., Any], bool]:
     """mflux's predict function as it is before compiling, and whether mflux would compile it."""
-    asked: list[Callable[..., Any]] = []
+    asked = False
 
     def note(function: Callable[..., Any], *_: Any, **__: Any) -> Callable[..., Any]:
-        asked.append(function)
+        nonlocal asked  # and not the function, which would then hold itself, and with it the transformer
+        asked = True
         return function
 
-    return with_core(factory, compile=note)(*args), bool(asked)
+    predict = with_core(factory, compile=note)(*args)
+    return predict, asked
 
 
 def with_globals(function: types.FunctionType, **replaced: Any) -> types.FunctionType:

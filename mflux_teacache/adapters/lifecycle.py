@@ -135,6 +135,8 @@ class Lifecycle:
 
     def _predicting(self, predict: Callable[..., Any], *, compiled: bool) -> Callable[..., Any]:
         """A predict function that asks the runtime."""
+        if compiled and self._body.compiled_blocks is not None:
+            self._body.compiled_blocks.change_nothing("mflux compiles this model itself")
         signature = inspect.signature(predict)
         forward = compiled_forward(self._body, predict) if compiled else eager_forward(self._body, predict)
 

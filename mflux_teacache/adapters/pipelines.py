@@ -121,7 +121,7 @@ def refuse_unsupported(pipeline: Pipeline) -> None:
         supported = ", ".join(entry.name for entry in PIPELINES.values() if entry.family is not None)
         raise UnsupportedModel(
             f"plugins do not run on the pipeline {pipeline.name}: {pipeline.note}. Supported: {supported}. "
-            f"Run it without --plugin; `mflux-teacache plugins` lists every pipeline."
+            f"Run it without --plugin and --plugin-compile-blocks; `mflux-teacache plugins` lists every pipeline."
         )
 
 

@@ -11,6 +11,7 @@ from typing import NoReturn
 from mflux_teacache.errors import OptionError
 
 OPTION = "--plugin"
+COMPILE_BLOCKS = "--plugin-compile-blocks"
 NONE = "none"
 SIDECAR_OPTIONS = ("-C", "--config-from-conf", "--config-from-metadata")
 HELP = (
@@ -18,19 +19,26 @@ HELP = (
     "shows the plugin's own options. 'none' switches off the plugins that a --config-from-conf sidecar names. "
     "'mflux-teacache plugins' lists what is installed."
 )
+COMPILE_BLOCKS_HELP = (
+    "Compile each block of the transformer on its own where mflux runs it as Python (FLUX.1, Qwen-Image, FIBO and "
+    "others), with or without --plugin. Faster per step, after a one-time cost; the image is that of a run without "
+    "within rounding. Off by default; the --no form switches off what a --config-from-conf sidecar records."
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Which plugins a command line asks for.
+    """Which plugins a command line asks for, and whether blocks are to be compiled.
 
     Attributes:
         names: in the order in which they were named, each once; empty after ``--plugin none``.
         sidecar: of ``-C``; it may name plugins. ``None`` also after ``--plugin none``.
+        compile_blocks: ``None`` where the command line does not say; the sidecar may.
     """
 
     names: tuple[str, ...] = ()
     sidecar: Path | None = None
+    compile_blocks: bool | None = None
 
 
 class Reader(argparse.ArgumentParser):
@@ -52,6 +60,7 @@ def asked_for(parser: argparse.ArgumentParser, argv: Sequence[str]) -> Asked:
     """
     reader = Reader(parser.prog)
     reader.add_argument(OPTION, action="append", default=[], dest="names")
+    reader.add_argument(COMPILE_BLOCKS, action=argparse.BooleanOptionalAction, default=None, dest="compile_blocks")
     # mflux's two flags of one letter, which may stand in one word with -C: -vC run.json
     reader.add_argument("-h", "-v", action="store_true")
     if any(option in parser._option_string_actions for option in SIDECAR_OPTIONS):
@@ -59,10 +68,10 @@ def asked_for(parser: argparse.ArgumentParser, argv: Sequence[str]) -> Asked:
     namespace, _ = reader.parse_known_args(argv)
     names = tuple(dict.fromkeys(namespace.names))
     if NONE not in names:
-        return Asked(names, getattr(namespace, "sidecar", None))
+        return Asked(names, getattr(namespace, "sidecar", None), namespace.compile_blocks)
     if len(names) > 1:
         others = " and ".join(repr(name) for name in names if name != NONE)
         raise OptionError(
             f"{OPTION} {NONE} switches plugins off, and {others} was asked for too. Leave one of them out."
         )
-    return Asked()
+    return Asked(compile_blocks=namespace.compile_blocks)

@@ -1,4 +1,4 @@
-"""The plugins of one run and their options: from the command line, and from the sidecar that it replays."""
+"""What one run asks of plugins: from the command line, and from the sidecar that it replays."""
 
 from __future__ import annotations
 
@@ -38,7 +38,23 @@ class Choice:
         return Request(self.plugin, options.take(namespace, self.plugin, self.actions))
 
 
-def choose(asked: Asked, parser: argparse.ArgumentParser, argv: Sequence[str]) -> list[Choice]:
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What a run asks for; nothing, if it is false.
+
+    Attributes:
+        plugins: in the order in which they were named.
+        compile_blocks: as in ``attach``.
+    """
+
+    plugins: Sequence[Choice] = ()
+    compile_blocks: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.plugins) or self.compile_blocks
+
+
+def choose(asked: Asked, parser: argparse.ArgumentParser, argv: Sequence[str]) -> Chosen:
     """Load what the command line asks for, else what its sidecar names, and put the options on mflux's parser.
 
     Raises:
@@ -60,7 +76,8 @@ def choose(asked: Asked, parser: argparse.ArgumentParser, argv: Sequence[str]) -
         if asked.sidecar and not asked.names and not given and decided is not None and decided.plugin == name:
             choice = dataclasses.replace(choice, replacement=replay.replacement(asked.sidecar, decided, parser, argv))
         choices.append(choice)
-    return choices
+    compile_blocks = recorded.compile_blocks if asked.compile_blocks is None else asked.compile_blocks
+    return Chosen(choices, compile_blocks)
 
 
 def _given(plugin: Loaded, argv: Sequence[str]) -> set[str]:

@@ -1,4 +1,4 @@
-"""Extends mflux's command-line parser: ``--plugin``, and the options of the plugins that a run asks for."""
+"""Extends mflux's command-line parser: ``--plugin`` and what goes with it, and the options of a run's plugins."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from mflux_teacache.cli.arguments import HELP, OPTION, Asked, asked_for
+from mflux_teacache.cli.arguments import COMPILE_BLOCKS, COMPILE_BLOCKS_HELP, HELP, OPTION, Asked, asked_for
 from mflux_teacache.cli.messages import reported
 from mflux_teacache.errors import PluginWarning
 
 if TYPE_CHECKING:
-    from mflux_teacache.cli.choice import Choice
+    from mflux_teacache.cli.choice import Chosen
 
 AddArguments = Callable[[argparse.ArgumentParser], None]
 ParseArguments = Callable[[argparse.ArgumentParser], argparse.Namespace]
@@ -34,17 +34,24 @@ def extend(parsers: ModuleType) -> None:
             stacklevel=2,
         )
         return
-    parser.add_output_arguments = _with_option(add_arguments)
+    parser.add_output_arguments = _with_options(add_arguments)
     parser.parse_args = _with_plugins(parse_arguments)
 
 
-def _with_option(original: AddArguments) -> AddArguments:
+def _with_options(original: AddArguments) -> AddArguments:
     @functools.wraps(original)
     def add_output_arguments(parser: argparse.ArgumentParser) -> None:
         original(parser)
         # type=str is argparse's own default; mflux-completions offers a value only where a type is given.
         parser.add_argument(
             OPTION, action="append", type=str, metavar="NAME", default=argparse.SUPPRESS, dest="plugin", help=HELP
+        )
+        parser.add_argument(
+            COMPILE_BLOCKS,
+            action=argparse.BooleanOptionalAction,
+            default=argparse.SUPPRESS,
+            dest="plugin_compile_blocks",
+            help=COMPILE_BLOCKS_HELP,
         )
 
     return add_output_arguments
@@ -57,11 +64,12 @@ def _with_plugins(original: ParseArguments) -> ParseArguments:
             return original(parser)
 
         with reported(parser.prog):
-            choices = _choices(asked_for(parser, sys.argv[1:]), parser)
+            chosen = _chosen(asked_for(parser, sys.argv[1:]), parser)
         namespace = original(parser)
-        vars(namespace).pop("plugin", None)
-        if choices:
-            _begin(parser.prog, choices, namespace)
+        for ours in ("plugin", "plugin_compile_blocks"):
+            vars(namespace).pop(ours, None)
+        if chosen:
+            _begin(parser.prog, chosen, namespace)
         return namespace
 
     return parse_args
@@ -70,18 +78,18 @@ def _with_plugins(original: ParseArguments) -> ParseArguments:
 # The machinery is imported only for a run that asks for plugins.
 
 
-def _choices(asked: Asked, parser: argparse.ArgumentParser) -> list[Choice]:
+def _chosen(asked: Asked, parser: argparse.ArgumentParser) -> Chosen | None:
     if asked == Asked():
-        return []
+        return None
     from mflux_teacache.cli.choice import choose
 
     return choose(asked, parser, sys.argv[1:])
 
 
-def _begin(command: str, choices: list[Choice], namespace: argparse.Namespace) -> None:
+def _begin(command: str, chosen: Chosen, namespace: argparse.Namespace) -> None:
     from mflux_teacache.cli.session import Session
 
     with reported(command):
-        requests = [choice.request(namespace) for choice in choices]
-        replacement = next((choice.replacement for choice in choices if choice.replacement), None)
-        Session(command, requests, namespace, replacement).begin()
+        requests = [choice.request(namespace) for choice in chosen.plugins]
+        replacement = next((choice.replacement for choice in chosen.plugins if choice.replacement), None)
+        Session(command, requests, namespace, replacement, compile_blocks=chosen.compile_blocks).begin()

@@ -15,6 +15,7 @@ from mflux_teacache.adapters.commands import commands_of
 from mflux_teacache.adapters.families import FAMILIES
 from mflux_teacache.adapters.family import Family
 from mflux_teacache.adapters.pipelines import Pipeline, in_installed_mflux
+from mflux_teacache.cli.arguments import COMPILE_BLOCKS
 from mflux_teacache.errors import PluginError
 from mflux_teacache.plugins import Installed
 from mflux_teacache.teacache.calibration import shipped
@@ -128,8 +129,18 @@ def as_text(rows: Sequence[Row], pipelines: Sequence[Pipeline]) -> str:
             "",
             *table(("FAMILY", "SIGNAL", "GUIDANCE", "COMPILED"), families),
             "",
+            *wrap(_of_compiling(), WIDTH),
+            "",
             *table(("CALIBRATION OF TEACACHE", "MODEL", "PIPELINES", "THRESHOLD"), calibrations),
         ]
+    )
+
+
+def _of_compiling() -> str:
+    never = ", ".join(name for name, about in ABOUT.items() if not about.compilable)
+    return (
+        f"{COMPILE_BLOCKS}, with or without plugins, compiles each block on its own where COMPILED says no, except "
+        f"{never}; where it says yes, mflux compiles, except on the smaller M1 and M2."
     )
 
 

@@ -39,6 +39,7 @@ class Session:
         requests: the plugins, with their options.
         arguments: mflux's parsed arguments; its command fills in defaults later.
         replacement: what repeats the decisions of one of the plugins in its place.
+        compile_blocks: as in ``attach``.
 
     Raises:
         Refused: two plugins decide, or mlx-teacache is at work.
@@ -50,10 +51,13 @@ class Session:
         requests: Sequence[Request],
         arguments: argparse.Namespace,
         replacement: Replacement | None = None,
+        *,
+        compile_blocks: bool = False,
     ) -> None:
         self._command = command
         self._arguments = arguments
         self._replacement = replacement
+        self._compile_blocks = compile_blocks
         self._model_path: str | None = None
         self._use(requests)
         if "mlx_teacache" in sys.modules:
@@ -118,7 +122,7 @@ class Session:
     def attach(self, model: Any) -> None:
         """Put the plugins on the loaded model; its errors of ours end the command with one message."""
         with reported(self._command):
-            attach_requests(model, self._requests, self._report, self._model_path)
+            attach_requests(model, self._requests, self._report, self._model_path, compile_blocks=self._compile_blocks)
         generate_image = model.generate_image
 
         @functools.wraps(generate_image)

@@ -16,7 +16,7 @@ def summary(
     budget: str | None = None,
 ) -> str:
     """Args:
-    plugins: names of all of the run's plugins.
+    plugins: names of all of the run's plugins; none, if its blocks are compiled and no more.
     decider: the one that decides; ``None`` if all of them only observe.
     threshold_option: its option for the threshold, if it has one.
     budget: its option in place of a threshold, with its value, where that was given.
@@ -26,6 +26,8 @@ def summary(
     name = decider or ", ".join(plugins)
     counts = f"{name}: computed {len(records) - skipped} of {len(records)} steps"
     seconds = f"{stats.seconds:.1f} s of denoising"
+    if not plugins:
+        return f"compiled blocks: {len(records)} steps ({seconds})"
     if skipped:
         details = ", ".join(filter(None, (budget or _threshold(records), seconds)))
         return f"{counts}, skipped {skipped} ({details})"

@@ -98,7 +98,7 @@ class FirstBlockCache:
             "higher = faster, further from the full run; 0 never skips (default: %(default)s)",
         )
         limits.add_options(group, PLUGIN, DEFAULTS)
-        forecast.add_option(group, PLUGIN)
+        forecast.add_options(group, PLUGIN)
 
     @hookimpl
     def mflux_check(self, options: argparse.Namespace, target: Target) -> None:
@@ -107,7 +107,7 @@ class FirstBlockCache:
     @hookimpl
     def mflux_attach(self, options: argparse.Namespace) -> None:
         self._config = Config(threshold=options.thresh, limits=limits.from_options(options))
-        self._run = PolicyRun(State(), options.forecast, options.thresh)
+        self._run = PolicyRun(State(), forecast.from_options(options), options.thresh)
 
     @hookimpl
     def mflux_generation_start(self) -> None:
@@ -135,4 +135,4 @@ class FirstBlockCache:
 
     @hookimpl
     def mflux_image_metadata(self) -> Mapping[str, Any]:
-        return {"forecast": self._run.order}
+        return self._run.cache.values

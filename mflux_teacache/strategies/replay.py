@@ -2,7 +2,7 @@
 
 A strategy decides by numbers, which differ in their last bits between chips and versions, so the same settings can
 skip other steps there. The recorded pattern cannot: each skipped step reuses the same computed ones again, through
-the same forecast. Where the arithmetic is the same, so is the image, bit for bit.
+the same cache. Where the arithmetic is the same, so is the image, bit for bit.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Replay:
     def mflux_attach(self, options: argparse.Namespace) -> None:
         self._decided = _read(options)
         self.residual_after = self._decided.residual_after
-        self._cache = ResidualCache(self._decided.forecast)
+        self._cache = ResidualCache(self._decided.forecast, self._decided.cache_dtype)
 
     @hookimpl
     def mflux_generation_start(self) -> None:
@@ -78,7 +78,7 @@ class Replay:
     def mflux_image_metadata(self) -> Mapping[str, Any]:
         """With all that was recorded of the plugin that is replayed, so that the file can be done without."""
         decided = self._decided
-        return {"forecast": decided.forecast, REPLAYS: {"plugin": decided.plugin, **decided.entry}}
+        return {**self._cache.values, REPLAYS: {"plugin": decided.plugin, **decided.entry}}
 
 
 def _path(options: argparse.Namespace) -> Path:

@@ -141,7 +141,7 @@ class Schedule:
             help="skip this share of the steps, such as 0.5, spread evenly",
         )
         limits.add_options(group, PLUGIN, DEFAULTS)
-        forecast.add_option(group, PLUGIN)
+        forecast.add_options(group, PLUGIN)
 
     @hookimpl
     def mflux_check(self, options: argparse.Namespace, target: Target) -> None:
@@ -152,7 +152,7 @@ class Schedule:
     @hookimpl
     def mflux_attach(self, options: argparse.Namespace) -> None:
         self._config = _config(options)
-        self._run = PolicyRun(None, options.forecast)
+        self._run = PolicyRun(None, forecast.from_options(options))
 
     @hookimpl
     def mflux_generation_start(self, generation: Generation) -> None:
@@ -173,7 +173,7 @@ class Schedule:
 
     @hookimpl
     def mflux_image_metadata(self) -> Mapping[str, Any]:
-        return {"forecast": self._run.order}
+        return self._run.cache.values
 
 
 def _config(options: argparse.Namespace) -> Config:

@@ -86,7 +86,7 @@ class TaylorSeer:
             "(default: %(default)s)",
         )
         limits.add_options(group, PLUGIN, DEFAULTS)
-        forecast.add_option(group, PLUGIN, default=1)
+        forecast.add_options(group, PLUGIN, default=1)
 
     @hookimpl
     def mflux_check(self, options: argparse.Namespace, target: Target) -> None:
@@ -95,7 +95,7 @@ class TaylorSeer:
     @hookimpl
     def mflux_attach(self, options: argparse.Namespace) -> None:
         self._config = Config(interval=options.interval, limits=limits.from_options(options))
-        self._run = PolicyRun(State(), options.forecast)
+        self._run = PolicyRun(State(), forecast.from_options(options))
 
     @hookimpl
     def mflux_generation_start(self) -> None:
@@ -115,4 +115,4 @@ class TaylorSeer:
 
     @hookimpl
     def mflux_image_metadata(self) -> Mapping[str, Any]:
-        return {"forecast": self._run.order}
+        return self._run.cache.values

@@ -44,6 +44,7 @@ class _Settings:
     skip_last: float
     max_skips: int
     forecast: int
+    cache_dtype: str | None
 
     def policy(self, steps: int) -> PolicyConfig:
         return PolicyConfig(
@@ -55,6 +56,9 @@ class _Settings:
             skip_last=resolve_window(self.skip_last, steps),
             max_skips=self.max_skips,
         )
+
+    def cache(self) -> ResidualCache:
+        return ResidualCache(self.forecast, self.cache_dtype)
 
     def budget(self, steps: int) -> Budget | None:
         """What may be computed of a run; raises ``OptionError`` where that is less than the rules take."""
@@ -134,7 +138,7 @@ class TeaCache:
             metavar="N",
             help="at most this many skipped steps in a row; 0 never skips (default: %(default)s)",
         )
-        forecast.add_option(group, "teacache")
+        forecast.add_options(group, "teacache")
         group.add_argument(
             "--teacache-calibration",
             metavar="NAME|FILE",
@@ -182,7 +186,7 @@ class TeaCache:
         settings, steps = self._settings, generation.active_steps
         rules, allowed = settings.policy(steps), settings.budget(steps)
         rule = ByThreshold(rules) if allowed is None else ByBudget(rules, allowed)
-        self._image = _Image(rule, ResidualCache(settings.forecast))
+        self._image = _Image(rule, settings.cache())
 
     @hookimpl
     def mflux_pre_transformer(self, step: Step) -> Decision:
@@ -219,7 +223,7 @@ class TeaCache:
             "skip_first": policy.skip_first,
             "skip_last": policy.skip_last,
             "max_skips": policy.max_skips,
-            "forecast": self._settings.forecast,
+            **self._settings.cache().values,
         }
 
     def _signal(self, step: Step) -> mx.array:
@@ -270,6 +274,7 @@ def _settings(options: argparse.Namespace, calibration: Calibration) -> _Setting
         skip_last=last if options.skip_last is None else options.skip_last,
         max_skips=options.max_skips,
         forecast=options.forecast,
+        cache_dtype=options.cache_dtype,
     )
 
 

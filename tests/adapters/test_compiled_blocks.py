@@ -10,26 +10,41 @@ import mlx.core as mx
 import pytest
 import tiny_models
 from mflux.callbacks.instances.memory_saver import MemorySaver
+from mflux.utils.apple_silicon import AppleSiliconUtil
 from mlx import nn
 from recording import seen_by
 from strategies import Pattern, ReadsEverything
 from test_pipelines_run import CASES
 from tiny_models import generate, same
 
-from mflux_teacache import attach
+from mflux_teacache import PluginWarning, attach
+from mflux_teacache.adapters.about import ABOUT
 from mflux_teacache.adapters.compiled_blocks import CompiledBlocks
+from mflux_teacache.adapters.families import FAMILIES
+from mflux_teacache.adapters.pipelines import PIPELINES
 from mflux_teacache.errors import OptionError
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
-EAGER = [name for name, case in CASES.items() if not case.compiled]
+
+BY_THEMSELVES = {family.name for family in FAMILIES if family.compiles}
+HELD_TO_PYTHON = {family for family, about in ABOUT.items() if not about.compilable}
+
+
+def _compilable(name: str) -> bool:
+    family = PIPELINES[CASES[name].pipeline.__name__].family
+    with_cache = name.startswith("flux2-edit-kv")
+    return not (CASES[name].compiled or family in BY_THEMSELVES | HELD_TO_PYTHON or with_cache)
+
+
+COMPILABLE = list(filter(_compilable, CASES))
 
 
 def _near(a: mx.array, b: mx.array) -> bool:
     return bool(mx.abs(a - b).max() < 1e-5 * mx.abs(b).max())
 
 
-@pytest.mark.parametrize("name", EAGER)
+@pytest.mark.parametrize("name", COMPILABLE)
 def test_where_mflux_is_eager_the_image_is_that_of_an_eager_run_within_rounding(name: str, photo: Path) -> None:
     model, arguments = CASES[name].make(photo)
     plain = generate(model, **arguments)
@@ -45,11 +60,44 @@ def test_where_mflux_is_eager_the_image_is_that_of_an_eager_run_within_rounding(
     assert same(generate(model, **arguments), plain)
 
 
-def test_where_mflux_compiles_nothing_changes() -> None:
-    model = tiny_models.flux2()
-    plain = generate(model, guidance=4.0)
+@pytest.mark.parametrize("name", [name for name in CASES if name not in COMPILABLE])
+def test_where_there_is_nothing_to_compile_nothing_changes_and_it_says_so(name: str, photo: Path) -> None:
+    model, arguments = CASES[name].make(photo)
+    plain = generate(model, **arguments)
     with attach(model, ReadsEverything, compile_blocks=True):
-        assert same(generate(model, guidance=4.0), plain)
+        with pytest.warns(PluginWarning, match=r"^--plugin-compile-blocks .*changes nothing here: ") as said:
+            assert same(generate(model, **arguments), plain)
+        assert len(said) == 1
+        assert same(generate(model, **arguments), plain)  # without a word: it is said once
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("flux2-guidance", "mflux compiles this model itself"),
+        (
+            "flux2-edit-kv",
+            "the model's blocks are called with an object (Flux2KVCache), and what is compiled takes arrays",
+        ),
+    ],
+)
+def test_why_there_is_nothing_to_compile(name: str, why: str, photo: Path) -> None:
+    model, arguments = CASES[name].make(photo)
+    with attach(model, compile_blocks=True), pytest.warns(PluginWarning) as said:
+        generate(model, **arguments)
+    assert [str(warning.message) for warning in said] == [
+        f"--plugin-compile-blocks (compile_blocks=True) changes nothing here: {why}. Leave it out."
+    ]
+
+
+def test_where_mflux_would_compile_but_does_not_blocks_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(AppleSiliconUtil, "is_m1_or_m2", lambda: True)
+    model = tiny_models.flux2()
+    plain = generate(model)
+    calls = seen_by(model.transformer.transformer_blocks[1])
+    with attach(model, compile_blocks=True):
+        assert _near(generate(model), plain)
+        assert len(calls) == 1
 
 
 def test_a_block_s_python_runs_once_while_images_are_alike() -> None:

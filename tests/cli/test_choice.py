@@ -32,9 +32,9 @@ def chosen(asked: Asked, argv: str = "") -> dict[str, dict[str, object]]:
     """Name and options of each plugin, after mflux has parsed the same command line."""
     parser = argparse.ArgumentParser("mflux-generate", allow_abbrev=False)
     parser.add_argument("--seed", type=int, nargs="+")
-    choices = choose(asked, parser, argv.split())
+    chosen = choose(asked, parser, argv.split())
     namespace = parser.parse_args(argv.split())
-    requests = [choice.request(namespace) for choice in choices]
+    requests = [choice.request(namespace) for choice in chosen.plugins]
     assert vars(namespace).keys() == {"seed"}  # mflux sees nothing of ours
     return {request.plugin.name: vars(request.options) for request in requests}
 
@@ -94,6 +94,31 @@ def test_a_sidecar_with_options_that_exclude_each_other_is_refused(sidecar):
         chosen(Asked(sidecar=path))
 
 
+@pytest.mark.parametrize(
+    ("recorded", "asked", "expected"),
+    [
+        (None, None, False),
+        (None, True, True),
+        (None, False, False),
+        (True, None, True),
+        (True, True, True),
+        (True, False, False),
+        (False, None, False),
+        (False, True, True),
+    ],
+)
+def test_compiled_blocks_are_restored_unless_the_command_line_says_otherwise(sidecar, recorded, asked, expected):
+    path = sidecar()
+    if recorded is not None:
+        content = json.loads(path.read_text())
+        content["mflux_plugins"]["compile_blocks"] = recorded
+        path.write_text(json.dumps(content))
+    chosen = choose(Asked(sidecar=path, compile_blocks=asked), argparse.ArgumentParser(), [])
+    assert (chosen.compile_blocks, bool(chosen)) == (expected, expected)
+    named = choose(Asked(("watch",), path, asked), argparse.ArgumentParser(), [])
+    assert (named.compile_blocks, bool(named)) == (expected, True)
+
+
 # --- decisions that are repeated ---------------------------------------------------------------------------------
 
 
@@ -112,7 +137,7 @@ def replacements(asked: Asked, argv: str = "") -> dict[str, Replacement | None]:
     for option in ("--steps", "--seed", "--image-path", "--image-strength"):
         parser.add_argument(option)
     parser.add_argument("--image-paths", nargs="+")
-    return {choice.plugin.name: choice.replacement for choice in choose(asked, parser, argv.split())}
+    return {choice.plugin.name: choice.replacement for choice in choose(asked, parser, argv.split()).plugins}
 
 
 @pytest.mark.parametrize("argv", ["", "--seed 3"])

@@ -184,14 +184,17 @@ def test_the_module_form_works_without_the_site_module(commands):
 
 
 @pytest.mark.skipif(not (SCRIPTS / "mflux-capabilities").exists(), reason="this mflux has no mflux-capabilities")
-def test_every_image_command_has_one_option_more_and_is_else_as_it_was(commands):
+def test_every_image_command_has_two_options_more_and_is_else_as_it_was(commands):
     ours = commands.run("mflux-capabilities")
     before = commands.run("mflux-capabilities", MFLUX_PLUGINS="0")
     described = json.loads(ours.out)
     for command in described["commands"]:
-        [plugin] = [option for option in command["options"] if option["flag"] == "--plugin"]
+        plugin, compiled = (option for option in command["options"] if option["flag"].startswith("--plugin"))
         assert (plugin["type"], plugin["parser_default"], plugin["status"]) == ("str", None, "honored")
+        assert (compiled["type"], compiled["parser_default"], compiled["status"]) == ("bool", None, "honored")
+        assert compiled["aliases"] == ["--no-plugin-compile-blocks"]
         command["options"].remove(plugin)
+        command["options"].remove(compiled)
     assert described == json.loads(before.out)
     assert len(described["commands"]) >= 30
 

@@ -29,6 +29,10 @@ BEFORE_WEIGHTS = {
         (*FLUX1, "--plugin", "teacache", "--teacache-thresh", "much"),
         "argument --teacache-thresh: 'much' is not a finite number from 0, such as 0.2",
     ),
+    "dtype that saves nothing": (
+        (*FLUX1, "--plugin", "taylorseer", "--taylorseer-cache-dtype", "float32"),
+        "argument --taylorseer-cache-dtype: invalid choice: 'float32' (choose from ",
+    ),
     "bad choice": (
         (*FLUX1, "--plugin", "alternate", "--alternate-every", 9),
         "argument --alternate-every: invalid choice: 9 (choose from 1, 2, 3)",
@@ -51,6 +55,19 @@ BEFORE_WEIGHTS = {
         ("mflux-concept", "--model", "dev", "--concept", "apple", "--plugin", "watch"),
         "plugins do not run on the pipeline Flux1Concept: its product is the attention of every block in every step, "
         "so no block may be skipped. Supported: ",
+    ),
+    "unsupported pipeline, compiled": (
+        ("mflux-concept", "--model", "dev", "--concept", "apple", "--plugin-compile-blocks"),
+        "plugins do not run on the pipeline Flux1Concept: its product is the attention of every block in every step, "
+        "so no block may be skipped. Supported: ",
+    ),
+    "compiled blocks with a value": (
+        (*FLUX1, "--plugin-compile-blocks=yes"),
+        "argument --plugin-compile-blocks/--no-plugin-compile-blocks: ignored explicit argument 'yes'",
+    ),
+    "malformed record of compiled blocks": (
+        (*FLUX2, "-C", "compiled.json"),
+        "compiled.json: mflux_plugins.compile_blocks is 'yes', and it must be true or false. Correct it as ",
     ),
     "distilled model": (
         ("mflux-generate", "--model", "schnell", "--plugin", "teacache"),
@@ -123,6 +140,8 @@ def files(commands, photo):
     }.items():
         entry = {"mflux_plugins": {"schema": 1, "plugins": plugins}}
         (commands.folder / f"{name}.json").write_text(json.dumps(entry))
+    compiled = {"mflux_plugins": {"schema": 1, "plugins": {}, "compile_blocks": "yes"}}
+    (commands.folder / "compiled.json").write_text(json.dumps(compiled))
 
 
 @pytest.mark.parametrize("case", BEFORE_WEIGHTS)

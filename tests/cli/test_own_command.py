@@ -77,6 +77,7 @@ def test_plugins_lists_everything_installed_and_every_pipeline(capsys, plugins_i
     assert ["Flux1", "flux", "full", "mflux-generate"] in rows
     assert ["ZImage", "z_image", "full", "mflux-generate-z-image,", "mflux-generate-z-image-turbo"] in rows
     assert ["flux3", "LayerNorm", "of", "image;", "scale,", "shift", "of", "time", "two", "calls", "no"] in rows
+    assert any(row[:1] == ["--plugin-compile-blocks,"] for row in rows)
     assert ["qwen-image", "Qwen/Qwen-Image", "QwenImage", "0.3"] in rows
     assert {row[0] for row in rows if row} >= {entry.name for entry in in_installed_mflux()}
 
@@ -112,6 +113,7 @@ def test_plugins_as_json_says_the_same(capsys, plugins_in_process):
         "signal": "RMSNorm of image and text; scale of time",
         "guidance": "two calls",
         "compiled": True,
+        "compilable": True,
     }
     [qwen] = [entry for entry in content["calibrations"] if entry["name"] == "qwen-image"]
     assert (qwen["steps"], qwen["size"], qwen["range"]) == (50, "768x768", pytest.approx([0.047, 0.588], abs=0.001))

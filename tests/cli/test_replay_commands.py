@@ -57,8 +57,37 @@ def test_a_sidecar_repeats_the_recorded_steps(commands, first, name):
     assert after["plugins"]["replay"]["options"] == {"from": f"{name}.metadata.json"}
     assert after["plugins"]["replay"]["values"] == {
         "forecast": before["plugins"][name]["values"]["forecast"],
+        "cache_dtype": None,
         "replays": {"plugin": name, **before["plugins"][name]},
     }
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_the_dtype_of_the_cache_is_recorded_and_repeated(commands, first, dtype):
+    narrow = ("--plugin", "teacache", *STRATEGIES["teacache"], "--teacache-cache-dtype", dtype)
+    assert commands.run(*FLUX2, *IMAGE, *narrow, "--output", f"{dtype}.png").code == 0
+    assert recorded(commands, dtype)["pattern"] == "CSCSCC"
+    entry = recorded(commands, dtype)["plugins"]["teacache"]
+    assert (entry["options"]["cache_dtype"], entry["values"]["cache_dtype"]) == (dtype, dtype)
+
+    again = commands.run(FLUX2[0], "-C", f"{dtype}.metadata.json", "--metadata", "--output", f"{dtype}-again.png")
+    assert again.out.startswith("replay: computed 4 of 6 steps")
+    assert recorded(commands, f"{dtype}-again")["plugins"]["replay"]["values"]["cache_dtype"] == dtype
+    assert same_pixels(commands, f"{dtype}-again", dtype)
+
+    restored = commands.run(
+        FLUX2[0],
+        "-C",
+        f"{dtype}.metadata.json",
+        "--plugin",
+        "teacache",
+        "--metadata",
+        "--output",
+        f"{dtype}-restored.png",
+    )
+    assert restored.out.startswith("teacache: computed 4 of 6 steps")
+    assert recorded(commands, f"{dtype}-restored")["plugins"] == recorded(commands, dtype)["plugins"]
+    assert same_pixels(commands, f"{dtype}-restored", dtype)
 
 
 def test_first_block_cache_is_repeated_after_its_first_block(commands, first):

@@ -188,7 +188,18 @@ def parse(monkeypatch, plugins_in_process):
     return run
 
 
-@pytest.mark.parametrize("ours", ["", "--plugin none", "--plugin watch", "--plugin alternate --alternate-every 3"])
+@pytest.mark.parametrize(
+    "ours",
+    [
+        "",
+        "--plugin none",
+        "--plugin watch",
+        "--plugin alternate --alternate-every 3",
+        "--plugin-compile-blocks",
+        "--no-plugin-compile-blocks",
+        "--plugin watch --plugin-compile-blocks",
+    ],
+)
 def test_mflux_sees_the_same_namespace(parse, ours):
     plain = "--prompt x --seed 1 2 --steps 5"
     assert parse(f"{plain} {ours}") == parse(plain, extended=False)
@@ -197,6 +208,7 @@ def test_mflux_sees_the_same_namespace(parse, ours):
 def test_only_plugins_change_what_happens_next(parse):
     original = CallbackManager.register_callbacks
     parse("--prompt x --plugin none")
+    parse("--prompt x --no-plugin-compile-blocks")
     assert CallbackManager.register_callbacks is original
     parse("--prompt x --plugin watch")
     assert CallbackManager.register_callbacks is not original
@@ -206,7 +218,7 @@ def test_the_plugins_are_attached_before_mfluxs_own_callbacks(parse, monkeypatch
     """Residuals must be gone before the memory saver measures, and mflux calls callbacks in this order."""
     calls = []
     monkeypatch.setattr(CallbackManager, "register_callbacks", lambda *given, **named: calls.append((given, named)))
-    monkeypatch.setattr(session, "attach_requests", lambda model, requests, *rest: calls.append(requests))
+    monkeypatch.setattr(session, "attach_requests", lambda model, requests, *rest, **more: calls.append(requests))
     parse("--prompt x --plugin watch")
     model = SimpleNamespace(generate_image=lambda: "image")
     CallbackManager.register_callbacks("arguments", model=model, latent_creator="creator")

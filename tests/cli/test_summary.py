@@ -107,3 +107,7 @@ def test_the_threshold_to_try(score, expected):
 @pytest.mark.parametrize("score", [x / 997 for x in range(1, 2000, 7)])
 def test_the_threshold_to_try_is_above_the_score_and_not_far(score):
     assert score < next_threshold(score) <= score * 1.5 + 1e-12
+
+
+def test_a_run_without_plugins_only_tells_its_time():
+    assert line(record(), record(), plugins=(), decider=None) == "compiled blocks: 2 steps (14.2 s of denoising)"

@@ -67,9 +67,26 @@ def test_who_decided_and_how_to_repeat_it():
     assert decided.entry == TEACACHE
 
 
+def test_the_dtype_of_the_cache():
+    for entry, dtype in (
+        (ENTRY, None),  # of a version that did not record it
+        (changed(ENTRY, "plugins.teacache.values.cache_dtype", None), None),
+        (changed(ENTRY, "plugins.teacache.values.cache_dtype", "float16"), "float16"),
+    ):
+        assert parse(entry).decided.cache_dtype == dtype
+
+
 def test_a_replayed_image_gives_what_it_replays():
     assert parse(REPLAYED) == parse(ENTRY)
     assert list(parse(REPLAYED).options) == ["watch", "teacache"]
+
+
+@pytest.mark.parametrize("entry", [ENTRY, REPLAYED, changed(ENTRY, "decider", None)])
+def test_compiled_blocks(entry):
+    assert not parse(entry).compile_blocks
+    compiled = parse(changed(entry, "compile_blocks", True))
+    assert compiled.compile_blocks
+    assert (compiled.options, compiled.decided) == (parse(entry).options, parse(entry).decided)
 
 
 @pytest.mark.parametrize(
@@ -112,8 +129,18 @@ TAMPERED = [
     ("plugins.teacache.values.forecast", 1.0, r"teacache\.values\.forecast is 1\.0"),
     ("plugins.teacache.values.forecast", "1", r"teacache\.values\.forecast is '1'"),
     ("plugins.teacache.values.forecast", None, r"teacache\.values\.forecast is None"),
+    (
+        "plugins.teacache.values.cache_dtype",
+        "float64",
+        r"teacache\.values\.cache_dtype is 'float64', and it must be one of bfloat16, float16, or null",
+    ),
+    ("plugins.teacache.values.cache_dtype", 16, r"teacache\.values\.cache_dtype is 16"),
+    ("plugins.teacache.values.cache_dtype", ["float16"], r"teacache\.values\.cache_dtype is \['float16'\]"),
     ("plugins.teacache", "0.5", "teacache is '0.5', and it must be an object"),
     ("schema", 2, "schema is 2"),
+    ("compile_blocks", "yes", "compile_blocks is 'yes', and it must be true or false"),
+    ("compile_blocks", 1, "compile_blocks is 1"),
+    ("compile_blocks", None, "compile_blocks is None"),
 ]
 
 

@@ -37,7 +37,10 @@ def render() -> str:
             "rows where they can be told from the others.\n"
             "The signal is what the body's first block hands to its attention; calibrations are fitted on its change.\n"
             "Where mflux compiles its predict function, it does not on the smaller M1 and M2; `qwen21` compiles parts\n"
-            "of itself on every machine.\n",
+            "of itself on every machine. Where mflux compiles nothing, `--plugin-compile-blocks` compiles each block\n"
+            "on its own, except of "
+            + ", ".join(f"`{name}`" for name, about in ABOUT.items() if not about.compilable)
+            + ", whose blocks take more than arrays.\n",
             _table(
                 ("family", "body", "streams", "signal", "guidance", "compiled by mflux", "calibrations"),
                 map(_family, FAMILIES),

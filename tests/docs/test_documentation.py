@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import hooks_page
+import memory_table
 import pytest
 import supported_page
 from fences import PAGES, ROOT, Fence, fences
@@ -34,6 +35,10 @@ def test_the_page_of_models_is_made_from_the_tables() -> None:
     assert supported_page.PAGE.read_text(encoding="utf-8") == supported_page.render(), (
         "run python tests/docs/supported_page.py"
     )
+
+
+def test_the_table_of_memory_is_computed() -> None:
+    assert memory_table.in_page() == memory_table.render(), "run tests/docs/memory_table.py"
 
 
 @pytest.mark.parametrize("hook", HOOKS)
@@ -98,8 +103,8 @@ def test_generate_commands_run_as_written(commands: Any, fence: Fence, line: str
     words = shlex.split(line)
     ran = commands.run(words[0], *words[1:], "--width", "64", "--height", "64", "--output", f"line{fence.line}.png")
     assert ran.code == 0, ran.err
-    plugin = words[words.index("--plugin") + 1]
-    assert re.search(rf"(?m)^{plugin}: ", ran.out), ran.out
+    at_work = words[words.index("--plugin") + 1] if "--plugin" in words else "compiled blocks"
+    assert re.search(rf"(?m)^{at_work}: ", ran.out), ran.out
     assert commands.pixels(f"line{fence.line}.png").shape == (64, 64, 3)
 
 

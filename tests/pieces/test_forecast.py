@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from mflux_teacache import Body, ResidualCache
-from mflux_teacache.forecast import DEFAULT_ORDER, MAX_GAIN, ORDERS, add_option, weights
+from mflux_teacache.forecast import DEFAULT_ORDER, MAX_GAIN, ORDERS, add_options, from_options, weights
 from mflux_teacache.records import BodyBranch
 
 # Steps of a run, latest first, and the sigma that follows them.
@@ -253,14 +253,25 @@ def test_an_order_that_does_not_exist(order):
         ResidualCache(order)
 
 
-# --- the option --------------------------------------------------------------------------------------------------
+# --- the options -------------------------------------------------------------------------------------------------
 
 
-def test_the_option():
+def test_the_options():
     parser = argparse.ArgumentParser(exit_on_error=False)
-    add_option(parser.add_argument_group(), "mine")
+    add_options(parser.add_argument_group(), "mine")
     assert parser.parse_args([]).mine_forecast == DEFAULT_ORDER
     assert parser.parse_args(["--mine-forecast", "2"]).mine_forecast == 2
     for value in ("3", "-1", "linear"):
         with pytest.raises(argparse.ArgumentError):
             parser.parse_args([f"--mine-forecast={value}"])
+    assert parser.parse_args([]).mine_cache_dtype is None
+    assert parser.parse_args(["--mine-cache-dtype", "float16"]).mine_cache_dtype == "float16"
+    for value in ("float32", "bf16", ""):
+        with pytest.raises(argparse.ArgumentError):
+            parser.parse_args([f"--mine-cache-dtype={value}"])
+
+
+def test_the_cache_that_the_options_ask_for():
+    cache = from_options(argparse.Namespace(forecast=2, cache_dtype="bfloat16", other=1))
+    assert (cache.order, cache.dtype, cache.empty) == (2, "bfloat16", True)
+    assert cache.values == {"forecast": 2, "cache_dtype": "bfloat16"}

@@ -198,9 +198,19 @@ def test_each_image_starts_afresh_and_leaves_nothing():
 
 
 def test_the_options_and_what_is_recorded():
-    defaults = {"thresh": 0.2, "skip_first": 0.15, "skip_last": 0.05, "max_skips": 8, "forecast": 0}
+    defaults = {
+        "thresh": 0.2,
+        "skip_first": 0.15,
+        "skip_last": 0.05,
+        "max_skips": 8,
+        "forecast": 0,
+        "cache_dtype": None,
+    }
     assert as_json(from_keywords(PLUGIN, {})) == defaults
-    assert attached(forecast=1).call("mflux_image_metadata", generation=generation(9)) == {"forecast": 1}
+    assert attached(forecast=1).call("mflux_image_metadata", generation=generation(9)) == {
+        "forecast": 1,
+        "cache_dtype": None,
+    }
     with pytest.raises(OptionError, match="--easycache-thresh: '-1' is not a finite number from 0"):
         from_keywords(PLUGIN, {"thresh": -1})
 

@@ -160,6 +160,7 @@ def test_what_is_recorded():
         "skip_last": 0,
         "max_skips": 5,
         "forecast": 0,
+        "cache_dtype": None,
     }
 
 
@@ -291,7 +292,15 @@ def test_figures_made_elsewhere_are_said_to_be():
 
 
 def test_the_options():
-    given = {"thresh": 0.3, "skip_first": 3, "skip_last": 0.1, "max_skips": 1, "table": "qwen-image", "forecast": 2}
+    given = {
+        "thresh": 0.3,
+        "skip_first": 3,
+        "skip_last": 0.1,
+        "max_skips": 1,
+        "table": "qwen-image",
+        "forecast": 2,
+        "cache_dtype": "float16",
+    }
     assert as_json(from_keywords(PLUGIN, given)) == given
     with pytest.warns(PluginWarning):
         recorded = attached(**given).call("mflux_image_metadata", generation=generation(28))

@@ -23,7 +23,7 @@ CASES: dict[str, Case] = {
 # Each skips some of six steps; the forecasts differ, and so do the blocks that run in every step.
 STRATEGIES: dict[str, dict[str, Any]] = {
     "teacache": {"coefficients": (0.3,), "thresh": 0.5, "force": True, "forecast": 1},
-    "first-block-cache": {"thresh": 9.0, "max_skips": 2, "forecast": 2},
+    "first-block-cache": {"thresh": 9.0, "max_skips": 2, "forecast": 2, "cache_dtype": "bfloat16"},
     "taylorseer": {"skip_first": 2},
     "easycache": {"thresh": 1e9, "skip_first": 2, "max_skips": 1},
 }

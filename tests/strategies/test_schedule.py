@@ -102,7 +102,7 @@ def test_the_plan_is_followed():
 def test_a_forecast_goes_on_in_sigma():
     plugin = Plugin("schedule", Schedule, pattern="CCS", forecast=1)
     assert plugin.run(3, sigmas=[1.0, 0.8, 0.7]).residuals[2] == pytest.approx([15])
-    assert plugin.call("mflux_image_metadata", generation=generation(3)) == {"forecast": 1}
+    assert plugin.call("mflux_image_metadata", generation=generation(3)) == {"forecast": 1, "cache_dtype": None}
 
 
 def test_each_image_has_its_own_plan_and_leaves_nothing():
@@ -112,7 +112,15 @@ def test_each_image_has_its_own_plan_and_leaves_nothing():
 
 
 def test_the_options():
-    defaults = {"pattern": None, "every": None, "ratio": None, "skip_first": 1, "skip_last": 1, "forecast": 0}
+    defaults = {
+        "pattern": None,
+        "every": None,
+        "ratio": None,
+        "skip_first": 1,
+        "skip_last": 1,
+        "forecast": 0,
+        "cache_dtype": None,
+    }
     assert as_json(from_keywords(PLUGIN, {})) == defaults
     assert from_keywords(PLUGIN, {"pattern": "ccsc"}).pattern == "CCSC"
     for text in ("", "SCC", "CCC", "C", "CXS", "C S"):

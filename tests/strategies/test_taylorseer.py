@@ -80,11 +80,17 @@ def test_each_image_starts_afresh_and_leaves_nothing():
 
 def test_the_order_is_recorded():
     recorded = attached(forecast=2).call("mflux_image_metadata", generation=generation(9))
-    assert recorded == {"forecast": 2}
+    assert recorded == {"forecast": 2, "cache_dtype": None}
 
 
 def test_the_options():
-    assert as_json(from_keywords(PLUGIN, {})) == {"interval": 5, "skip_first": 3, "skip_last": 1, "forecast": 1}
+    assert as_json(from_keywords(PLUGIN, {})) == {
+        "interval": 5,
+        "skip_first": 3,
+        "skip_last": 1,
+        "forecast": 1,
+        "cache_dtype": None,
+    }
     with pytest.raises(OptionError, match="--taylorseer-interval: '1' is not a whole number from 2"):
         from_keywords(PLUGIN, {"interval": 1})
 

@@ -22,6 +22,7 @@ def test_defaults():
         "skip_last": None,
         "max_skips": 8,
         "forecast": 0,
+        "cache_dtype": None,
         "calibration": None,
         "coefficients": None,
         "force": False,
@@ -36,6 +37,7 @@ GIVEN = {
     "skip_last": 3,
     "max_skips": 0,
     "forecast": 2,
+    "cache_dtype": "bfloat16",
     "calibration": "flux1-dev",
     "coefficients": (-1.5, 2.0, 1e-07),
     "force": True,
@@ -46,7 +48,7 @@ def test_values_survive_being_recorded_and_given_again():
     given = options(**GIVEN)
     assert vars(given) == GIVEN
     kinds = [type(value) for value in vars(given).values() if value is not None]
-    assert kinds == [float, float, int, int, int, str, tuple, bool]
+    assert kinds == [float, float, int, int, int, str, str, tuple, bool]
     assert vars(options(**json.loads(json.dumps(as_json(given))))) == GIVEN
 
 
@@ -91,6 +93,7 @@ def test_metadata_is_what_the_image_was_made_with():
         "skip_last": 3,
         "max_skips": 8,
         "forecast": 0,
+        "cache_dtype": None,
     }
 
 

@@ -67,7 +67,7 @@ class MagCache:
             metavar="NAME|FILE",
             help=f"use this table: a .json file, or one of {', '.join(tables.shipped())} (default: the model's)",
         )
-        forecast.add_option(group, PLUGIN)
+        forecast.add_options(group, PLUGIN)
 
     @hookimpl
     def mflux_check(self, options: argparse.Namespace, target: Target) -> None:
@@ -80,7 +80,7 @@ class MagCache:
         self._table = _table(options, target)
         self._limits = _limits(options, self._table)
         self._threshold = self._table.threshold if options.thresh is None else options.thresh
-        self._run = PolicyRun(State(), options.forecast, self._threshold)
+        self._run = PolicyRun(State(), forecast.from_options(options), self._threshold)
         tables.FILES.warn_if_made_elsewhere(self._table, target)
 
     @hookimpl
@@ -108,7 +108,7 @@ class MagCache:
             "skip_first": self._limits.skip_first,
             "skip_last": self._limits.skip_last,
             "max_skips": self._limits.max_skips,
-            "forecast": self._run.order,
+            **self._run.cache.values,
         }
 
     def _configure(self, generation: Generation) -> Config:
