@@ -27,6 +27,7 @@ import mlx.core as mx
 from mflux_teacache.adapters.compiled_blocks import CompiledBlocks
 from mflux_teacache.adapters.entry_check import Given, changed, check_block
 from mflux_teacache.adapters.family import Dual, Family, Joint
+from mflux_teacache.adapters.signatures import bind_all, of_method
 from mflux_teacache.errors import UnsupportedModel
 
 
@@ -146,9 +147,7 @@ class _Call:
     @cached_property
     def arguments(self) -> dict[str, Any]:
         """By name, without the block itself."""
-        bound = self._signature.bind(self.block, *self._args, **self._kwargs)
-        bound.apply_defaults()
-        return dict(list(bound.arguments.items())[1:])
+        return bind_all(self._signature, self._args, self._kwargs)
 
     def given(self, arguments: Mapping[str, Any]) -> Given:
         """Arguments of this call for the family's functions."""
@@ -298,6 +297,8 @@ class Body:
         with self._in(phase):
             result = forward()
         phase.end_branch()
+        if not phase.branches:
+            raise UnsupportedModel(f"the transformer ran without calling a block of its body ({self.family.name}).")
         return result, phase.branches
 
     @property
@@ -473,17 +474,19 @@ def _blocks(transformer: Any, stage: Dual | Joint, family: Family) -> list[Any]:
 
 
 def _entries(block: Any, stage: Dual | Joint, family: Family) -> dict[str, _Entry]:
-    return {name: _entry(block, name, stage, family) for name in stage.methods}
+    entries = {name: _entry(block, name, stage, family) for name in stage.methods if hasattr(type(block), name)}
+    if not entries:
+        methods = " or ".join(map(repr, stage.methods))
+        raise changed(f"{type(block).__name__} in {stage.blocks!r} has no method {methods}", family)
+    return entries
 
 
 def _entry(block: Any, method: str, stage: Dual | Joint, family: Family) -> _Entry:
     where = type(block).__name__ if method == "__call__" else f"{type(block).__name__}.{method}"
-    forward = getattr(type(block), method, None)
-    if forward is None:
-        raise changed(f"{type(block).__name__} in {stage.blocks!r} has no method {method!r}", family)
-    signature = inspect.signature(forward)
+    forward = getattr(type(block), method)
+    signature = of_method(type(block), method)
     needed = (stage.image, stage.text) if isinstance(stage, Dual) else (stage.stream,)
     if missing := [name for name in needed if name not in signature.parameters]:
-        has = ", ".join(list(signature.parameters)[1:])
+        has = ", ".join(signature.parameters)
         raise changed(f"{where} in {stage.blocks!r} has no argument {missing[0]!r} (it has {has})", family)
     return _Entry(forward, signature)

@@ -20,6 +20,7 @@ import cases_ming
 import cases_moss
 import cases_qwen
 import cases_qwen21
+import cases_qwen21_edit
 import cases_z_image
 import mlx.core as mx
 import pytest
@@ -48,7 +49,7 @@ CASES: dict[str, Case] = {
     "moss-guidance": cases_moss.CASES["moss-guidance"],
     "qwen": cases_qwen.CASES["qwen"],
     "qwen21-guidance": cases_qwen21.CASES["qwen21-guidance"],
-    "qwen21-edit-guidance": cases_qwen21.CASES["qwen21-edit-guidance"],
+    "qwen21-edit-guidance": cases_qwen21_edit.CASES["qwen21-edit-guidance"],
     "z-image-guidance": cases_z_image.CASES["z-image-guidance"],
 }
 
