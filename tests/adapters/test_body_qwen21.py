@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -329,6 +330,43 @@ def test_restore_gives_every_module_its_class_back(name: str, photo: Path) -> No
         assert classes() != before
     assert classes() == before
     assert set(vars(model)) == attributes
+
+
+# A newer mflux
+
+
+def refused(model: Any, message: str) -> None:
+    with pytest.raises(UnsupportedModel, match=f"^Qwen21Transformer{message}, which the entry for qwen21 names"):
+        attach(model, Observer)
+
+
+def test_a_compiled_part_by_another_name_is_named(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, _ = CASES["qwen21"].make(photo)
+    cls = type(model.transformer)
+    with monkeypatch.context() as newer:
+        newer.delattr(cls, "_forward")
+        refused(model, " has '_step_fn', but no '_forward'")
+    for attribute in filter(functools.partial(hasattr, model.transformer), COMPILED):
+        delattr(model.transformer, attribute)
+    refused(model, " has '_forward', but no '_step_fn'")
+    for method in ("_forward", "_image_forward"):
+        monkeypatch.delattr(cls, method, raising=False)
+    refused(model, " has no method '_forward' or '_image_forward'")
+
+
+@pytest.mark.parametrize(
+    ("forward", "missing"),
+    [
+        (lambda self, hidden_states, time: None, "'timestep_rows' (it has hidden_states, time)"),
+        (lambda self, latents, timestep: None, "'hidden_states' (it has latents, timestep)"),
+    ],
+)
+def test_a_renamed_argument_of_a_compiled_part(
+    forward: Any, missing: str, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, _ = CASES["qwen21"].make(photo)
+    monkeypatch.setattr(type(model.transformer), "_forward", forward)
+    refused(model, re.escape(f"._forward has no argument {missing}"))
 
 
 # mflux's own step reuse
