@@ -28,6 +28,7 @@ NAMES = (
     "flux3-base",
     "ideogram4",
     "iris-base",
+    "krea2-turbo",  # there is no other one on mflux 0.18
     "krea2-guidance",
     "lens",
     "ming-guidance",
