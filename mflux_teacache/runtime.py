@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 import mlx.core as mx
 
-from mflux_teacache.errors import BrokenPlugin, HookFailed, PluginError, PluginWarning
+from mflux_teacache.errors import BrokenPlugin, HookFailed, PluginError, PluginWarning, UnsupportedModel
 from mflux_teacache.plugins import DECIDES, PluginSet
 from mflux_teacache.records import Body, BodyBranch, Decision, Generation, Outcome, Status, Step, StepRecord
 
@@ -195,9 +195,19 @@ class Runtime:
         return _OpenStep(step, decision, signals, [])
 
     def end_step(self, latents: mx.array) -> None:
-        """mflux's scheduler has taken its step; ``latents`` are the new ones, not evaluated."""
+        """mflux's scheduler has taken its step; ``latents`` are the new ones, not evaluated.
+
+        Raises:
+            UnsupportedModel: it was the first step, and no prediction was asked for. Later ones mflux may leave out.
+        """
         if self.generation is None:
             return
+        if self._open is None and self._index == 0:
+            raise UnsupportedModel(
+                "the transformer that the plugins are attached to was not called for the first denoising step, so they "
+                "would do nothing. Has it been replaced in the model since? Then attach again. Else this version of "
+                "mflux may be newer than the newest supported one: upgrade mflux-teacache-plugin."
+            )
         if self._open is not None:
             step, decision, signals, ran = self._open
             rows = step.generation.target_rows

@@ -12,6 +12,7 @@ from mflux_teacache.adapters.body_blocks import Entry
 from mflux_teacache.adapters.compiled_blocks import CompiledBlocks
 from mflux_teacache.adapters.entry_check import Given
 from mflux_teacache.adapters.family import Dual, Family
+from mflux_teacache.adapters.signatures import bind_all
 from mflux_teacache.adapters.streams import Streams, join, split
 
 
@@ -63,9 +64,7 @@ class BlockCall:
     @cached_property
     def arguments(self) -> dict[str, Any]:
         """By name, without the block itself."""
-        bound = self._signature.bind(self.block, *self._args, **self._kwargs)
-        bound.apply_defaults()
-        return dict(list(bound.arguments.items())[1:])
+        return bind_all(self._signature, self._args, self._kwargs)
 
     def given(self, arguments: Mapping[str, Any]) -> Given:
         """Arguments of this call for the family's functions."""

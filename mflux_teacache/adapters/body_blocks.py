@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from mflux_teacache.adapters.entry_check import changed
 from mflux_teacache.adapters.family import Dual, Family, Joint
+from mflux_teacache.adapters.signatures import of_method
 
 
 class Entry(NamedTuple):
@@ -18,6 +19,7 @@ class Entry(NamedTuple):
         place: the block's, in the body.
         stage: the list that the block is in.
         forward: the method as mflux has it.
+        signature: its own, without ``self``.
     """
 
     place: int
@@ -36,12 +38,16 @@ def blocks_of(transformer: Any, family: Family) -> list[tuple[Dual | Joint, Any]
 
 
 def entries_of(block: Any, place: int, stage: Dual | Joint, family: Family) -> dict[str, Entry]:
-    """The methods that the family's entry names, by name.
+    """Those of the methods that the family's entry names which the block has, by name.
 
     Raises:
-        UnsupportedModel: one is missing, or the argument that holds a stream.
+        UnsupportedModel: it has none, or a method lacks the argument that holds a stream.
     """
-    return {name: _entry(block, name, place, stage, family) for name in stage.methods}
+    entries = {name: _entry(block, name, place, stage, family) for name in stage.methods if hasattr(type(block), name)}
+    if not entries:
+        methods = " or ".join(map(repr, stage.methods))
+        raise changed(f"{type(block).__name__} in {stage.blocks!r} has no method {methods}", family)
+    return entries
 
 
 def _listed(transformer: Any, stage: Dual | Joint, family: Family) -> list[Any]:
@@ -58,12 +64,10 @@ def _member(owner: Any, name: str) -> Any:
 
 def _entry(block: Any, method: str, place: int, stage: Dual | Joint, family: Family) -> Entry:
     where = type(block).__name__ if method == "__call__" else f"{type(block).__name__}.{method}"
-    forward = getattr(type(block), method, None)
-    if forward is None:
-        raise changed(f"{type(block).__name__} in {stage.blocks!r} has no method {method!r}", family)
-    signature = inspect.signature(forward)
+    forward = getattr(type(block), method)
+    signature = of_method(type(block), method)
     needed = (stage.image, stage.text) if isinstance(stage, Dual) else (stage.stream,)
     if missing := [name for name in needed if name not in signature.parameters]:
-        has = ", ".join(list(signature.parameters)[1:])
+        has = ", ".join(signature.parameters)
         raise changed(f"{where} in {stage.blocks!r} has no argument {missing[0]!r} (it has {has})", family)
     return Entry(place, stage, forward, signature)

@@ -11,6 +11,7 @@ import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from mflux_teacache.adapters import signatures
 from mflux_teacache.adapters.family import Family, Joint
 from mflux_teacache.errors import UnsupportedModel
 
@@ -60,7 +61,9 @@ def check_pipeline(model: Any, family: Family) -> None:
     methods = [name for name in family.predict if hasattr(model, name)]
     for name in methods:
         _check_factory(getattr(model, name), f"{type(model).__name__}.{name}", family)
-    if not methods and not family.compiles:  # what a transformer compiles of itself is known when it does
+    if family.compiles:
+        _check_compiled(getattr(model, family.attributes[0]), family)
+    elif not methods:
         _check_call(model, family)
 
 
@@ -86,10 +89,27 @@ def _check_call(model: Any, family: Family) -> None:
     """Of a pipeline without a predict function: it calls its transformer, or what runs the blocks in its stead."""
     called = getattr(model, family.caller, None) if family.caller else None
     cls = type(getattr(model, family.attributes[0]) if called is None else called)
-    parameters = _parameters(inspect.signature(cls.__call__))
+    parameters = _parameters(signatures.of_method(cls, "__call__"))
     if parameters is not None:
         lacks = f"{type(model).__name__} has no method {' or '.join(map(repr, family.predict))}, and "
         _check_prediction(parameters, f"{lacks if family.predict else ''}{cls.__name__}.__call__", family)
+
+
+def _check_compiled(transformer: Any, family: Family) -> None:
+    """Of the functions that the transformer compiles, those that this release of mflux has, each as described."""
+    name = type(transformer).__name__
+    found = False
+    for kept, method in family.compiles:
+        if not hasattr(transformer, kept) and not hasattr(transformer, method):
+            continue
+        for missing, other in ((kept, method), (method, kept)):
+            if not hasattr(transformer, missing):
+                raise changed(f"{name} has {other!r}, but no {missing!r}", family)
+        found = True
+        if parameters := _parameters(signatures.of_method(type(transformer), method)):
+            _check_prediction(parameters, f"{name}.{method}", family)
+    if not found:
+        raise changed(f"{name} has no method {' or '.join(repr(method) for _, method in family.compiles)}", family)
 
 
 def _check_factory(factory: Callable[..., Any], name: str, family: Family) -> None:
@@ -115,10 +135,7 @@ def _check_prediction(parameters: list[str], call: str, family: Family) -> None:
 
 def _parameters(signature: inspect.Signature) -> list[str] | None:
     """``None`` if a call may bring others."""
-    kinds = {parameter.kind for parameter in signature.parameters.values()}
-    if kinds & {inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL}:
-        return None
-    return [name for name in signature.parameters if name != "self"]
+    return None if signatures.takes_any(signature) else list(signature.parameters)
 
 
 def _parameters_of_defined(function: Any) -> Iterator[list[str]]:

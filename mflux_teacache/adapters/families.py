@@ -301,12 +301,13 @@ IDEOGRAM4 = Family(
 QWEN21 = Family(
     name="qwen21",
     transformer="mflux.models.qwen21.model.qwen21_transformer.qwen21_transformer:Qwen21Transformer",
-    # Not packed: text that is padded runs along in every step, its rows before the image's. Other text is cached.
+    # Not packed: text that is padded runs along in every step, its rows before the image's. Other text is cached,
+    # from mflux 0.21 on, which runs the image alone by methods of its own.
     body=(Joint("transformer_blocks", stream="hidden_states", methods=("image_forward", "__call__")),),
     modulated_input=_qwen21_input,
     sigma=_qwen21_sigma,
     latents="hidden_states",
-    compiles=True,
+    compiles=(("_step_fn", "_forward"), ("_image_step_fn", "_image_forward")),
 )
 
 QWEN21_EDIT = Family(

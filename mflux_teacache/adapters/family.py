@@ -20,7 +20,8 @@ class Dual:
         blocks: the transformer's attribute that holds the list.
         image, text: names of the block arguments that hold the streams, ``(batch, rows, width)`` each.
         image_first: the block returns ``(image, text)`` and not ``(text, image)``.
-        methods: names of the block's methods by which the transformer enters it to run the body.
+        methods: names of the block's methods by which the transformer enters it to run the body; several where that
+            depends on the call or on the release of mflux, of which a block must have one.
     """
 
     blocks: str
@@ -44,7 +45,8 @@ class Joint:
         image_first: the image rows come before the further ones.
         image_rows: as the body's first list: from a call's arguments to how many rows are the image's, where
             nothing reads the others after the body.
-        methods: names of the block's methods by which the transformer enters it to run the body.
+        methods: names of the block's methods by which the transformer enters it to run the body; several where that
+            depends on the call or on the release of mflux, of which a block must have one.
         returns_more: how many further values the block returns after its stream. Where it is passed by they are
             ``None``.
     """
@@ -84,8 +86,9 @@ class Family:
             stands in for their rows in later calls. It looks at no array's value.
         caller: the pipeline's attribute that runs the blocks in the transformer's stead, in pipelines that have it,
             such as a ControlNet.
-        compiles: the transformer compiles parts of itself when it is called, and drops them between images. Such a
-            part is then the predict function.
+        compiles: of what the transformer compiles of itself when it is called: the attribute in which it keeps the
+            compiled function, ``None`` until then, and the method that it compiles, which is then the predict
+            function. Several pairs where that depends on the call or on the release of mflux.
         looked_at: block arguments whose values the block's own Python looks at, such as a mask of which it asks
             whether it hides anything. Compiled blocks take them as constants.
     """
@@ -101,7 +104,7 @@ class Family:
     attribute: str | tuple[str, ...] = "transformer"
     must_compute: Callable[[Arguments], bool] = lambda _: False
     caller: str | None = None
-    compiles: bool = False
+    compiles: tuple[tuple[str, str], ...] = ()
     looked_at: tuple[str, ...] = ()
 
     @property

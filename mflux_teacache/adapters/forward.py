@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import types
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -154,10 +153,3 @@ def with_globals(function: types.FunctionType, **replaced: Any) -> types.Functio
     )
     copy.__kwdefaults__ = function.__kwdefaults__
     return copy
-
-
-def bind(signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Arguments by name, with defaults."""
-    bound = signature.bind(*args, **kwargs)
-    bound.apply_defaults()
-    return bound.arguments

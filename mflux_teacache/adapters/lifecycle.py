@@ -16,7 +16,6 @@ from typing import Any
 
 from mflux_teacache.adapters.body import Body, subclass
 from mflux_teacache.adapters.forward import (
-    bind,
     compiled_forward,
     eager_forward,
     plain_predict,
@@ -24,6 +23,7 @@ from mflux_teacache.adapters.forward import (
     with_globals,
 )
 from mflux_teacache.adapters.pipelines import pipeline_of
+from mflux_teacache.adapters.signatures import bind, bind_all, of_method
 from mflux_teacache.errors import HookFailed, UnsupportedModel
 from mflux_teacache.records import Generation, Status
 from mflux_teacache.runtime import Runtime
@@ -56,6 +56,7 @@ class Lifecycle:
         self._restore = restore
         self._images: list[Generation | None] = []  # one entry per generate_image under way: it may call itself
         self._count = 0
+        self._compiled: weakref.WeakSet[Callable[..., Any]] = weakref.WeakSet()  # ours, which the transformer holds
         self._undo = ExitStack()
 
     def install(self) -> None:
@@ -141,7 +142,7 @@ class Lifecycle:
         forward = compiled_forward(self._body, predict) if compiled else eager_forward(self._body, predict)
 
         def step(*args: Any, **kwargs: Any) -> Any:
-            return self._runtime.predict(forward(bind(signature, args, kwargs)))
+            return self._runtime.predict(forward(bind_all(signature, args, kwargs)))
 
         return step
 
@@ -149,20 +150,29 @@ class Lifecycle:
         if self._runtime.generation is None or self._body.busy:
             return forward(transformer, *args, **kwargs)
         call = functools.partial(forward, transformer)
-        return self._runtime.predict(eager_forward(self._body, call)(bind(inspect.signature(call), args, kwargs)))
+        signature = of_method(type(transformer), "__call__")
+        return self._runtime.predict(eager_forward(self._body, call)(bind_all(signature, args, kwargs)))
 
     def _call_caller(self, forward: types.FunctionType, caller: Any, *args: Any, **kwargs: Any) -> Any:
         return self._call_transformer(with_core(forward, eval=self._body.evaluate), caller, *args, **kwargs)
 
-    def _call_compiling(self, forward: types.FunctionType, transformer: Any, *args: Any, **kwargs: Any) -> Any:
-        """What the transformer compiles it keeps itself, for one image: mflux drops it at both ends of its loop."""
+    def _call_compiling(self, forward: Callable[..., Any], transformer: Any, *args: Any, **kwargs: Any) -> Any:
+        """mflux compiles where it finds nothing compiled yet: so it finds ours, from the first call of an image on."""
         if self._runtime.generation is not None:
-            forward = with_core(forward, compile=self._compile)
+            for kept, method in self._body.family.compiles:
+                if hasattr(transformer, method) and getattr(transformer, kept) not in self._compiled:
+                    compiled = self._predicting(getattr(transformer, method), compiled=True)
+                    self._compiled.add(compiled)
+                    setattr(transformer, kept, compiled)
         return forward(transformer, *args, **kwargs)
 
-    def _compile(self, function: Callable[..., Any], *_: Any, **__: Any) -> Callable[..., Any]:
-        """In the place of ``mx.compile``."""
-        return self._predicting(function, compiled=True)
+    def _drop_compiled(self) -> None:
+        """At the end of each image, since mflux up to 0.22 keeps for the next one whatever it finds there."""
+        for attribute in self._body.family.attributes:
+            transformer = getattr(self._model(), attribute, None)
+            for kept, _ in self._body.family.compiles:
+                if getattr(transformer, kept, None) in self._compiled:
+                    setattr(transformer, kept, None)
 
     def call_in_loop(self, *, latents: Any, **_: Any) -> None:
         self._runtime.end_step(latents)
@@ -176,6 +186,7 @@ class Lifecycle:
     def _end(self, status: Status) -> None:
         self._runtime.end(status)
         self._body.end_image()
+        self._drop_compiled()
 
 
 def _is_interruption(error: BaseException) -> bool:

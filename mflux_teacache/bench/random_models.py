@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any
 
 import mlx.core as mx
 from mflux.callbacks.callback_registry import CallbackRegistry
-from mflux.models.common.compute_precision import ComputePrecision
 from mflux.models.common.config.model_config import ModelConfig
 from mflux.models.common.weights.loading.loaded_weights import LoadedWeights, MetaData
 from mflux.models.common.weights.loading.weight_applier import WeightApplier
@@ -201,7 +201,10 @@ def _empty(cls: Any, config: ModelConfig) -> Any:
     nn.Module.__init__(pipeline)
     pipeline.model_config = config
     pipeline.callbacks = CallbackRegistry()
-    pipeline.compute_precision = ComputePrecision(None)
+    if find_spec("mflux.models.common.compute_precision"):  # from mflux 0.22 on
+        from mflux.models.common.compute_precision import ComputePrecision
+
+        pipeline.compute_precision = ComputePrecision(None)
     pipeline.prompt_cache = {}
     pipeline.float32 = False
     pipeline.tiling_config = pipeline.lora_paths = pipeline.lora_scales = None

@@ -8,8 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from mflux.models.common.config.model_config import ModelConfig
-from mflux.models.common.resolution.config_resolution import ConfigResolution
+from mflux.models.common.config.model_config import AVAILABLE_MODELS, ModelConfig
 from mflux.models.fibo.variants.txt2img.fibo import FIBO
 from mflux.models.flux.variants.txt2img.flux import Flux1
 from mflux.models.flux2.variants.txt2img.flux2_klein import Flux2Klein
@@ -106,9 +105,9 @@ def _random(settings: Settings, name: str) -> Subject:
 def _checkpoint(settings: Settings, name: str) -> Subject:
     try:
         config = ModelConfig.from_name(name, settings.base_model)
-        key = ConfigResolution.resolve_key(name, settings.base_model)
     except ModelConfigError as error:
         raise UnsupportedModel(f"--model {name}: {error}") from error
+    key = _key(config)
     known = {model: pipeline for pipeline, models in _PIPELINES.items() for model in models}
     if key not in known:
         raise UnsupportedModel(
@@ -128,6 +127,11 @@ def _checkpoint(settings: Settings, name: str) -> Subject:
         load=load,
         arguments=_usual(settings, pipeline, 1.0 if key in _UNGUIDED else _GUIDANCE[pipeline]),
     )
+
+
+def _key(config: ModelConfig) -> str | None:
+    """mflux's own name of the model, or of the one that a checkpoint is based on: they have the same aliases."""
+    return next((key for key, known in AVAILABLE_MODELS.items() if known.aliases == config.aliases), None)
 
 
 def _usual(settings: Settings, pipeline: type, guidance: float) -> dict[str, Any]:

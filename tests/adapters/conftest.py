@@ -1,14 +1,18 @@
-"""Leaves out the files of families that the installed mflux lacks."""
+"""Leaves out the files of models that the installed mflux lacks."""
 
 from __future__ import annotations
 
 from installed import has
 
-# The oldest family of each file; its other ones come and go with ``all_cases``.
-FAMILY = {
+# The oldest model of each file; its other ones come and go with ``all_cases``.
+NEEDS = {
     "test_body_families_2.py": "ernie_image",
     "test_body_flux3_ideogram4.py": "ideogram4",
     "test_body_moss_fibo2.py": "moss_image",
+    "test_body_qwen21.py": "qwen21",
+    "test_body_qwen21_controlnet.py": "qwen21.variants.controlnet",
+    "test_body_qwen21_edit.py": "qwen21.variants.edit",
+    "test_flux2_kv_cache.py": "flux2.model.flux2_transformer.flux2_kv_cache",
 }
 
-collect_ignore = [file for file, family in FAMILY.items() if not has(f"mflux.models.{family}")]
+collect_ignore = [file for file, module in NEEDS.items() if not has(f"mflux.models.{module}")]

@@ -205,13 +205,13 @@ def test_the_body_does_not_keep_the_transformer_alive() -> None:
                 name="x",
                 transformer="",
                 body=(
-                    Joint("single_transformer_blocks", stream="hidden_states", methods=("__call__", "image_forward")),
+                    Joint("single_transformer_blocks", stream="hidden_states", methods=("forward", "image_forward")),
                 ),
                 modulated_input=None,  # type: ignore[arg-type]
                 sigma=None,  # type: ignore[arg-type]
                 latents="",
             ),
-            "has no method 'image_forward'",
+            "has no method 'forward' or 'image_forward'",
         ),
     ],
 )

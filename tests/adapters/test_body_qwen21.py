@@ -1,19 +1,19 @@
-"""Qwen-Image 2.1: blocks that are entered by other methods, compiled inside, that fill a cache or run beside others."""
+"""Qwen-Image 2.1: blocks that are entered by other methods, and compiled inside, or that a ControlNet calls."""
 
 from __future__ import annotations
 
 import functools
+import re
 import weakref
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import cases_qwen21
 import mlx.core as mx
 import pytest
-from cases_qwen21 import CASES
-from mflux.callbacks.instances.memory_saver import MemorySaver
+from all_cases import cases_of
+from installed import MFLUX
 from mflux.models.qwen21.model.qwen21_transformer import qwen21_transformer
 from mlx import nn
 from recording import Loop, Watch, carries, seen_by
@@ -26,18 +26,27 @@ from strategies import (
     ReadsEverything,
     kept,
 )
-from tiny_models import generate, same
+from tiny_models import generate, memory_saver, same
 
-from mflux_teacache import Refused, attach
+from mflux_teacache import attach
 from mflux_teacache.adapters.body import Body
-from mflux_teacache.adapters.families import FAMILIES, QWEN21_EDIT, family_of
-from mflux_teacache.adapters.forward import with_core
+from mflux_teacache.adapters.families import FAMILIES, family_of
 from mflux_teacache.adapters.pipelines import PIPELINES, refuse_partly
 from mflux_teacache.errors import UnsupportedModel
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
+CASES = cases_of("cases_qwen21", "cases_qwen21_edit", "cases_qwen21_controlnet")
+TEXT_TO_IMAGE = [name for name in CASES if not name.startswith(("qwen21-edit", "qwen21-controlnet"))]
+# mflux keeps text that is not padded out of the body: from the release on that brought the edit.
+JOINT = TEXT_TO_IMAGE if MFLUX < (0, 21) else ["qwen21-padded"]
 ROWS = 16  # of the image, 64x64 pixels
+COMPILED = ("_step_fn", "_image_step_fn")  # where the transformer keeps what it compiles
+
+
+def those(*names: str) -> list[str]:
+    """Of these cases, the ones that the installed mflux has."""
+    return [name for name in names if name in CASES]
 
 
 @pytest.fixture
@@ -54,12 +63,11 @@ def _caller(model: Any) -> Any:
 
 def _method(name: str) -> str:
     """Of a block, by which it is entered."""
-    if name == "qwen21-padded":
+    if name in JOINT:
         return "__call__"
     return "image_forward" if name in TEXT_TO_IMAGE else "forward_reference"
 
 
-TEXT_TO_IMAGE = [name for name in CASES if not name.startswith(("qwen21-edit", "qwen21-controlnet"))]
 ATTENTION = {"__call__": "__call__", "image_forward": "image_attention", "forward_reference": "forward_reference"}
 
 
@@ -80,7 +88,7 @@ def _calls(name: str, photo: Path) -> tuple[Any, list[Callable[[], Any]]]:
 
 
 def _image(stream: mx.array, name: str) -> mx.array:
-    """The image's rows, which come last; all of them take part where a prompt is padded."""
+    """The image's rows, which come last; all of them take part where the text is in the body."""
     return stream if name in TEXT_TO_IMAGE else stream[:, -ROWS:]
 
 
@@ -94,7 +102,7 @@ def test_the_signal_is_what_block_0_hands_to_its_attention(name: str, photo: Pat
     for forward in forwards:
         signal = body.probe(forward, first_block=True).modulated_input
         assert same(signal, _image(next(iter(seen[-1].values())), name))
-        assert signal.shape[1] == ROWS or name == "qwen21-padded"
+        assert signal.shape[1] == ROWS or name in JOINT
 
 
 @pytest.mark.usefixtures("eager")
@@ -125,7 +133,10 @@ def _extracts(forward: Any) -> bool:
 
 
 @pytest.mark.usefixtures("eager")
-@pytest.mark.parametrize("name", ["qwen21", "qwen21-edit", "qwen21-edit-no-cache", "qwen21-controlnet"])
+@pytest.mark.parametrize(
+    "name",
+    [name for name in those("qwen21", "qwen21-edit", "qwen21-edit-no-cache", "qwen21-controlnet") if name not in JOINT],
+)
 def test_a_reused_body_is_its_input_plus_the_residual(name: str, photo: Path) -> None:
     """Written out: embedded latents plus residual, the last norm and the projection."""
     model, forwards = _calls(name, photo)
@@ -144,43 +155,6 @@ def test_a_reused_body_is_its_input_plus_the_residual(name: str, photo: Path) ->
     scale = transformer.norm_out.linear(nn.silu(time))
     by_hand = transformer.proj_out(transformer.norm_out(branch.output, scale))
     assert mx.allclose(result, by_hand, rtol=0, atol=1e-4)
-
-
-@pytest.mark.parametrize("residual_after", [0, 1])
-@pytest.mark.parametrize("first_block", [None, False, True])
-def test_a_call_that_fills_the_cache_runs_every_block(residual_after: int, first_block: bool | None) -> None:
-    model = cases_qwen21.qwen21_edit()
-    call = _call_of_edit(model)
-    plain_cache: list[Any] = []
-    plain = model.transformer(**call, cache=plain_cache)
-    body = Body(model.transformer, QWEN21_EDIT, residual_after)
-    body.install()
-    _, [computed] = body.run(lambda: model.transformer(**call, cache=[]), [], None)
-    cache: list[Any] = []
-    forward = lambda: model.transformer(**call, cache=cache)  # noqa: E731
-    carry = None if first_block is None else body.probe(forward, first_block=first_block).carry()
-    assert cache == []
-    result, [branch] = body.run(forward, [mx.zeros_like(computed.input)], carry)
-    assert not branch.reused
-    assert same(result, plain)
-    assert len(cache) == 4
-    for kv, plain_kv in zip(cache, plain_cache, strict=True):
-        assert all(same(*pair) for pair in zip(kv, plain_kv, strict=True))
-    # The residual is of the image's rows: it fits the passes that follow, which leave out all others.
-    again, [branch] = body.run(forward, [computed.output - computed.input], None)
-    assert branch.reused
-    assert mx.allclose(again, plain, rtol=0, atol=1e-4)
-
-
-def _call_of_edit(model: Any) -> dict[str, Any]:
-    layout = qwen21_transformer.QwenImage21Layout.create(mx.zeros((5,)), [(1, 4, 4)], model.transformer.axes)
-    random = mx.random.normal
-    return {
-        "hidden_states": random((1, ROWS, 64)),
-        "encoder_hidden_states": random((1, 5, 12)),
-        "timestep": mx.array([0.5]),
-        "layout": layout,
-    }
 
 
 # Branches of each of five steps; image-to-image starts after two of them.
@@ -209,7 +183,7 @@ def test_a_plugin_sees_sigmas_latents_and_the_rows_of_each_branch(name: str, pho
         assert same(seen, entered)
     rows = [[branch.input.shape[1] for branch in body.branches] for body in watch.bodies]
     assert [len(branches) for branches in rows] == BRANCHES[name]
-    if name != "qwen21-padded":  # there with the text, which takes part
+    if name not in JOINT:  # there with the text
         assert {count for branches in rows for count in branches} == {ROWS}
     assert watch.branches == [None, *(len(branches) for branches in rows[:-1])]
     assert watch.targets[-1].active_steps == image.num_steps == len(rows)
@@ -226,6 +200,10 @@ TRACED = {
 }
 
 
+def nothing_compiled(transformer: Any) -> bool:
+    return all(getattr(transformer, kept, None) is None for kept in COMPILED)
+
+
 @pytest.mark.parametrize("plugin", TRACED)
 @pytest.mark.parametrize("name", ["qwen21-guidance", "qwen21-padded"])
 def test_text_to_image_stays_compiled(name: str, plugin: type, photo: Path) -> None:
@@ -239,12 +217,11 @@ def test_text_to_image_stays_compiled(name: str, plugin: type, photo: Path) -> N
         with attach(model, plugin):
             generate(model, **{**arguments, "num_inference_steps": steps})
         assert [len(calls) for calls in seen] == TRACED[plugin]
-    assert model.transformer._image_step_fn is None
-    assert model.transformer._step_fn is None
+    assert nothing_compiled(model.transformer)
 
 
 @pytest.mark.parametrize("plugin", [Observer, ReadsEverything, Pattern, ProbedPattern, ProbedPatternAfterFirstBlock])
-@pytest.mark.parametrize("name", ["qwen21-guidance", "qwen21-edit-guidance", "qwen21-controlnet"])
+@pytest.mark.parametrize("name", those("qwen21-guidance", "qwen21-edit-guidance", "qwen21-controlnet"))
 def test_an_image_does_not_depend_on_the_one_before(name: str, plugin: type, photo: Path) -> None:
     model, arguments = CASES[name].make(photo)
     with attach(model, plugin):
@@ -267,27 +244,73 @@ def test_a_generation_that_fails_leaves_no_compiled_function(name: str, photo: P
     with attach(model, Pattern):
         with pytest.raises(RuntimeError, match="full"):
             generate(model, **arguments)
-        assert model.transformer._image_step_fn is None
-        assert model.transformer._step_fn is None
+        assert nothing_compiled(model.transformer)
     model.callbacks.in_loop.remove(listener)
     assert same(generate(model, **arguments), plain)
+
+
+def _forget(transformer: Any) -> None:
+    """Leave nothing compiled."""
+    for attribute in COMPILED:
+        if hasattr(transformer, attribute):
+            setattr(transformer, attribute, None)
 
 
 def test_a_transformer_that_is_called_outside_of_a_generation_is_mflux_s_own(photo: Path) -> None:
     model, [forward, *_] = _calls("qwen21", photo)
     plain = forward()
-    model.transformer._clear_inference_projections()  # forget what it compiled
+    _forget(model.transformer)
     with attach(model, Pattern):
         assert same(forward(), plain)
 
 
-@pytest.mark.parametrize("name", ["qwen21", "qwen21-edit", "qwen21-controlnet"])
+def test_what_mflux_has_compiled_is_not_called_while_an_image_is_made(photo: Path) -> None:
+    """Up to 0.22 it keeps that for the next image."""
+    model, [forward, *_] = _calls("qwen21-guidance", photo)
+    _, arguments = CASES["qwen21-guidance"].make(photo)
+    plain = generate(model, **arguments)
+    with attach(model, Pattern) as handle:
+        _forget(model.transformer)
+        forward()
+        assert not nothing_compiled(model.transformer)
+        assert not same(generate(model, **arguments), plain)
+    assert handle.stats.history[0].pattern == "CSCSC"
+    assert same(generate(model, **arguments), plain)
+
+
+class Wrapped:
+    """What somebody put around a transformer's call, without telling."""
+
+    count = 0
+
+    def __call__(self, *args: Any, **kwargs: Any) -> mx.array:
+        Wrapped.count += 1
+        return super().__call__(*args, **kwargs)
+
+
+@pytest.mark.parametrize("name", those("qwen21-guidance", "qwen21-padded", "qwen21-edit-guidance", "qwen21-controlnet"))
+def test_a_transformer_that_was_wrapped_before_attach_is_skipped_like_another(name: str, photo: Path) -> None:
+    model, arguments = CASES[name].make(photo)
+    with attach(model, Pattern):
+        skipped = generate(model, **arguments)
+    caller = _caller(model)
+    caller.__class__ = type(type(caller).__name__, (Wrapped, type(caller)), {})
+    plain = generate(model, **arguments)
+    Wrapped.count = 0
+    with attach(model, Pattern) as handle:
+        assert same(generate(model, **arguments), skipped)
+    assert handle.stats.history[0].pattern == "CSCSC"
+    assert Wrapped.count == 5 * BRANCHES[name][0]
+    assert same(generate(model, **arguments), plain)
+
+
+@pytest.mark.parametrize("name", those("qwen21", "qwen21-edit", "qwen21-controlnet"))
 def test_the_memory_saver_frees_every_transformer_before_the_decode(name: str, photo: Path) -> None:
     model, arguments = CASES[name].make(photo)
     modules = [weakref.ref(model.transformer), weakref.ref(_caller(model))]
     alive: list[bool] = []
     with attach(model, ProbedPattern):
-        model.callbacks.register(MemorySaver(model, keep_transformer=False, cache_limit_bytes=None))
+        model.callbacks.register(memory_saver(model))
         model.callbacks.register(
             SimpleNamespace(call_after_loop=lambda **_: alive.extend(each() is not None for each in modules))
         )
@@ -295,7 +318,7 @@ def test_the_memory_saver_frees_every_transformer_before_the_decode(name: str, p
     assert alive == [False] * len(modules)
 
 
-@pytest.mark.parametrize("name", ["qwen21", "qwen21-edit", "qwen21-controlnet"])
+@pytest.mark.parametrize("name", those("qwen21", "qwen21-edit", "qwen21-controlnet"))
 def test_restore_gives_every_module_its_class_back(name: str, photo: Path) -> None:
     model, _ = CASES[name].make(photo)
 
@@ -309,103 +332,49 @@ def test_restore_gives_every_module_its_class_back(name: str, photo: Path) -> No
     assert set(vars(model)) == attributes
 
 
-# ControlNet
+# A newer mflux
 
 
-def _control_work(model: Any) -> list[tuple[mx.array, mx.array]]:
-    """What the control blocks hand to the body, from now on, each after what it is made of."""
-    made: list[tuple[mx.array, mx.array]] = []
-
-    class Projection(nn.Linear):
-        def __call__(self, x: mx.array) -> mx.array:
-            made.append((x, super().__call__(x)))
-            return made[-1][1]
-
-    for block in model.controlnet.control_blocks:
-        block.after_proj.__class__ = Projection
-    return made
+def refused(model: Any, message: str) -> None:
+    with pytest.raises(UnsupportedModel, match=f"^Qwen21Transformer{message}, which the entry for qwen21 names"):
+        attach(model, Observer)
 
 
-def _evaluated(work: tuple[mx.array, mx.array]) -> bool:
-    """Evaluating an array takes memory, unless what it is made of goes at the same time."""
-    before = mx.get_active_memory()
-    mx.eval(work[1])
-    return mx.get_active_memory() == before
+def test_a_compiled_part_by_another_name_is_named(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, _ = CASES["qwen21"].make(photo)
+    cls = type(model.transformer)
+    with monkeypatch.context() as newer:
+        newer.delattr(cls, "_forward")
+        refused(model, " has '_step_fn', but no '_forward'")
+    for attribute in filter(functools.partial(hasattr, model.transformer), COMPILED):
+        delattr(model.transformer, attribute)
+    refused(model, " has '_forward', but no '_step_fn'")
+    for method in ("_forward", "_image_forward"):
+        monkeypatch.delattr(cls, method, raising=False)
+    refused(model, " has no method '_forward' or '_image_forward'")
 
 
-class AfterTwoBlocks(Pattern):
-    residual_after = 2
-
-
-# Of the two control blocks, which a skipped step needs: the one that adds to a block that runs and is not the last
-# of those, and the one that adds to what the last block returns.
-NEEDED = [
-    (Pattern, (0, 2), [False, False]),
-    (Pattern, (0, 3), [False, True]),
-    (PatternAfterFirstBlock, (0, 2), [False, False]),
-    (PatternAfterFirstBlock, (0, 3), [False, True]),
-    (AfterTwoBlocks, (0, 2), [True, False]),
-    (ProbedPattern, (0, 2), [False, False]),
-    (ProbedPattern, (0, 3), [False, True]),
-]
-
-
-@pytest.mark.parametrize(("plugin", "control_layers", "needed"), NEEDED)
-def test_control_blocks_that_a_skipped_step_does_not_need_are_not_evaluated(
-    plugin: type, control_layers: tuple[int, ...], needed: list[bool], photo: Path
+@pytest.mark.parametrize(
+    ("forward", "missing"),
+    [
+        (lambda self, hidden_states, time: None, "'timestep_rows' (it has hidden_states, time)"),
+        (lambda self, latents, timestep: None, "'hidden_states' (it has latents, timestep)"),
+    ],
+)
+def test_a_renamed_argument_of_a_compiled_part(
+    forward: Any, missing: str, photo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = cases_qwen21.qwen21_controlnet(control_layers)
-    _, arguments = CASES["qwen21-controlnet"].make(photo)
-    work = _control_work(model)
-    with attach(model, plugin) as handle:
-        generate(model, **{**arguments, "num_inference_steps": 3})
-    assert handle.stats.history[0].pattern == "CSC"
-    evaluated = [_evaluated(each) for each in work]
-    probed = [False, False] if plugin is ProbedPattern else []
-    assert evaluated == [*probed, True, True, *probed, *needed, *probed, True, True]
-
-
-@pytest.mark.parametrize("residual_after", [0, 1, 2])
-def test_a_control_that_adds_to_the_last_block_s_output_is_added_on_a_skipped_step(residual_after: int) -> None:
-    model = cases_qwen21.qwen21_controlnet((0, 3))
-    control = mx.random.normal((1, ROWS, 129))
-    call = {"transformer": model.transformer, **_call_of_edit(model), "control_context": control}
-    body = Body(model.transformer, QWEN21_EDIT, residual_after)
-    body.install()
-    forward = functools.partial(with_core(type(model.controlnet).__call__, eval=body.evaluate), model.controlnet)
-    plain, [computed] = body.run(lambda: forward(**call), [], None)
-    again, [branch] = body.run(lambda: forward(**call), [computed.output - computed.input], None)
-    assert branch.reused
-    assert mx.allclose(again, plain, rtol=0, atol=1e-4)
-    weaker, _ = body.run(lambda: forward(**call, control_scale=0.5), [computed.output - computed.input], None)
-    assert not mx.allclose(weaker, plain, rtol=0, atol=1e-2)
-
-
-def test_a_misfit_is_evaluated_on_the_way_like_a_computed_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = cases_qwen21.qwen21_controlnet()
-    call = {
-        "transformer": model.transformer,
-        **_call_of_edit(model),
-        "control_context": mx.random.normal((1, ROWS, 129)),
-    }
-    body = Body(model.transformer, QWEN21_EDIT)
-    body.install()
-    evaluated: list[int] = []
-    evaluate = mx.eval
-    monkeypatch.setattr(mx, "eval", lambda *arrays: (evaluated.append(len(arrays)), evaluate(*arrays)))
-    forward = functools.partial(with_core(type(model.controlnet).__call__, eval=body.evaluate), model.controlnet)
-    counts = []
-    residuals = {"computed": [], "misfit": [mx.zeros((1, 3, 32))], "reused": [mx.zeros((1, ROWS, 32))]}
-    for residual in residuals.values():
-        evaluated.clear()
-        body.run(lambda: forward(**call), residual, None)
-        counts.append(len(evaluated))
-    assert counts == [2 + 4, 4, 0]
+    model, _ = CASES["qwen21"].make(photo)
+    monkeypatch.setattr(type(model.transformer), "_forward", forward)
+    refused(model, re.escape(f"._forward has no argument {missing}"))
 
 
 # mflux's own step reuse
 
+HAS_STEP_REUSE = pytest.mark.skipif(MFLUX < (0, 21), reason="this mflux does not reuse steps of Qwen-Image 2.1 itself")
 
+
+@HAS_STEP_REUSE
 @pytest.mark.parametrize("option", ["step_cache_ratio", "teacache_ratio"])
 def test_a_deciding_plugin_refuses_mflux_s_own_step_reuse(option: str, photo: Path) -> None:
     model, arguments = CASES["qwen21-guidance"].make(photo)
@@ -417,6 +386,7 @@ def test_a_deciding_plugin_refuses_mflux_s_own_step_reuse(option: str, photo: Pa
     assert handle.stats.generations == 1
 
 
+@HAS_STEP_REUSE
 def test_an_observer_sees_the_steps_that_mflux_s_own_step_reuse_leaves(photo: Path) -> None:
     model, arguments = CASES["qwen21-guidance"].make(photo)
     arguments |= {"step_cache_ratio": 0.3, "num_inference_steps": 10}
@@ -428,18 +398,6 @@ def test_an_observer_sees_the_steps_that_mflux_s_own_step_reuse_leaves(photo: Pa
     assert [step.index for step in made[0].steps][::6] == [0, 9]  # mflux computes the first and the last steps
 
 
-@pytest.mark.parametrize("plugin", [Observer, Pattern])
-def test_the_edit_s_own_step_cache_is_refused_to_every_plugin(plugin: type, photo: Path) -> None:
-    """It leaves the blocks after the first one, so nobody sees what the body returns."""
-    model, arguments = CASES["qwen21-edit"].make(photo)
-    message = "but not with mflux's own step cache, which leaves the blocks after the first one: use_step_cache=True"
-    with attach(model, plugin) as handle:
-        with pytest.raises(UnsupportedModel, match=message):
-            generate(model, use_step_cache=True, **arguments)
-        generate(model, use_step_cache=False, **arguments)
-    assert handle.stats.generations == 1
-
-
 def test_step_reuse_is_refused_before_there_is_a_model() -> None:
     for name, option in (("QwenImage21", "step_cache_ratio"), ("QwenImage21Edit", "use_step_cache")):
         with pytest.raises(UnsupportedModel, match=f"plugins run on the pipeline {name}, but no"):
@@ -447,11 +405,11 @@ def test_step_reuse_is_refused_before_there_is_a_model() -> None:
         refuse_partly(PIPELINES[name], {option: None}, deciding=True)
 
 
-# The built-in strategies, and what else the pipelines do
+# The built-in strategies
 
 
 @pytest.mark.parametrize(
-    "name", ["qwen21-guidance", "qwen21-edit-guidance", "qwen21-edit-two-images", "qwen21-controlnet"]
+    "name", those("qwen21-guidance", "qwen21-edit-guidance", "qwen21-edit-two-images", "qwen21-controlnet")
 )
 def test_first_block_cache_skips_and_computes(name: str, photo: Path) -> None:
     model, arguments = CASES[name].make(photo)
@@ -459,28 +417,8 @@ def test_first_block_cache_skips_and_computes(name: str, photo: Path) -> None:
     plain = generate(model, **arguments)
     with attach(model, "first-block-cache", thresh=0.0):
         assert same(generate(model, **arguments), plain)
-    with attach(model, "first-block-cache", thresh=1.1) as handle:
+    with attach(model, "first-block-cache", thresh=1.0 if name in JOINT else 1.1) as handle:
         assert not same(generate(model, **arguments), plain)
     pattern = handle.stats.history[0].pattern
     assert pattern[:2] == "CS"  # the step that fills the cache leaves a residual that fits the next
     assert set(pattern[2:]) == {"C", "S"}
-
-
-def test_teacache_wants_a_calibration(photo: Path) -> None:
-    model, arguments = CASES["qwen21-edit"].make(photo)
-    with pytest.raises(Refused, match="TeaCache has no calibration for Qwen/Qwen-Image-2.1"):
-        attach(model, "teacache")
-    with attach(model, "teacache", coefficients=(1.0, 0.0), thresh=0.3) as handle:
-        generate(model, **arguments)
-    assert handle.stats.history[0].pattern.startswith("CS")
-
-
-def test_an_edit_that_calls_itself_again_is_another_image(photo: Path) -> None:
-    model, arguments = CASES["qwen21-edit"].make(photo)
-    model._verify_output = lambda *_: {"verified": False}
-    again = generate(model, **{**arguments, "seed": 2})
-    with attach(model, Observer) as handle:
-        generate(model, verify=True, verify_retries=1, **arguments)
-        assert [image.seed for image in handle.stats.history] == [1, 2]
-        assert same(generate(model, **{**arguments, "seed": 2}), again)
-    assert [image.pattern for image in handle.stats.history] == ["CCCCC"] * 3

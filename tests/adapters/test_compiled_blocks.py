@@ -9,13 +9,12 @@ from typing import Any
 import mlx.core as mx
 import pytest
 import tiny_models
-from mflux.callbacks.instances.memory_saver import MemorySaver
 from mflux.utils.apple_silicon import AppleSiliconUtil
 from mlx import nn
 from recording import seen_by
 from strategies import Pattern, ReadsEverything
 from test_pipelines_run import CASES
-from tiny_models import generate, same
+from tiny_models import generate, memory_saver, same
 
 from mflux_teacache import PluginWarning, attach
 from mflux_teacache.adapters.about import ABOUT
@@ -167,7 +166,7 @@ def test_nothing_holds_the_transformer_when_the_loop_has_ended() -> None:
 
     model.vae.__class__ = Watching
     attach(model, compile_blocks=True)
-    model.callbacks.register(MemorySaver(model, keep_transformer=False, cache_limit_bytes=None))
+    model.callbacks.register(memory_saver(model))
     model.generate_image(seed=1, prompt="x", num_inference_steps=2, height=32, width=32)
     assert alive == [False]
 

@@ -122,7 +122,7 @@ def test_a_renamed_part_of_the_block(model: Any) -> None:
 def test_a_renamed_argument_that_tells_whether_the_call_must_compute(model: Any) -> None:
     refused(
         model,
-        r"Flux2TransformerBlock in 'transformer_blocks' has no argument 'cache' \(it has .*kv_cache_layer_idx\)",
+        r"Flux2TransformerBlock in 'transformer_blocks' has no argument 'cache' \(it has hidden_states, .*\)",
         bringing(must_compute=lambda call: call["cache"] is not None),
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 import pytest
+import tiny_models
 from mflux.utils.exceptions import StopImageGenerationException
 from strategies import Pattern, ReadsEverything
 from tiny_models import generate, same
@@ -19,7 +20,7 @@ from mflux_teacache import (
     attach,
     hookimpl,
 )
-from mflux_teacache.errors import HookFailed
+from mflux_teacache.errors import HookFailed, UnsupportedModel
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
@@ -147,3 +148,16 @@ def test_a_failure_after_the_loop_is_a_warning_and_the_image_is_kept(model: Any,
     with attach(model, Clumsy), pytest.warns(PluginWarning, match=f"'clumsy' failed in {hook}: RuntimeError: late"):
         image = model.generate_image(seed=1, prompt="x", num_inference_steps=2, height=32, width=32)
     assert image.image.size == (32, 32)
+
+
+@pytest.mark.parametrize("make", [tiny_models.flux1, tiny_models.flux2])
+def test_a_transformer_that_replaces_the_attached_one_is_noticed(make: Any) -> None:
+    """mflux calls FLUX.1's itself, and FLUX.2's by a predict function."""
+    model, other = make(), make()
+    plain = generate(model)
+    with attach(model, Pattern) as handle:
+        model.transformer = other.transformer
+        with pytest.raises(UnsupportedModel, match=r"attached to was .*would do nothing\. .*Then attach again\. Else"):
+            generate(model)
+        assert handle.stats.generations == 0
+        assert same(generate(model), plain)  # taken off

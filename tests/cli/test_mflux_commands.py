@@ -9,16 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import SCRIPTS
+from commands import COMMAND, FLUX1, FLUX2, PIPELINE, REPLAY, SCRIPTS, WHOLE_SIDECARS
 from installed import MFLUX
-
-FLUX1 = ("mflux-generate", "--model", "dev")
-FLUX2 = ("mflux-generate-flux2", "--model", "flux2-klein-base-4b")
-
-# mflux up to 0.18: the sidecar of its FLUX.2 command is empty, and no -C brings width and height back.
-WHOLE_SIDECARS = MFLUX >= (0, 19)
-COMMAND, PIPELINE = (FLUX2, "Flux2Klein") if WHOLE_SIDECARS else (FLUX1, "Flux1")
-REPLAY = ("-C",) if WHOLE_SIDECARS else ("--width", 64, "--height", 64, "-C")
 
 IMAGE = ("--prompt", "apple", "--width", 64, "--height", 64, "--steps", 4, "--metadata")
 SECONDS = r"\d+\.\d s of denoising"

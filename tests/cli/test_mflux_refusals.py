@@ -105,7 +105,7 @@ if hasattr(ModelConfig, "flux2_klein_9b_kv"):
         ),
     }
 
-if has("mflux.models.qwen21"):
+if has("mflux.models.qwen21.variants.edit"):
     BEFORE_WEIGHTS |= {
         "mflux's own step reuse": (
             (QWEN21, "--step-cache-ratio", 0.25, "--plugin", "alternate"),
@@ -122,6 +122,10 @@ if has("mflux.models.qwen21"):
             "plugins run on the pipeline QwenImage21Edit, but not with mflux's own step cache, which leaves the blocks "
             "after the first one: use_step_cache=True asks for it. Turn it off, ",
         ),
+    }
+
+if hasattr(ModelConfig, "qwen_image_21_turbo"):
+    BEFORE_WEIGHTS |= {
         "distilled model by another command": (
             (QWEN21, "--model", "qwen-image-2.1-turbo", "--plugin", "teacache"),
             "Qwen/Qwen-Image-2.1-Turbo is distilled to a few steps, which ",

@@ -76,8 +76,21 @@ def test_plugins_lists_everything_installed_and_every_pipeline(capsys, plugins_i
     )
     assert ["Flux1", "flux", "full", "mflux-generate"] in rows
     assert ["ZImage", "z_image", "full", "mflux-generate-z-image,", "mflux-generate-z-image-turbo"] in rows
-    assert ["flux3", "LayerNorm", "of", "image;", "scale,", "shift", "of", "time", "two", "calls", "no"] in rows
     assert any(row[:1] == ["--plugin-compile-blocks,"] for row in rows)
+    assert [
+        "qwen",
+        "LayerNorm",
+        "of",
+        "image;",
+        "scale,",
+        "shift",
+        "of",
+        "time",
+        "two",
+        "calls,",
+        "always",
+        "no",
+    ] in rows
     assert ["qwen-image", "Qwen/Qwen-Image", "QwenImage", "0.3"] in rows
     assert {row[0] for row in rows if row} >= {entry.name for entry in in_installed_mflux()}
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from commands import COMMAND, REPLAY
 
-FLUX2 = ("mflux-generate-flux2", "--model", "flux2-klein-base-4b")
 IMAGE = ("--prompt", "apple", "--width", 64, "--height", 64, "--steps", 6, "--guidance", 4, "--seed", 1, "--metadata")
 SECONDS = r"\d+\.\d s of denoising"
 
@@ -36,7 +36,7 @@ def same_pixels(commands: Any, one: str, other: str) -> bool:
 def first(commands: Any) -> dict[str, str]:
     """One image of each strategy, under its name."""
     for name, options in STRATEGIES.items():
-        ran = commands.run(*FLUX2, *IMAGE, "--plugin", name, *options, "--output", f"{name}.png")
+        ran = commands.run(*COMMAND, *IMAGE, "--plugin", name, *options, "--output", f"{name}.png")
         assert ran.code == 0, ran.err
     return {name: recorded(commands, name)["pattern"] for name in STRATEGIES}
 
@@ -45,7 +45,7 @@ def first(commands: Any) -> dict[str, str]:
 def test_a_sidecar_repeats_the_recorded_steps(commands, first, name):
     assert first[name] == PATTERNS.get(name, first[name])
     assert "S" in first[name]
-    again = commands.run(FLUX2[0], "-C", f"{name}.metadata.json", "--metadata", "--output", f"{name}-again.png")
+    again = commands.run(COMMAND[0], *REPLAY, f"{name}.metadata.json", "--metadata", "--output", f"{name}-again.png")
     computed, skipped = first[name].count("C"), first[name].count("S")
     assert re.match(rf"replay: computed {computed} of 6 steps, skipped {skipped} \({SECONDS}\)\n", again.out), again
     assert again.err.count("warning") == 0
@@ -65,19 +65,19 @@ def test_a_sidecar_repeats_the_recorded_steps(commands, first, name):
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_the_dtype_of_the_cache_is_recorded_and_repeated(commands, first, dtype):
     narrow = ("--plugin", "teacache", *STRATEGIES["teacache"], "--teacache-cache-dtype", dtype)
-    assert commands.run(*FLUX2, *IMAGE, *narrow, "--output", f"{dtype}.png").code == 0
+    assert commands.run(*COMMAND, *IMAGE, *narrow, "--output", f"{dtype}.png").code == 0
     assert recorded(commands, dtype)["pattern"] == "CSCSCC"
     entry = recorded(commands, dtype)["plugins"]["teacache"]
     assert (entry["options"]["cache_dtype"], entry["values"]["cache_dtype"]) == (dtype, dtype)
 
-    again = commands.run(FLUX2[0], "-C", f"{dtype}.metadata.json", "--metadata", "--output", f"{dtype}-again.png")
+    again = commands.run(COMMAND[0], *REPLAY, f"{dtype}.metadata.json", "--metadata", "--output", f"{dtype}-again.png")
     assert again.out.startswith("replay: computed 4 of 6 steps")
     assert recorded(commands, f"{dtype}-again")["plugins"]["replay"]["values"]["cache_dtype"] == dtype
     assert same_pixels(commands, f"{dtype}-again", dtype)
 
     restored = commands.run(
-        FLUX2[0],
-        "-C",
+        COMMAND[0],
+        *REPLAY,
         f"{dtype}.metadata.json",
         "--plugin",
         "teacache",
@@ -95,11 +95,11 @@ def test_first_block_cache_is_repeated_after_its_first_block(commands, first):
 
 
 def test_a_replayed_image_can_be_replayed_without_the_first_one(commands, first):
-    assert commands.run(FLUX2[0], "-C", "teacache.metadata.json", "--metadata", "--output", "second.png").code == 0
+    assert commands.run(COMMAND[0], *REPLAY, "teacache.metadata.json", "--metadata", "--output", "second.png").code == 0
     sidecar = commands.sidecar("second.metadata.json")
     sidecar["mflux_plugins"]["plugins"]["replay"]["options"]["from"] = "gone.json"
     (commands.folder / "second.json").write_text(json.dumps(sidecar))
-    third = commands.run(FLUX2[0], "-C", "second.json", "--metadata", "--output", "third.png")
+    third = commands.run(COMMAND[0], *REPLAY, "second.json", "--metadata", "--output", "third.png")
     assert third.out.startswith("replay: computed 4 of 6 steps")
     assert same_pixels(commands, "third", "teacache")
     assert (
@@ -108,7 +108,7 @@ def test_a_replayed_image_can_be_replayed_without_the_first_one(commands, first)
     )
     # And TeaCache itself comes back as it was.
     itself = commands.run(
-        FLUX2[0], "-C", "second.json", "--teacache-max-skips", 8, "--metadata", "--output", "itself.png"
+        COMMAND[0], *REPLAY, "second.json", "--teacache-max-skips", 8, "--metadata", "--output", "itself.png"
     )
     assert itself.out.startswith("teacache: computed 4 of 6 steps, skipped 2 (threshold 0.5, ")
     assert recorded(commands, "itself")["plugins"] == recorded(commands, "teacache")["plugins"]
@@ -116,38 +116,38 @@ def test_a_replayed_image_can_be_replayed_without_the_first_one(commands, first)
 
 def test_the_plugin_takes_the_image_itself(commands, first):
     replay = ("--plugin", "replay", "--replay-from", "taylorseer.png")
-    ran = commands.run(*FLUX2, *IMAGE, *replay, "--output", "named.png")
+    ran = commands.run(*COMMAND, *IMAGE, *replay, "--output", "named.png")
     assert ran.out.startswith("replay: computed "), ran.err
     assert same_pixels(commands, "named", "taylorseer")
 
 
 def test_an_option_of_the_strategy_makes_it_decide_itself(commands, first):
-    ran = commands.run(FLUX2[0], "-C", "teacache.metadata.json", "--teacache-thresh", 0.7, "--output", "own.png")
+    ran = commands.run(COMMAND[0], *REPLAY, "teacache.metadata.json", "--teacache-thresh", 0.7, "--output", "own.png")
     assert ran.out.startswith("teacache: computed 3 of 6 steps, skipped 3 (threshold 0.7")
 
 
 def test_naming_the_strategy_makes_it_decide_itself(commands, first):
-    ran = commands.run(FLUX2[0], "-C", "teacache.metadata.json", "--plugin", "teacache", "--output", "own.png")
+    ran = commands.run(COMMAND[0], *REPLAY, "teacache.metadata.json", "--plugin", "teacache", "--output", "own.png")
     assert ran.out.startswith("teacache: computed 4 of 6 steps, skipped 2 (threshold 0.5")
 
 
 def test_other_steps_make_the_strategy_decide_itself_with_a_word(commands, first):
-    ran = commands.run(FLUX2[0], "-C", "teacache.metadata.json", "--steps", 5, "--output", "fewer.png")
+    ran = commands.run(COMMAND[0], *REPLAY, "teacache.metadata.json", "--steps", 5, "--output", "fewer.png")
     assert ran.out.startswith("teacache: computed 3 of 5 steps, skipped 2 (threshold 0.5"), ran
     [warning] = [line for line in ran.err.splitlines() if "warning" in line]
     assert warning == (
-        "mflux-generate-flux2: warning: teacache.metadata.json records 6 steps, and this run has 5: the steps to skip "
+        f"{COMMAND[0]}: warning: teacache.metadata.json records 6 steps, and this run has 5: the steps to skip "
         "are not repeated; teacache decides anew, with the recorded options."
     )
-    same = commands.run(FLUX2[0], "-C", "teacache.metadata.json", "--steps", 6, "--output", "six.png")
+    same = commands.run(COMMAND[0], *REPLAY, "teacache.metadata.json", "--steps", 6, "--output", "six.png")
     assert same.out.startswith("replay: computed 4 of 6 steps")
     assert same_pixels(commands, "six", "teacache")
 
 
 def test_the_other_plugins_run_as_recorded(commands, first):
     options = ("--plugin", "watch", "--plugin", "teacache", *STRATEGIES["teacache"])
-    assert commands.run(*FLUX2, *IMAGE, *options, "--output", "both.png").code == 0
-    again = commands.run(FLUX2[0], "-C", "both.metadata.json", "--metadata", "--output", "both-again.png")
+    assert commands.run(*COMMAND, *IMAGE, *options, "--output", "both.png").code == 0
+    again = commands.run(COMMAND[0], *REPLAY, "both.metadata.json", "--metadata", "--output", "both-again.png")
     assert again.out.startswith("replay: computed 4 of 6 steps")
     assert list(recorded(commands, "both-again")["plugins"]) == ["watch", "replay"]
 
@@ -169,10 +169,10 @@ def test_a_sidecar_that_was_tampered_with_is_refused_before_weights_load(command
     teacache["values"] |= change.get("values", {})
     entry |= {key: value for key, value in change.items() if key in entry}
     (commands.folder / "run.json").write_text(json.dumps(sidecar))
-    refused = commands.run(FLUX2[0], "-C", "run.json", "--output", "refused.png")
+    refused = commands.run(COMMAND[0], *REPLAY, "run.json", "--output", "refused.png")
     assert (refused.code, refused.out, refused.weights) == (2, "", [])
     [line] = refused.err.splitlines()
-    assert line.startswith("mflux-generate-flux2: error: ")
+    assert line.startswith(f"{COMMAND[0]}: error: ")
     assert message in line
 
 
@@ -184,6 +184,6 @@ def test_a_sidecar_that_was_tampered_with_is_refused_before_weights_load(command
     ],
 )
 def test_what_cannot_be_repeated_is_refused_before_weights_load(commands, first, options, message):
-    refused = commands.run(*FLUX2, *IMAGE, "--plugin", "replay", *options, "--output", "refused.png")
+    refused = commands.run(*COMMAND, *IMAGE, "--plugin", "replay", *options, "--output", "refused.png")
     assert (refused.code, refused.weights) == (2, [])
     assert message in refused.err.splitlines()[-1]

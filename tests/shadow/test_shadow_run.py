@@ -105,7 +105,7 @@ def shadow(case: str, photo: Any, *others: Request, steps: int = STEPS, **option
     generate_image = model.generate_image
     model.generate_image = lambda **given: images.append(generate_image(**given))
     latents = generate(model, num_inference_steps=steps, **arguments)
-    return latents, images[0].generation_parameters["mflux_plugins"]
+    return latents, images[0]._get_metadata()["mflux_plugins"]
 
 
 def observing(plugin: type) -> Request:

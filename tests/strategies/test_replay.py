@@ -6,19 +6,19 @@ import json
 from pathlib import Path
 from typing import Any
 
-import cases_flux
-import cases_moss
 import pytest
-from tiny_models import Case, generate, same
+from all_cases import cases_of
+from tiny_models import generate, same
 
 from mflux_teacache import Refused, attach
 from mflux_teacache.errors import OptionError
 
-CASES: dict[str, Case] = {
-    "flux2-guidance": cases_flux.CASES["flux2-guidance"],  # compiled, two branches
-    "flux1-kontext": cases_flux.CASES["flux1-kontext"],  # rows of a reference image
-    "moss-guidance": cases_moss.CASES["moss-guidance"],  # branches of different lengths
-}
+NAMES = (
+    "flux2-guidance",  # compiled, two branches
+    "flux1-kontext",  # rows of a reference image
+    "moss-guidance",  # branches of different lengths
+)
+CASES = {name: case for name, case in cases_of("cases_flux", "cases_moss").items() if name in NAMES}
 
 # Each skips some of six steps; the forecasts differ, and so do the blocks that run in every step.
 STRATEGIES: dict[str, dict[str, Any]] = {
@@ -40,7 +40,7 @@ def run(model: Any, arguments: dict[str, Any], folder: Path) -> tuple[Any, Path]
     finally:
         model.generate_image = generate_image
     path = folder / f"{len(list(folder.iterdir()))}.json"
-    path.write_text(json.dumps({"mflux_plugins": images[0].generation_parameters["mflux_plugins"]}))
+    path.write_text(json.dumps({"mflux_plugins": images[0]._get_metadata()["mflux_plugins"]}))
     return latents, path
 
 

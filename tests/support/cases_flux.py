@@ -69,14 +69,16 @@ CASES = {
     "flux2-edit-guidance": _case(
         Flux2KleinEdit, ModelConfig.flux2_klein_base_9b, lambda photo: {"image_paths": [photo], "guidance": 4.0}
     ),
-    # With its key/value cache, which mflux never compiles.
-    "flux2-edit-kv": _case(
-        Flux2KleinEdit, ModelConfig.flux2_klein_9b_kv, lambda photo: {"image_paths": [photo]}, compiled=False
-    ),
-    "flux2-edit-kv-guidance": _case(
-        Flux2KleinEdit,
-        ModelConfig.flux2_klein_9b_kv,
-        lambda photo: {"image_paths": [photo, photo], "guidance": 4.0},
-        compiled=False,
-    ),
 }
+if hasattr(ModelConfig, "flux2_klein_9b_kv"):  # with its key/value cache, which mflux never compiles
+    CASES |= {
+        "flux2-edit-kv": _case(
+            Flux2KleinEdit, ModelConfig.flux2_klein_9b_kv, lambda photo: {"image_paths": [photo]}, compiled=False
+        ),
+        "flux2-edit-kv-guidance": _case(
+            Flux2KleinEdit,
+            ModelConfig.flux2_klein_9b_kv,
+            lambda photo: {"image_paths": [photo, photo], "guidance": 4.0},
+            compiled=False,
+        ),
+    }

@@ -14,10 +14,18 @@ from typing import Any
 import cli_plugins
 import numpy as np
 import PIL.Image
+from installed import MFLUX
 
 HERE = Path(__file__).parent
 SCRIPTS = Path(sys.executable).parent
 QUIET = {"TQDM_DISABLE": "1", "TRANSFORMERS_VERBOSITY": "error", "HF_HUB_OFFLINE": "1", "MFLUX_PLUGINS": ""}
+
+FLUX1 = ("mflux-generate", "--model", "dev")
+FLUX2 = ("mflux-generate-flux2", "--model", "flux2-klein-base-4b")
+# mflux up to 0.18: the sidecar of its FLUX.2 command is empty, and no -C brings width and height back.
+WHOLE_SIDECARS = MFLUX >= (0, 19)
+COMMAND, PIPELINE = (FLUX2, "Flux2Klein") if WHOLE_SIDECARS else (FLUX1, "Flux1")
+REPLAY = ("-C",) if WHOLE_SIDECARS else ("--width", 64, "--height", 64, "-C")
 
 
 @dataclass(frozen=True)
