@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from mflux_teacache.bench import speed
+from mflux_teacache.bench import memory, speed
 from mflux_teacache.bench.quality import command as quality
 
 # A module each, with ``add_parser(subparsers)`` that sets ``run``.
-SUBCOMMANDS = (speed, quality)
+SUBCOMMANDS = (speed, quality, memory)
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -1,0 +1,80 @@
+"""``mflux-teacache bench memory``: whether anything is kept of one image when the next one is made."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+from collections.abc import Iterator
+
+from mflux_teacache.errors import OptionError
+
+IMAGES = 200
+STEPS = 28
+SETTING = "teacache thresh=0.12"
+SHOWN = (2, 10, 50, 100)  # and the last one
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``memory`` to the measurements of ``mflux-teacache bench``."""
+    parser = subparsers.add_parser(
+        "memory",
+        help="make many images in a row, and say what memory MLX holds after them",
+        description="Makes images in a row with the demo's model and one plugin, each with another seed, and prints "
+        "the active memory of MLX. Exit code 1 if it is more after the last image than after the second.",
+    )
+    parser.add_argument("--images", type=int, default=IMAGES, metavar="N", help="3 at least (default: %(default)s)")
+    parser.add_argument(
+        "--steps", type=int, default=STEPS, metavar="INT", help="denoising steps (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--setting",
+        default=SETTING,
+        metavar="'NAME KEY=VALUE ...'",
+        help="a plugin with its options (default: '%(default)s')",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure and print; returns the exit code.
+
+    Raises:
+        OptionError: fewer images than 3, or a setting that is not allowed.
+        UnknownPlugin, BrokenPlugin, Refused: of the setting.
+    """
+    if args.images < 3:
+        raise OptionError(f"--images is {args.images}; it must be a whole number from 3: the first one warms up.")
+    shown = {number for number in SHOWN if number < args.images} | {args.images}
+    second = last = 0
+    for number, active in enumerate(active_memory(args.images, args.steps, args.setting), 1):
+        second, last = (active if number == 2 else second), active
+        if number in shown:
+            print(f"after image {number:>3}: {active} bytes", flush=True)
+    print(f"growth from image 2 to {args.images}: {last - second} bytes")
+    return 1 if last > second else 0
+
+
+def active_memory(images: int, steps: int, setting: str) -> Iterator[int]:
+    """Bytes after each image. Python's garbage is collected first: mflux's scheduler and config hold each other."""
+    import mlx.core as mx
+
+    from mflux_teacache import options
+    from mflux_teacache.attachment import Request, attach_requests
+    from mflux_teacache.bench.quality import settings
+    from mflux_teacache.demo.model import GUIDANCE, SIDE, tiny_klein
+
+    parsed = settings.parse(setting)
+    plugin = settings.load(parsed.plugin)
+    request = Request(plugin, options.from_keywords(plugin, parsed.options))
+    with tiny_klein() as model, attach_requests(model, [request]):
+        for seed in range(images):
+            model.generate_image(
+                seed=seed,
+                prompt="a large red circle on yellow",
+                num_inference_steps=steps,
+                height=SIDE,
+                width=SIDE,
+                guidance=GUIDANCE,
+            )
+            gc.collect()
+            yield mx.get_active_memory()
