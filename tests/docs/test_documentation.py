@@ -115,11 +115,9 @@ def test_own_commands_run_as_written(commands: Any) -> None:
         "pip install uv && uv run mflux-teacache demo",
         "mflux-teacache plugins",
         "mflux-teacache bench speed --steps 6 --repetitions 1",
-        "mflux-teacache bench memory",
         "mflux-teacache bench quality --prompts 16 --seeds 2 --json quality.json --png quality.png --sheet sheet.png",
     ]
-    lines[3] += " --images 3 --steps 2"
-    lines[4] += " --prompts 1 --seeds 1 --steps 4 --setting 'schedule every=2'"
+    lines[3] += " --prompts 1 --seeds 1 --steps 4 --setting 'schedule every=2'"
     printed = []
     for line in lines:
         words = shlex.split(line.rpartition("uv run ")[2])
