@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ CASES = all_cases.cases_of(*all_cases.MODULES)
 FAMILY = {name: str(PIPELINES[case.pipeline.__name__].family) for name, case in CASES.items()}
 ONE_OF_EACH = {family: name for name, family in reversed(FAMILY.items())}
 IMAGES = 8
+# MLX before 0.32 keeps some hundred bytes of every few images, of plain mflux's too.
+KEPT_BY_MLX = 0 if tuple(map(int, version("mlx").split(".")[:2])) >= (0, 32) else 512
 
 STRATEGIES: dict[str, dict[str, Any]] = {
     "teacache": {"coefficients": (0.3,), "thresh": 0.5, "force": True, "forecast": 1, "cache_dtype": "bfloat16"},
@@ -56,6 +59,10 @@ def active_memory(model: Any) -> list[int]:
     return found
 
 
+def grows(second: int, later: Sequence[int]) -> bool:
+    return any(memory > second + KEPT_BY_MLX * images for images, memory in enumerate(later, 1))
+
+
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("make", [tiny_models.flux1, tiny_models.flux2])
 @pytest.mark.filterwarnings("ignore::mflux_teacache.PluginWarning")
@@ -64,14 +71,14 @@ def test_active_memory_does_not_grow(make: Any, strategy: str) -> None:
     with attach(model, strategy, **STRATEGIES[strategy]) as handle:
         _, second, *later = active_memory(model)
     assert handle.stats.skipped_count >= IMAGES
-    assert later == [second] * (IMAGES - 2)
+    assert not grows(second, later)
 
 
 def test_compiled_blocks_keep_nothing_either() -> None:
     model = tiny_models.flux1()
     with attach(model, compile_blocks=True):
         _, second, *later = active_memory(model)
-    assert later == [second] * (IMAGES - 2)
+    assert not grows(second, later)
 
 
 def test_a_plugin_that_keeps_a_number_of_each_image_shows() -> None:
