@@ -81,7 +81,7 @@ class Body:
         for name, entry in self._entries[0].items():
             check_block(blocks[0][1], name, entry.signature, family)
         self._blocks = [weakref.ref(block) for each in (blocks, *more) for _, block in each]
-        self.compiled_blocks = CompiledBlocks(family.looked_at) if compile_blocks else None
+        self.compiled_blocks = CompiledBlocks(family.looked_at, family.numbered) if compile_blocks else None
         self.stream_dtype: mx.Dtype | None = None  # of the image stream when it was last computed
         self._phase: _Phase | None = None
 

@@ -132,6 +132,7 @@ FLUX1 = Family(
     sigma=_scheduler_sigma,
     latents="hidden_states",
     packed=True,
+    numbered=("layer",),
 )
 
 FLUX2 = Family(
@@ -158,6 +159,7 @@ QWEN = Family(
     latents="hidden_states",
     packed=True,
     looked_at=("encoder_hidden_states_mask",),
+    numbered=("block_idx",),
 )
 
 Z_IMAGE = Family(
@@ -181,6 +183,7 @@ FIBO = Family(
     sigma=_scheduler_sigma,
     latents="hidden_states",
     packed=True,
+    numbered=("layer",),
 )
 
 ERNIE_IMAGE = Family(

@@ -91,6 +91,8 @@ class Family:
             function. Several pairs where that depends on the call or on the release of mflux.
         looked_at: block arguments whose values the block's own Python looks at, such as a mask of which it asks
             whether it hides anything. Compiled blocks take them as constants.
+        numbered: block arguments and attributes that hold the block's place among its like, and that nothing reads.
+            Without them blocks are alike, and those compiled on their own share a function.
     """
 
     name: str
@@ -106,6 +108,7 @@ class Family:
     caller: str | None = None
     compiles: tuple[tuple[str, str], ...] = ()
     looked_at: tuple[str, ...] = ()
+    numbered: tuple[str, ...] = ()
 
     @property
     def attributes(self) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from mflux_teacache.adapters.about import ABOUT
 from mflux_teacache.adapters.compiled_blocks import CompiledBlocks
 from mflux_teacache.adapters.families import FAMILIES
 from mflux_teacache.adapters.pipelines import PIPELINES
-from mflux_teacache.errors import OptionError
+from mflux_teacache.errors import OptionError, UnsupportedModel
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
@@ -117,6 +117,75 @@ def test_what_changes_in_a_model_between_images_is_seen() -> None:
     assert not _near(heavier, before)
     assert not _near(blurred, heavier)
     assert _near(blurred, generate(model))
+
+
+class _Scaled(nn.Module):
+    def __init__(self, weight: float, *, scale: float = 1, bias: str | None = None) -> None:
+        super().__init__()
+        self.weight = mx.array([weight, weight])
+        self.scale = scale
+        if bias is not None:
+            self[bias] = mx.array([1.0, 1.0])
+
+
+def test_blocks_that_are_alike_share_a_function_and_others_do_not() -> None:
+    def forward(block: Any, x: mx.array) -> mx.array:
+        traced.append(id(block))
+        scaled = x * block.weight * block.scale
+        return scaled + block["bias"] if "bias" in block else scaled - block["shift"] if "shift" in block else scaled
+
+    traced: list[int] = []
+    first, alike, scaled = _Scaled(2), _Scaled(5), _Scaled(5, scale=3)
+    biased, shifted = _Scaled(5, bias="bias"), _Scaled(5, bias="shift")
+    weight_of = {id(block): block.weight[0].item() for block in (first, alike, scaled, biased, shifted)}
+    blocks, x = CompiledBlocks(), mx.array([2.0, 3.0])
+    for _ in range(2):  # images
+        for block in (first, alike, scaled, biased, shifted, first, alike):
+            result = blocks.call(forward, block, {"x": x}).tolist()
+            by = weight_of[id(block)] * block.scale
+            moved = 1 if block is biased else -1 if block is shifted else 0
+            assert result == [2 * by + moved, 3 * by + moved]
+        blocks.end_image()
+    assert traced == [*map(id, (first, scaled, biased, shifted))]
+
+    first.scale = 7
+    assert blocks.call(forward, first, {"x": x}).tolist() == [2 * 14, 3 * 14]
+    assert blocks.call(forward, alike, {"x": x}).tolist() == [2 * 5, 3 * 5]
+
+
+def test_a_transformer_is_traced_once_for_each_kind_of_its_blocks() -> None:
+    model = tiny_models.flux1()
+    first, second = model.transformer.single_transformer_blocks
+    calls = seen_by(first)
+    second.__class__ = type(first)
+    with attach(model, compile_blocks=True):
+        generate(model)
+    assert len(calls) == 1
+
+
+def test_a_block_s_number_does_not_keep_it_from_sharing_and_comes_back() -> None:
+    def forward(block: Any, x: mx.array, place: int) -> mx.array:
+        traced.append(place)
+        return x * block.weight
+
+    traced: list[Any] = []
+    blocks, x = CompiledBlocks(numbered=("scale", "place")), mx.array([1.0, 1.0])
+    for place, block in enumerate((_Scaled(2, scale=0), _Scaled(3, scale=1))):
+        assert blocks.call(forward, block, {"x": x, "place": place}).tolist() == [2 + place, 2 + place]
+        assert block.scale == place
+    assert len(traced) == 1
+
+
+@pytest.mark.parametrize("read", ["scale", "place"])
+def test_a_number_that_is_read_is_refused(read: str) -> None:
+    def forward(block: Any, x: mx.array, place: int) -> mx.array:
+        return x * block.weight if (block.scale if read == "scale" else place) == 0 else x
+
+    block = _Scaled(2, scale=0)
+    with pytest.raises(UnsupportedModel, match=f"this version of mflux reads '{read}' in its blocks"):
+        CompiledBlocks(numbered=("scale", "place")).call(forward, block, {"x": mx.array([1.0, 1.0]), "place": 0})
+    assert block.scale == 0
+    assert block.weight.tolist() == [2, 2]
 
 
 def test_a_block_that_looks_at_a_mask_is_compiled_for_each_mask() -> None:
