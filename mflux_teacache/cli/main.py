@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -29,7 +30,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = build_parser().parse_args(argv)
     run: Callable[[argparse.Namespace], int] = arguments.run
     with reported(COMMAND):
-        sys.exit(run(arguments))
+        try:
+            code = run(arguments)
+            sys.stdout.flush()
+        except BrokenPipeError:  # the reader has seen enough, such as `| head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes again when it ends
+            code = 1
+        sys.exit(code)
 
 
 def _version() -> str:

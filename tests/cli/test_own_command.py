@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 from importlib.metadata import PackageNotFoundError, distribution, version
 
 import pytest
+from commands import SCRIPTS
 
 from mflux_teacache.adapters.about import ABOUT
 from mflux_teacache.adapters.commands import commands_of
@@ -60,6 +62,16 @@ def test_a_refusal_is_one_line(monkeypatch, capsys):
         main.main(["plugins"])
     assert leaving.value.code == 2
     assert capsys.readouterr() == ("", "mflux-teacache: error: no. Do this.\n")
+
+
+def test_a_reader_who_has_seen_enough_is_no_error():
+    words, pipe = [SCRIPTS / "mflux-teacache", "plugins"], subprocess.PIPE
+    with subprocess.Popen(words, stdout=pipe, stderr=pipe) as command:
+        assert command.stdout is not None
+        assert command.stderr is not None
+        command.stdout.close()
+        assert b"Traceback" not in command.stderr.read()
+        assert command.wait() == 1
 
 
 def test_plugins_lists_everything_installed_and_every_pipeline(capsys, plugins_in_process):
