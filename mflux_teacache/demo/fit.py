@@ -13,10 +13,8 @@ from functools import partial
 from importlib.metadata import version
 from itertools import product
 from pathlib import Path
-from typing import NamedTuple
 
 import mlx.core as mx
-import numpy as np
 from tqdm import tqdm
 
 from mflux_teacache import attach
@@ -25,9 +23,9 @@ from mflux_teacache.demo.model import GUIDANCE, MODEL, SIDE, DemoKlein, draw, ti
 from mflux_teacache.hookspecs import hookimpl
 from mflux_teacache.records import Body, Step
 from mflux_teacache.teacache.calibration import Calibration
+from mflux_teacache.teacache.fitting import Change, change, fit, observed, r_squared
 
 STEPS = 28
-DEGREE = 4
 SEEDS = (11, 12)
 THRESHOLD = 0.12
 
@@ -54,13 +52,6 @@ HELD_OUT = (
 )
 
 
-class Change(NamedTuple):
-    """Relative L1 changes from one step to the next: what TeaCache sees, and what it is to predict."""
-
-    signal: float
-    residual: float
-
-
 class Recorder:
     """Lets every step compute, and adds its changes to a list."""
 
@@ -70,11 +61,9 @@ class Recorder:
 
     @hookimpl
     def mflux_post_transformer(self, step: Step, body: Body) -> None:
-        before, self._now = self._now, (step.modulated_input, *body.residuals)
+        before, self._now = self._now, observed(step, body)
         if before:
-            signal, *residuals = (step.relative_l1(*pair) for pair in zip(self._now, before, strict=True))
-            # Both branches are reused together, so both count.
-            self._changes.append(Change(signal, float(np.mean(residuals))))
+            self._changes.append(change(step, self._now, before))
 
 
 def record(model: DemoKlein, prompt: str, seed: int) -> list[Change]:
@@ -83,19 +72,6 @@ def record(model: DemoKlein, prompt: str, seed: int) -> list[Change]:
     with attach(model, partial(Recorder, changes)):
         draw(model, "recording", prompt=prompt, steps=STEPS, seed=seed, keep_bar=False)
     return changes
-
-
-def fit(changes: Sequence[Change]) -> tuple[float, ...]:
-    """Least squares; coefficients from the highest power to the constant."""
-    signals, residuals = zip(*changes, strict=True)
-    return tuple(np.polyfit(signals, residuals, DEGREE).tolist())
-
-
-def r_squared(polynomial: Sequence[float], changes: Sequence[Change]) -> float:
-    """Share of the residual changes' variance that the polynomial explains."""
-    signals, residuals = np.array(changes).T
-    errors = residuals - np.polyval(polynomial, signals)
-    return float(1 - np.sum(errors**2) / np.sum((residuals - residuals.mean()) ** 2))
 
 
 def calibration(fitted: Sequence[Change], held_out: Sequence[Change]) -> Calibration:

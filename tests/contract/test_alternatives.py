@@ -15,7 +15,7 @@ UNCALIBRATED = Target(pipeline="Nothing", model="nobody/has-measured-this")
 
 
 OPTIONS = {"schedule": {"every": 2}}  # it refuses to guess
-NO_STRATEGIES = {"magcache-record", "replay", "shadow"}
+NO_STRATEGIES = {"magcache-record", "replay", "shadow", "teacache-record"}
 
 
 def ours() -> list[str]:

@@ -47,6 +47,7 @@ def test_ours_are_installed() -> None:
         "taylorseer",
         "schedule",
         "magcache-record",
+        "teacache-record",
     }
     assert {point.name for point in entry_points(group=GROUP)} >= set(ours)
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from mflux_teacache.demo import fit as demo
-from mflux_teacache.demo.fit import Change
 from mflux_teacache.demo.model import DemoKlein, tiny_klein
 from mflux_teacache.demo.run import PROMPT
 from mflux_teacache.demo.vocabulary import parse
 from mflux_teacache.records import Target
 from mflux_teacache.teacache.calibration import find, load
+from mflux_teacache.teacache.fitting import Change
 from mflux_teacache.teacache.policy import evaluate
 
 POLYNOMIAL = (2.0, -1.0, 0.5, 0.25, 0.125)
@@ -23,19 +23,6 @@ POLYNOMIAL = (2.0, -1.0, 0.5, 0.25, 0.125)
 
 def on_the_curve(signals: list[float]) -> list[Change]:
     return [Change(signal, evaluate(POLYNOMIAL, signal)) for signal in signals]
-
-
-def test_a_known_polynomial_is_found_again() -> None:
-    changes = on_the_curve([0.1, 0.2, 0.4, 0.6, 0.8, 1.0])
-    assert demo.fit(changes) == pytest.approx(POLYNOMIAL)
-    assert demo.r_squared(POLYNOMIAL, changes) == pytest.approx(1.0)
-
-
-def test_r_squared_by_hand() -> None:
-    # Always predicting 2 for 1, 2, 3: errors 1, 0, 1 are the whole variance. Predicting 3: 4 + 1 + 0 over 2.
-    changes = [Change(0.1, 1.0), Change(0.2, 2.0), Change(0.3, 3.0)]
-    assert demo.r_squared((2.0,), changes) == pytest.approx(0.0)
-    assert demo.r_squared((3.0,), changes) == pytest.approx(-1.5)
 
 
 def test_a_recorded_run_has_one_change_per_later_step(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,67 @@
+"""From full runs to a calibration's polynomial: what is recorded of a step, and the fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import NamedTuple
+
+import mlx.core as mx
+import numpy as np
+
+from mflux_teacache.records import Body, Step
+
+DEGREE = 4  # what all published calibrations have
+
+
+class Change(NamedTuple):
+    """Relative L1 changes from one step to the next: what TeaCache sees, and what it is to predict."""
+
+    signal: float
+    residual: float
+
+
+def observed(step: Step, body: Body) -> tuple[mx.array, ...]:
+    """What changes: the signal, then one residual per guidance branch, each without reference images."""
+    return tuple(step.target_part(array) for array in (step.modulated_input, *body.residuals))
+
+
+def change(step: Step, now: Sequence[mx.array], before: Sequence[mx.array]) -> Change:
+    """From what was observed in the step before; NaN where that had another shape.
+
+    The residual's is the mean over the branches: they are reused together, so each counts.
+    """
+    signal, *residuals = (step.relative_l1(*pair) for pair in zip(now, before, strict=True))
+    return Change(signal, float(np.mean(residuals)))
+
+
+def fit(changes: Sequence[Change], degree: int = DEGREE) -> tuple[float, ...]:
+    """Least squares; coefficients from the highest power to the constant."""
+    signals, residuals = zip(*changes, strict=True)
+    return tuple(np.polyfit(signals, residuals, degree).tolist())
+
+
+def r_squared(polynomial: Sequence[float], changes: Sequence[Change]) -> float:
+    """Share of the residual changes' variance that the polynomial explains."""
+    return _explained(predicted(polynomial, changes), changes)
+
+
+def r_squared_held_out(images: Sequence[Sequence[Change]], degree: int = DEGREE) -> float:
+    """The same of two images or more, each predicted by a polynomial that was fitted on the others."""
+    predictions: list[float] = []
+    for place, image in enumerate(images):
+        others = list(chain.from_iterable([*images[:place], *images[place + 1 :]]))
+        predictions += predicted(fit(others, degree), image)
+    return _explained(predictions, list(chain.from_iterable(images)))
+
+
+def predicted(polynomial: Sequence[float], changes: Sequence[Change]) -> list[float]:
+    """The residual changes that the signals' foretell."""
+    predictions: list[float] = np.polyval(polynomial, [change.signal for change in changes]).tolist()
+    return predictions
+
+
+def _explained(predictions: Sequence[float], changes: Sequence[Change]) -> float:
+    residuals = np.array([change.residual for change in changes])
+    errors = residuals - np.array(predictions)
+    return float(1 - np.sum(errors**2) / np.sum((residuals - residuals.mean()) ** 2))
