@@ -46,7 +46,8 @@ def render() -> str:
                 map(_family, FAMILIES),
             ),
             "\n## Calibrations of TeaCache\n",
-            "`first-block-cache` needs none. A model without one is refused by `teacache`, with the alternatives; `teacache-record` makes one.\n",
+            "`first-block-cache` needs none. A model without one is refused by `teacache`, with the alternatives; "
+            "`teacache-record` makes one.\n",
             _table(
                 ("name", "model", "made with", "range", "threshold", "fit (R2)", "source"),
                 (_calibration(entry) for entry in shipped().values()),
