@@ -111,5 +111,8 @@ def _transformer_alive(family: str, photo: Path, *plugins: type) -> bool:
 
 @pytest.mark.parametrize("family", ONE_OF_EACH)
 def test_no_circle_holds_the_transformer(family: str, photo: Path, without_collector: None) -> None:
-    """mflux's memory saver lets go of it so: in a circle it would stay until Python's next collection."""
-    assert _transformer_alive(family, photo, ProbedPattern) == _transformer_alive(family, photo)
+    """mflux's memory saver lets go of it so: in a circle it would stay until Python's next collection.
+
+    mflux up to 0.22 has a circle of its own in Qwen-Image 2.1, which attached plugins happen to take away.
+    """
+    assert not _transformer_alive(family, photo, ProbedPattern) or _transformer_alive(family, photo)
