@@ -86,19 +86,20 @@ class CompiledBlocks:
         Raises:
             UnsupportedModel: what is said to be unread is read.
         """
-        unread = {name: _Unread(name) for name in self._numbered if name in arguments}
+        unread = [name for name in self._numbered if name in arguments]
         read = {name: value for name, value in arguments.items() if name not in unread}
         leaves = tree_flatten(read)
         objects = [type(leaf) for _, leaf in leaves if not isinstance(leaf, (mx.array, *_CONSTANTS))]
         if objects:
             [self._given, *_] = objects
             return forward(block, **arguments)  # a key/value cache, which the block fills
-        constants = {name: read[name] for name in self._looked_at if read.get(name) is not None}
+        constants: dict[str, Any] = {name: read[name] for name in self._looked_at if read.get(name) is not None}
         inputs = {name: value for name, value in read.items() if name not in constants}
         kind = (forward, *unread, *map(_form, leaves), *map(_values, constants.values()))
         key = (id(block), kind)
         if key not in self._used:
-            self._used[key] = self._function(kind, forward, block, {**constants, **unread})
+            constants |= {name: _Unread(name) for name in unread}
+            self._used[key] = self._function(kind, forward, block, constants)
         return self._used[key].call(block, inputs)
 
     def _function(

@@ -21,7 +21,7 @@ import mlx.core as mx
 from mflux_teacache.data_files import as_text
 from mflux_teacache.errors import PluginWarning
 from mflux_teacache.hookspecs import hookimpl
-from mflux_teacache.output_files import check_output
+from mflux_teacache.output_files import add_recording, check_recording
 from mflux_teacache.records import Body, Generation, Step, Target
 from mflux_teacache.teacache.calibration import Calibration
 from mflux_teacache.teacache.fitting import (
@@ -34,6 +34,8 @@ from mflux_teacache.teacache.fitting import (
     r_squared,
     r_squared_held_out,
 )
+
+NAME = "teacache-record"
 
 # Fewer changes than this for each coefficient follow the noise of the images rather than the model.
 _FEWEST_PER_COEFFICIENT = 4
@@ -78,17 +80,11 @@ class TeaCacheRecord:
     @staticmethod
     @hookimpl
     def mflux_add_options(group: argparse._ArgumentGroup) -> None:
-        group.add_argument(
-            "--teacache-record-output",
-            type=Path,
-            default=Path("teacache-calibration.json"),
-            metavar="FILE",
-            help="JSON file to write, fitted to all images of this run (default: %(default)s)",
-        )
+        add_recording(group, NAME, "teacache-calibration.json", "fitted to")
 
     @hookimpl
     def mflux_check(self, options: argparse.Namespace) -> None:
-        check_output("--teacache-record-output", options.output.expanduser(), ".json")
+        check_recording(options, NAME)
 
     @hookimpl
     def mflux_attach(self, options: argparse.Namespace, target: Target) -> None:
@@ -174,4 +170,4 @@ def _calibration(runs: Sequence[_Run], target: Target) -> Calibration:
 
 
 def _warn(problem: str) -> None:
-    warnings.warn(f"teacache-record {problem}.", PluginWarning, stacklevel=3)
+    warnings.warn(f"{NAME} {problem}.", PluginWarning, stacklevel=3)

@@ -19,9 +19,11 @@ import mlx.core as mx
 from mflux_teacache.data_files import as_text
 from mflux_teacache.errors import PluginWarning
 from mflux_teacache.hookspecs import hookimpl
-from mflux_teacache.output_files import check_output
+from mflux_teacache.output_files import add_recording, check_recording
 from mflux_teacache.records import Body, Generation, Step, Target
 from mflux_teacache.strategies.magcache.table import Table
+
+NAME = "magcache-record"
 
 # What diffusers' MagCacheConfig has for models without a recommendation.
 THRESHOLD, SKIP_FIRST, MAX_SKIPS = 0.06, 0.2, 3
@@ -53,17 +55,11 @@ class MagCacheRecord:
     @staticmethod
     @hookimpl
     def mflux_add_options(group: argparse._ArgumentGroup) -> None:
-        group.add_argument(
-            "--magcache-record-output",
-            type=Path,
-            default=Path("magcache-table.json"),
-            metavar="FILE",
-            help="JSON file to write, the mean over all images of this run (default: %(default)s)",
-        )
+        add_recording(group, NAME, "magcache-table.json", "the mean over")
 
     @hookimpl
     def mflux_check(self, options: argparse.Namespace) -> None:
-        check_output("--magcache-record-output", options.output.expanduser(), ".json")
+        check_recording(options, NAME)
 
     @hookimpl
     def mflux_attach(self, options: argparse.Namespace, target: Target) -> None:
@@ -87,7 +83,7 @@ class MagCacheRecord:
         if generation.status != "finished":
             return
         if problem := _problem(ratios, generation, self._runs):
-            message = f"magcache-record leaves out image {generation.number + 1}: {problem}."
+            message = f"{NAME} leaves out image {generation.number + 1}: {problem}."
             warnings.warn(message, PluginWarning, stacklevel=2)
             return
         self._runs.append(ratios)
