@@ -24,9 +24,6 @@ class Probed(Protocol):
     def first_block_residual(self) -> mx.array | None:
         """``None`` if block 0 was not asked for."""
 
-    def carry(self) -> Any:
-        """What the run takes over."""
-
 
 class Ran(Protocol):
     """One guidance branch that a forward has run."""
@@ -42,20 +39,23 @@ class Ran(Protocol):
         """It had to run, whatever was decided: the model keeps more of it than its output."""
 
 
+Residuals = Sequence[mx.array | None]
+
+
 class Forward(Protocol):
     """One of mflux's calls for a prediction; the adapter's whole interface to the runtime.
 
     A step may need several: mflux calls some transformers once per guidance branch.
     """
 
-    def probe(self, *, first_block: bool, earlier: Any) -> Probed:
-        """Run as far as the body's block 0, or through it; ``earlier`` is what a probe without it found."""
+    def run(self, decide: Callable[[], Residuals]) -> tuple[Any, Sequence[Ran]]:
+        """Run through, and return mflux's result and the branches. Branch i reuses the i-th residual where it fits.
 
-    def run(self, residuals: Sequence[mx.array | None], carry: Any) -> tuple[Any, Sequence[Ran]]:
-        """Run through; branch i reuses ``residuals[i]`` where it fits. Returns mflux's result and the branches.
-
-        ``carry`` is what the probe hands over, or ``None``.
+        ``decide`` is called once, before the body would run; from then on the forward can be probed.
         """
+
+    def probe(self, *, first_block: bool) -> Probed:
+        """What is known at the body's block 0, and of block 0 itself."""
 
     def sigma(self) -> mx.array | float | None:
         """Noise level, 1 = pure noise."""
@@ -89,7 +89,7 @@ class _Signals:
 
     def probe(self, *, first_block: bool) -> Probed:
         if self.probed is None or (first_block and not self.ran_first_block):
-            self.probed = self._live.probe(first_block=first_block, earlier=self.probed)
+            self.probed = self._live.probe(first_block=first_block)
             self.ran_first_block = first_block
         return self.probed
 
@@ -127,9 +127,6 @@ class _Signals:
             return read_floats(change)[0]
         number, self.known_sigma = read_floats(change, sigma)  # the sigma comes with the same wait
         return number
-
-    def carry(self) -> Any:
-        return None if self.probed is None else self.probed.carry()
 
     def close(self) -> None:
         """The forward holds the transformer, which must not live on in a step that a plugin keeps."""
@@ -174,12 +171,15 @@ class Runtime:
 
     def predict(self, forward: Forward) -> Any:
         """One of mflux's calls for a prediction: the step's first one decides, the others follow."""
-        first = self._open is None
-        self._open = step = self._open or self._begin(forward)
-        residuals = (step.decision.residuals or ())[len(step.branches) :]
-        result, ran = forward.run(residuals, step.signals.carry() if first else None)
-        step.branches.extend(ran)
+        result, ran = forward.run(lambda: self._residuals(forward))
+        if self._open is not None:
+            self._open.branches.extend(ran)
         return result
+
+    def _residuals(self, forward: Forward) -> Residuals:
+        """Of the branches that are still to run."""
+        self._open = self._open or self._begin(forward)
+        return (self._open.decision.residuals or ())[len(self._open.branches) :]
 
     def _begin(self, forward: Forward) -> _OpenStep:
         assert self.generation is not None

@@ -13,7 +13,7 @@ from mflux_teacache.adapters.compiled_blocks import CompiledBlocks
 from mflux_teacache.adapters.entry_check import Given
 from mflux_teacache.adapters.family import Dual, Family
 from mflux_teacache.adapters.signatures import bind_all
-from mflux_teacache.adapters.streams import Streams, join, split
+from mflux_teacache.adapters.streams import Streams, join, own, split
 
 
 class BlockCall:
@@ -37,8 +37,7 @@ class BlockCall:
         self.index = entry.place
         self.stage = entry.stage
         self.block = block
-        self._forward = entry.forward
-        self._signature = entry.signature
+        self._entry = entry
         self._family = family
         self._compiled = compiled
         self._args = args
@@ -46,25 +45,28 @@ class BlockCall:
 
     def run(self) -> Any:
         if self._compiled is not None:
-            return self._compiled.call(self._forward, self.block, self.arguments)
-        return self._forward(self.block, *self._args, **self._kwargs)
+            return self._compiled.call(self._entry.forward, self.block, self.arguments)
+        return self._entry.forward(self.block, *self._args, **self._kwargs)
 
-    def run_on(self, streams: Streams) -> Any:
-        """As mflux called it, but on these streams."""
-        if self._compiled is not None:
-            return self._compiled.call(self._forward, self.block, self.arguments_on(streams))
-        return self._forward(self.block, **self.arguments_on(streams))
-
-    def arguments_on(self, streams: Streams) -> dict[str, Any]:
-        """By name, with these streams in the place of mflux's."""
+    def on(self, streams: Streams) -> BlockCall:
+        """The same call, with these streams in the place of mflux's."""
         if isinstance(self.stage, Dual):
-            return {**self.arguments, self.stage.image: streams.image, self.stage.text: streams.text}
-        return {**self.arguments, self.stage.stream: join(streams, self.stage)}
+            return self._with(**{self.stage.image: streams.image, self.stage.text: streams.text})
+        return self._with(**{self.stage.stream: join(streams, self.stage)})
+
+    def copy(self) -> BlockCall:
+        """The same call, whose streams nobody else changes in place."""
+        names = (self.stage.image, self.stage.text) if isinstance(self.stage, Dual) else (self.stage.stream,)
+        return self._with(**{name: own(self.arguments[name]) for name in names})
+
+    def _with(self, **streams: Any) -> BlockCall:
+        arguments = {**self.arguments, **streams}
+        return BlockCall(self._entry, self._family, self._compiled, self.block, (), arguments)
 
     @cached_property
     def arguments(self) -> dict[str, Any]:
         """By name, without the block itself."""
-        return bind_all(self._signature, self._args, self._kwargs)
+        return bind_all(self._entry.signature, self._args, self._kwargs)
 
     def given(self, arguments: Mapping[str, Any]) -> Given:
         """Arguments of this call for the family's functions."""

@@ -6,6 +6,7 @@ phase what to do; without one, and after ``restore()``, the model runs as mflux 
 * probe (``probe_phase``): stop at block 0 with its inputs. What comes later in the forward is never built.
 * run (``run_phase``): per guidance branch, compute the body and note its input and output, or let its blocks
   return ``input + residual`` whatever they are called with. MLX is lazy, so what is passed by is never evaluated.
+* both in one (``deciding_phase``), where the forward is not compiled: pause at block 0, and run on from there.
 
 Arrays that mflux's forward may change in place (``+=`` in FLUX.1 with ControlNet) are copied where they are
 kept or handed out.
@@ -23,6 +24,7 @@ import mlx.core as mx
 from mflux_teacache.adapters.block_call import BlockCall
 from mflux_teacache.adapters.body_blocks import Entry, blocks_of, entries_of
 from mflux_teacache.adapters.compiled_blocks import CompiledBlocks
+from mflux_teacache.adapters.deciding_phase import Decide, DecidingPhase
 from mflux_teacache.adapters.entry_check import check_block
 from mflux_teacache.adapters.family import Family
 from mflux_teacache.adapters.probe_phase import Carry, Probe, ProbePhase, Stopped
@@ -34,9 +36,8 @@ class _Phase(Protocol):
     def at(self, call: BlockCall) -> Any:
         """In the place of the call."""
 
-    @property
-    def computes(self) -> bool:
-        """The branch that runs, or is about to begin, calls its blocks in earnest."""
+    def evaluate(self, *arrays: Any) -> None:
+        """In the place of ``mx.eval`` of work beside the body."""
 
 
 class Body:
@@ -126,7 +127,17 @@ class Body:
 
         Returns what ``forward`` returns, and its branches in the order of their calls.
         """
-        phase = RunPhase(self.family, self._residual_after, residuals, carry, self.stream_dtype)
+        return self._through(forward, RunPhase(self.family, self._residual_after, residuals, carry, self.stream_dtype))
+
+    def run_deciding(self, forward: Callable[[], Any], decide: Decide) -> tuple[Any, list[Branch]]:
+        """As ``run``, but the residuals are decided on the way, where block 0 of the first branch is called.
+
+        Nothing that comes before the body is built or evaluated twice. Not for a compiled forward: Python does not
+        run in its middle.
+        """
+        return self._through(forward, DecidingPhase(self.family, self._residual_after, decide, self.stream_dtype))
+
+    def _through(self, forward: Callable[[], Any], phase: RunPhase) -> tuple[Any, list[Branch]]:
         with self._in(phase):
             result = forward()
         phase.end_branch()
@@ -139,13 +150,8 @@ class Body:
         return self._phase is not None
 
     def evaluate(self, *arrays: Any) -> None:
-        """``mx.eval`` for a forward that evaluates work beside the body, such as a ControlNet's blocks.
-
-        A probe and a skipped branch do not evaluate it: what they need of it, if anything, is evaluated with their
-        results.
-        """
-        if self._phase is None or self._phase.computes:
-            mx.eval(*arrays)
+        """``mx.eval`` for a forward that evaluates work beside the body, such as a ControlNet's blocks."""
+        (mx.eval if self._phase is None else self._phase.evaluate)(*arrays)
 
     @contextlib.contextmanager
     def _in(self, phase: _Phase) -> Iterator[None]:

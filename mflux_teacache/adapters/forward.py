@@ -10,36 +10,26 @@ from typing import Any
 import mlx.core as mx
 
 from mflux_teacache.adapters.body import Body
+from mflux_teacache.adapters.deciding_phase import Pause
 from mflux_teacache.adapters.entry_check import Given
+from mflux_teacache.adapters.family import Family
 from mflux_teacache.adapters.probe_phase import Carry, Probe
 from mflux_teacache.adapters.run_phase import Branch
 from mflux_teacache.adapters.streams import Streams
+from mflux_teacache.runtime import Residuals
 
 Probing = Callable[[dict[str, Any], bool, Any], Any]
 Running = Callable[[dict[str, Any], tuple[Any, ...], Any], Any]
 
 
-class Forward:
-    """One call for a prediction, with its arguments by name."""
+class _Prediction:
+    """Args:
+    arguments: of mflux's call for a prediction, by name.
+    """
 
-    def __init__(self, body: Body, probe: Probing, run: Running, arguments: dict[str, Any]) -> None:
-        self._family = body.family
-        self._probe = probe
-        self._run = run
+    def __init__(self, family: Family, arguments: dict[str, Any]) -> None:
+        self._family = family
         self._arguments = arguments
-
-    def probe(self, *, first_block: bool, earlier: Probe | None) -> Probe:
-        carried = None if earlier is None else _carried(earlier.carry())
-        entry, modulated_input, *more = self._probe(self._arguments, first_block, carried)
-        if not first_block:
-            return Probe(Streams(*entry), modulated_input)
-        first, first_block_residual = more
-        return Probe(Streams(*entry), modulated_input, Streams(*first), first_block_residual)
-
-    def run(self, residuals: Sequence[mx.array | None], carry: Carry | None) -> tuple[Any, list[Branch]]:
-        carried = None if carry is None else _carried(carry)
-        result, branches = self._run(self._arguments, tuple(residuals), carried)
-        return result, [_branch(branch) for branch in branches]
 
     def sigma(self) -> mx.array | float | None:
         return self._family.sigma(self._given)
@@ -53,19 +43,68 @@ class Forward:
         return Given(self._arguments, "mflux's call for a prediction", self._family)
 
 
-def eager_forward(body: Body, predict: Callable[..., Any]) -> Callable[[dict[str, Any]], Forward]:
+class EagerForward(_Prediction):
+    """A prediction that runs as Python, once: it pauses at block 0 until it is decided how to go on."""
+
+    def __init__(self, body: Body, predict: Callable[..., Any], arguments: dict[str, Any]) -> None:
+        super().__init__(body.family, arguments)
+        self._body = body
+        self._predict = predict
+        self._pause: Pause | None = None
+
+    def run(self, decide: Callable[[], Residuals]) -> tuple[Any, list[Branch]]:
+        def decide_here(pause: Pause) -> Residuals:
+            self._pause = pause
+            return decide()
+
+        return self._body.run_deciding(lambda: self._predict(**self._arguments), decide_here)
+
+    def probe(self, *, first_block: bool) -> Probe:
+        assert self._pause is not None, "the forward has come to its body"
+        return self._pause.probe(first_block=first_block)
+
+
+class CompiledForward(_Prediction):
+    """A prediction in two compiled functions: as far as block 0, if a signal is read, and through."""
+
+    def __init__(self, family: Family, probe: Probing, run: Running, arguments: dict[str, Any]) -> None:
+        super().__init__(family, arguments)
+        self._probe = probe
+        self._run = run
+        self._found: Probe | None = None
+
+    def run(self, decide: Callable[[], Residuals]) -> tuple[Any, list[Branch]]:
+        residuals = tuple(decide())
+        result, branches = self._run(self._arguments, residuals, self._carried())
+        return result, [_branch(branch) for branch in branches]
+
+    def probe(self, *, first_block: bool) -> Probe:
+        entry, modulated_input, *more = self._probe(self._arguments, first_block, self._carried())
+        first, first_block_residual = more if first_block else (None, None)
+        first = None if first is None else Streams(*first)
+        self._found = Probe(Streams(*entry), modulated_input, first, first_block_residual)
+        return self._found
+
+    def _carried(self) -> tuple[tuple[mx.array, ...], ...] | None:
+        """From the latest probe, as arrays."""
+        carry = () if self._found is None else self._found.carry()
+        return tuple(_arrays(streams) for streams in carry if streams is not None) or None
+
+
+def eager_forward(body: Body, predict: Callable[..., Any]) -> Callable[[dict[str, Any]], EagerForward]:
     """From arguments to a call that runs as Python."""
-    return functools.partial(Forward, body, _probing(body, predict), _running(body, predict))
+    return functools.partial(EagerForward, body, predict)
 
 
-def compiled_forward(body: Body, predict: Callable[..., Any]) -> Callable[[dict[str, Any]], Forward]:
+def compiled_forward(body: Body, predict: Callable[..., Any]) -> Callable[[dict[str, Any]], CompiledForward]:
     """From arguments to a call of a predict function that mflux compiles, compiled as two: probe, and run.
 
     They live as long as mflux's own compiled function: one image. Residuals and the probe's arrays are
     inputs, since arrays that a compiled function captures are constants. The functions hold ``predict``, and
     nothing here holds them in a circle, so the transformer goes when mflux drops its predict.
     """
-    return functools.partial(Forward, body, mx.compile(_probing(body, predict)), mx.compile(_running(body, predict)))
+    probe, run = mx.compile(_probing(body, predict)), mx.compile(_running(body, predict))
+    return functools.partial(CompiledForward, body.family, probe, run)
 
 
 def _probing(body: Body, predict: Callable[..., Any]) -> Probing:
@@ -101,10 +140,6 @@ def _branch(arrays: dict[str, tuple[mx.array, mx.array]]) -> Branch:
 def _arrays(streams: Streams) -> tuple[mx.array, ...]:
     """A compiled function takes and returns arrays only: without the ``None`` of a missing text stream."""
     return tuple(array for array in streams if array is not None)
-
-
-def _carried(carry: Carry) -> tuple[tuple[mx.array, ...], ...]:
-    return tuple(_arrays(streams) for streams in carry if streams is not None)
 
 
 def _carry(entry: Sequence[mx.array], first: Sequence[mx.array] | None = None) -> Carry:

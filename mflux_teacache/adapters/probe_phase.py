@@ -1,8 +1,7 @@
-"""The probe: mflux's forward is left at block 0, when what the signals are made of is known."""
+"""What is known at block 0, where signals come from; and the phase that leaves mflux's forward there."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -60,23 +59,34 @@ class ProbePhase:
     first_block: bool
     carry: Carry | None
     found: Probe | None = None
-    computes = False
 
     def at(self, call: BlockCall) -> Any:
         image_rows = call.image_rows()
-        entry = self.carry.entry if self.carry else call.streams(image_rows).copy()
-        signal = self._signal(call, call.arguments_on(entry) if self.carry else call.arguments, image_rows)
-        self.found = Probe(entry, signal)
+        if self.carry is None:
+            entry = call.streams(image_rows).copy()
+        else:
+            entry = self.carry.entry
+            call = call.on(entry)
+        self.found = look(call, entry, image_rows, self.family)
         if self.first_block:
-            returned = call.run_on(entry.copy()) if self.carry else call.run()
-            first = call.unpack(call.returned_streams(returned), image_rows).copy()
-            self.found = Probe(entry, signal, first, first.image - entry.image)
+            self.found = with_first_block(self.found, call, image_rows)
         raise Stopped
 
-    def _signal(self, call: BlockCall, arguments: Mapping[str, Any], image_rows: int | None) -> mx.array:
-        given = call.given({name: _apart(value) for name, value in arguments.items()})
-        signal = self.family.modulated_input(call.block, given)
-        return split(signal, image_rows, call.stage).image if isinstance(call.stage, Joint) else signal
+    def evaluate(self, *_: Any) -> None:
+        """Nothing: what a probe needs of it is evaluated with the signal."""
+
+
+def look(call: BlockCall, entry: Streams, image_rows: int | None, family: Family) -> Probe:
+    """Without running the block."""
+    given = call.given({name: _apart(value) for name, value in call.arguments.items()})
+    signal = family.modulated_input(call.block, given)
+    return Probe(entry, split(signal, image_rows, call.stage).image if isinstance(call.stage, Joint) else signal)
+
+
+def with_first_block(probe: Probe, call: BlockCall, image_rows: int | None) -> Probe:
+    """As ``probe``, and what the block returns."""
+    first = call.unpack(call.returned_streams(call.copy().run()), image_rows).copy()
+    return probe._replace(first=first, first_block_residual=first.image - probe.entry.image)
 
 
 def _apart(value: Any) -> Any:

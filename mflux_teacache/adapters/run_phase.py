@@ -67,9 +67,13 @@ class RunPhase:
             return self._skip(call)
         return self._compute(call, begins)
 
-    @property
-    def computes(self) -> bool:
-        return (self._given() if self._index is None else self._residual) is None
+    def evaluate(self, *arrays: Any) -> None:
+        """``mx.eval``, if the branch that runs, or is about to begin, computes.
+
+        What a skipped branch needs of it, if anything, is evaluated with its result.
+        """
+        if (self._given() if self._index is None else self._residual) is None:
+            mx.eval(*arrays)
 
     def _given(self) -> mx.array | None:
         """The residual for the next branch."""
@@ -117,7 +121,7 @@ class RunPhase:
         if self._carry is None:
             return call.run()
         if self._carry.first is None:
-            return call.run_on(self._carry.entry.copy())
+            return call.on(self._carry.entry.copy()).run()
         return call.pack(self._carry.first.copy())
 
     def end_branch(self) -> None:
