@@ -91,11 +91,6 @@ class CompiledForward(_Prediction):
         return tuple(_arrays(streams) for streams in carry if streams is not None) or None
 
 
-def eager_forward(body: Body, predict: Callable[..., Any]) -> Callable[[dict[str, Any]], EagerForward]:
-    """From arguments to a call that runs as Python."""
-    return functools.partial(EagerForward, body, predict)
-
-
 def compiled_forward(body: Body, predict: Callable[..., Any]) -> Callable[[dict[str, Any]], CompiledForward]:
     """From arguments to a call of a predict function that mflux compiles, compiled as two: probe, and run.
 

@@ -16,8 +16,8 @@ from typing import Any
 
 from mflux_teacache.adapters.body import Body, subclass
 from mflux_teacache.adapters.forward import (
+    EagerForward,
     compiled_forward,
-    eager_forward,
     plain_predict,
     with_core,
     with_globals,
@@ -57,6 +57,7 @@ class Lifecycle:
         self._images: list[Generation | None] = []  # one entry per generate_image under way: it may call itself
         self._count = 0
         self._compiled: weakref.WeakSet[Callable[..., Any]] = weakref.WeakSet()  # ours, which the transformer holds
+        self._signatures: weakref.WeakKeyDictionary[type, inspect.Signature] = weakref.WeakKeyDictionary()
         self._undo = ExitStack()
 
     def install(self) -> None:
@@ -139,7 +140,8 @@ class Lifecycle:
         if compiled and self._body.compiled_blocks is not None:
             self._body.compiled_blocks.change_nothing("mflux compiles this model itself")
         signature = inspect.signature(predict)
-        forward = compiled_forward(self._body, predict) if compiled else eager_forward(self._body, predict)
+        eager = functools.partial(EagerForward, self._body, predict)
+        forward = compiled_forward(self._body, predict) if compiled else eager
 
         def step(*args: Any, **kwargs: Any) -> Any:
             return self._runtime.predict(forward(bind_all(signature, args, kwargs)))
@@ -149,9 +151,11 @@ class Lifecycle:
     def _call_transformer(self, forward: Callable[..., Any], transformer: Any, *args: Any, **kwargs: Any) -> Any:
         if self._runtime.generation is None or self._body.busy:
             return forward(transformer, *args, **kwargs)
-        call = functools.partial(forward, transformer)
-        signature = of_method(type(transformer), "__call__")
-        return self._runtime.predict(eager_forward(self._body, call)(bind_all(signature, args, kwargs)))
+        cls = type(transformer)
+        if cls not in self._signatures:
+            self._signatures[cls] = of_method(cls, "__call__")
+        arguments = bind_all(self._signatures[cls], args, kwargs)
+        return self._runtime.predict(EagerForward(self._body, functools.partial(forward, transformer), arguments))
 
     def _call_caller(self, forward: types.FunctionType, caller: Any, *args: Any, **kwargs: Any) -> Any:
         return self._call_transformer(with_core(forward, eval=self._body.evaluate), caller, *args, **kwargs)

@@ -15,6 +15,7 @@ from strategies import (
     ProbedPattern,
     ProbedPatternAfterFirstBlock,
     ReadsEverything,
+    ReadsEverythingAfterwards,
 )
 from tiny_models import generate, same
 
@@ -49,10 +50,13 @@ def test_what_is_said_of_compiling_is_so() -> None:
     assert (compiled | by_themselves) & installed == said & installed
 
 
-@pytest.mark.usefixtures("tiny")
-@pytest.mark.parametrize(
+EAGER_TOO = pytest.mark.parametrize(
     ("name", "eager"), [(name, False) for name in CASES] + [(name, True) for name in CASES if CASES[name].compiled]
 )
+
+
+@pytest.mark.usefixtures("tiny")
+@EAGER_TOO
 def test_all_computed_is_bit_identical_and_so_is_restored(
     name: str, eager: bool, photo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -66,7 +70,7 @@ def test_all_computed_is_bit_identical_and_so_is_restored(
         "num_inference_steps": 4,
     }
     plain_small = generate(model, **smaller)
-    for plugin in (Observer, ReadsEverything):
+    for plugin in (Observer, ReadsEverything, ReadsEverythingAfterwards):
         with attach(model, plugin) as handle:
             assert same(generate(model, **arguments), plain)
             assert same(generate(model, **smaller), plain_small)
@@ -75,8 +79,12 @@ def test_all_computed_is_bit_identical_and_so_is_restored(
 
 
 @pytest.mark.usefixtures("tiny")
-@pytest.mark.parametrize("name", CASES)
-def test_skipping_changes_the_image_and_is_the_same_probed_or_not(name: str, photo: Path) -> None:
+@EAGER_TOO
+def test_skipping_changes_the_image_and_is_the_same_probed_or_not(
+    name: str, eager: bool, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if eager:
+        monkeypatch.setattr(AppleSiliconUtil, "is_m1_or_m2", lambda: True)
     model, arguments = CASES[name].make(photo)
     plain = generate(model, **arguments)
     for unprobed, probed in ((Pattern, ProbedPattern), (PatternAfterFirstBlock, ProbedPatternAfterFirstBlock)):

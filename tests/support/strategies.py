@@ -21,6 +21,14 @@ class ReadsEverything:
         mx.eval(step.modulated_input, step.first_block_residual, step.latents)
 
 
+class ReadsEverythingAfterwards:
+    """Reads every signal for the first time when the body has run."""
+
+    @hookimpl
+    def mflux_post_transformer(self, step: Step) -> None:
+        mx.eval(step.modulated_input, step.first_block_residual, step.latents)
+
+
 class Pattern:
     """Follows a pattern of C and S, and keeps what it saw."""
 
