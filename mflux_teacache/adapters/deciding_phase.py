@@ -62,8 +62,8 @@ class DecidingPhase(RunPhase):
         self._carry = pause.carry()
         self._decide = None
         returned = super().at(call)
-        for arrays in self._postponed:
-            self.evaluate(*arrays)
+        while self._postponed:
+            self.evaluate(*self._postponed.pop(0))
         return returned
 
     def evaluate(self, *arrays: Any) -> None:
