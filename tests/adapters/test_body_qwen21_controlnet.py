@@ -91,7 +91,11 @@ def test_a_control_that_adds_to_the_last_block_s_output_is_added_on_a_skipped_st
     assert not mx.allclose(weaker, plain, rtol=0, atol=1e-2)
 
 
-def test_a_misfit_is_evaluated_on_the_way_like_a_computed_step(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("deciding", "expected"), [(False, [2 + 4, 4, 0]), (True, [2 + 4, 2 + 4, 0])])
+def test_a_misfit_is_evaluated_on_the_way_like_a_computed_step(
+    deciding: bool, expected: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two arrays come before block 0; what is put off there is known to be needed when the residual does not fit."""
     model = qwen21_controlnet()
     call = {
         "transformer": model.transformer,
@@ -108,6 +112,9 @@ def test_a_misfit_is_evaluated_on_the_way_like_a_computed_step(monkeypatch: pyte
     residuals = {"computed": [], "misfit": [mx.zeros((1, 3, 32))], "reused": [mx.zeros((1, ROWS, 32))]}
     for residual in residuals.values():
         evaluated.clear()
-        body.run(lambda: forward(**call), residual, None)
+        if deciding:
+            body.run_deciding(lambda: forward(**call), lambda _, residual=residual: residual)
+        else:
+            body.run(lambda: forward(**call), residual, None)
         counts.append(len(evaluated))
-    assert counts == [2 + 4, 4, 0]
+    assert counts == expected
