@@ -84,13 +84,11 @@ class _Signals:
     forward: Forward | None
     known_sigma: float | None = None
     probed: Probed | None = None
-    ran_first_block: bool = False
     read: list[mx.array] = field(default_factory=list)
 
     def probe(self, *, first_block: bool) -> Probed:
-        if self.probed is None or (first_block and not self.ran_first_block):
+        if self.probed is None or (first_block and self.probed.first_block_residual is None):
             self.probed = self._live.probe(first_block=first_block)
-            self.ran_first_block = first_block
         return self.probed
 
     @property

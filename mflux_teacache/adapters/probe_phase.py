@@ -66,7 +66,7 @@ class ProbePhase:
             entry = call.streams(image_rows).copy()
         else:
             entry = self.carry.entry
-            call = call.on(entry)
+            call = call.on(entry.copy())
         self.found = look(call, entry, image_rows, self.family)
         if self.first_block:
             self.found = with_first_block(self.found, call, image_rows)
@@ -85,7 +85,7 @@ def look(call: BlockCall, entry: Streams, image_rows: int | None, family: Family
 
 def with_first_block(probe: Probe, call: BlockCall, image_rows: int | None) -> Probe:
     """As ``probe``, and what the block returns."""
-    first = call.unpack(call.returned_streams(call.copy().run()), image_rows).copy()
+    first = call.unpack(call.returned_streams(call.run()), image_rows).copy()
     return probe._replace(first=first, first_block_residual=first.image - probe.entry.image)
 
 
