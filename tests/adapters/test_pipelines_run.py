@@ -51,17 +51,22 @@ def test_what_is_said_of_compiling_is_so() -> None:
 
 
 EAGER_TOO = pytest.mark.parametrize(
-    ("name", "eager"), [(name, False) for name in CASES] + [(name, True) for name in CASES if CASES[name].compiled]
+    ("name", "eager"),
+    [(name, False) for name in CASES] + [(name, True) for name in CASES if CASES[name].compiled],
+    indirect=["eager"],
 )
+
+
+@pytest.fixture
+def eager(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a small M1 or M2, where mflux compiles nothing."""
+    if request.param:
+        monkeypatch.setattr(AppleSiliconUtil, "is_m1_or_m2", lambda: True)
 
 
 @pytest.mark.usefixtures("tiny")
 @EAGER_TOO
-def test_all_computed_is_bit_identical_and_so_is_restored(
-    name: str, eager: bool, photo: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if eager:
-        monkeypatch.setattr(AppleSiliconUtil, "is_m1_or_m2", lambda: True)
+def test_all_computed_is_bit_identical_and_so_is_restored(name: str, eager: None, photo: Path) -> None:
     model, arguments = CASES[name].make(photo)
     plain = generate(model, **arguments)
     smaller = {
@@ -80,11 +85,7 @@ def test_all_computed_is_bit_identical_and_so_is_restored(
 
 @pytest.mark.usefixtures("tiny")
 @EAGER_TOO
-def test_skipping_changes_the_image_and_is_the_same_probed_or_not(
-    name: str, eager: bool, photo: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if eager:
-        monkeypatch.setattr(AppleSiliconUtil, "is_m1_or_m2", lambda: True)
+def test_skipping_changes_the_image_and_is_the_same_probed_or_not(name: str, eager: None, photo: Path) -> None:
     model, arguments = CASES[name].make(photo)
     plain = generate(model, **arguments)
     for unprobed, probed in ((Pattern, ProbedPattern), (PatternAfterFirstBlock, ProbedPatternAfterFirstBlock)):
