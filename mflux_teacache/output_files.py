@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from pathlib import Path
 
@@ -29,24 +28,3 @@ def check_output(option: str, path: Path, suffix: str | None = None) -> None:
         raise OptionError(f"{option} is {path}, which is a folder. Give the name of a file in it.")
     if not os.access(path if path.exists() else path.parent, os.W_OK):
         raise OptionError(f"{option} is {path}, which cannot be written. Name a file in a folder of your own.")
-
-
-def add_recording(group: argparse._ArgumentGroup, plugin: str, default: str, what: str) -> None:
-    """Declare ``--<plugin>-output``: the JSON file of a plugin that records the images of a run.
-
-    Args:
-        default: the file's name.
-        what: of all images of the run, such as ``the mean over``.
-    """
-    group.add_argument(
-        f"--{plugin}-output",
-        type=Path,
-        default=Path(default),
-        metavar="FILE",
-        help=f"JSON file to write, {what} all images of this run (default: %(default)s)",
-    )
-
-
-def check_recording(options: argparse.Namespace, plugin: str) -> None:
-    """Refuse what the option of ``add_recording`` names, as ``check_output`` does."""
-    check_output(f"--{plugin}-output", options.output.expanduser(), ".json")

@@ -6,9 +6,7 @@
 
 from __future__ import annotations
 
-import argparse
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -18,10 +16,8 @@ from pathlib import Path
 
 import mlx.core as mx
 
-from mflux_teacache.data_files import as_text
-from mflux_teacache.errors import PluginWarning
 from mflux_teacache.hookspecs import hookimpl
-from mflux_teacache.output_files import add_recording, check_recording
+from mflux_teacache.recording import Recording
 from mflux_teacache.records import Body, Generation, Step, Target
 from mflux_teacache.teacache.calibration import Calibration
 from mflux_teacache.teacache.fitting import (
@@ -34,8 +30,6 @@ from mflux_teacache.teacache.fitting import (
     r_squared,
     r_squared_held_out,
 )
-
-NAME = "teacache-record"
 
 # Fewer changes than this for each coefficient follow the noise of the images rather than the model.
 _FEWEST_PER_COEFFICIENT = 4
@@ -67,28 +61,16 @@ class _Run:
     changes: tuple[Change, ...]
 
 
-class TeaCacheRecord:
+class TeaCacheRecord(Recording):
     """Observes full runs, and fits after each image to all images so far."""
 
-    _output: Path
-    _target: Target
+    name = "teacache-record"
+    default = "teacache-calibration.json"
+    what = "fitted to"
     _image: _Image
 
     def __init__(self) -> None:
         self._runs: list[_Run] = []
-
-    @staticmethod
-    @hookimpl
-    def mflux_add_options(group: argparse._ArgumentGroup) -> None:
-        add_recording(group, NAME, "teacache-calibration.json", "fitted to")
-
-    @hookimpl
-    def mflux_check(self, options: argparse.Namespace) -> None:
-        check_recording(options, NAME)
-
-    @hookimpl
-    def mflux_attach(self, options: argparse.Namespace, target: Target) -> None:
-        self._output, self._target = options.output.expanduser(), target
 
     @hookimpl
     def mflux_generation_start(self) -> None:
@@ -109,17 +91,17 @@ class TeaCacheRecord:
         if generation.status != "finished":
             return
         if problem := _problem(image, generation):
-            _warn(f"leaves out image {generation.number + 1}: {problem}")
+            self._warn(f"leaves out image {generation.number + 1}: {problem}")
             return
         self._runs.append(_Run(generation, tuple(image.changes)))
         changes = sum(len(run.changes) for run in self._runs)
         if changes < (needed := _FEWEST_PER_COEFFICIENT * (DEGREE + 1)):
-            _warn(
+            self._warn(
                 f"has {changes} changes from step to step and needs {needed} to fit a polynomial of degree {DEGREE}: "
                 f"make more images, with --seed 1 2 3, or more steps"
             )
             return
-        self._output.write_text(as_text(_calibration(self._runs, self._target)), "utf-8")
+        self._write(_calibration(self._runs, self._target))
 
 
 def _problem(image: _Image, generation: Generation) -> str | None:
@@ -167,7 +149,3 @@ def _calibration(runs: Sequence[_Run], target: Target) -> Calibration:
         note=f"Fitted to {len(runs)} images; r2_held_out predicts each from the others. The threshold skips about "
         f"every other step: look at --plugin shadow before relying on it.",
     )
-
-
-def _warn(problem: str) -> None:
-    warnings.warn(f"{NAME} {problem}.", PluginWarning, stacklevel=3)

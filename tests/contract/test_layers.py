@@ -28,6 +28,7 @@ CONTRACT = {
     "json_fields",
     "data_files",
     "output_files",
+    "recording",
 }
 
 # A part (file or folder) and what of the package it may import at run time.
@@ -38,6 +39,7 @@ ALLOWED = {
     "hookspecs": set(),
     "option_types": set(),
     "output_files": {"errors"},
+    "recording": {"data_files", "errors", "hookspecs", "output_files", "records"},
     "limits": {"errors", "option_types"},
     "storage": set(),
     "forecast": {"storage"},

@@ -6,9 +6,7 @@
 
 from __future__ import annotations
 
-import argparse
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -16,14 +14,10 @@ from pathlib import Path
 
 import mlx.core as mx
 
-from mflux_teacache.data_files import as_text
-from mflux_teacache.errors import PluginWarning
 from mflux_teacache.hookspecs import hookimpl
-from mflux_teacache.output_files import add_recording, check_recording
+from mflux_teacache.recording import Recording
 from mflux_teacache.records import Body, Generation, Step, Target
 from mflux_teacache.strategies.magcache.table import Table
-
-NAME = "magcache-record"
 
 # What diffusers' MagCacheConfig has for models without a recommendation.
 THRESHOLD, SKIP_FIRST, MAX_SKIPS = 0.06, 0.2, 3
@@ -42,28 +36,16 @@ class _Image:
     ratios: list[float] = field(default_factory=list)
 
 
-class MagCacheRecord:
+class MagCacheRecord(Recording):
     """Observes full runs, and writes after each image the mean over the images so far."""
 
-    _output: Path
-    _target: Target
+    name = "magcache-record"
+    default = "magcache-table.json"
+    what = "the mean over"
     _image: _Image
 
     def __init__(self) -> None:
         self._runs: list[tuple[float, ...]] = []
-
-    @staticmethod
-    @hookimpl
-    def mflux_add_options(group: argparse._ArgumentGroup) -> None:
-        add_recording(group, NAME, "magcache-table.json", "the mean over")
-
-    @hookimpl
-    def mflux_check(self, options: argparse.Namespace) -> None:
-        check_recording(options, NAME)
-
-    @hookimpl
-    def mflux_attach(self, options: argparse.Namespace, target: Target) -> None:
-        self._output, self._target = options.output.expanduser(), target
 
     @hookimpl
     def mflux_generation_start(self) -> None:
@@ -83,12 +65,10 @@ class MagCacheRecord:
         if generation.status != "finished":
             return
         if problem := _problem(ratios, generation, self._runs):
-            message = f"{NAME} leaves out image {generation.number + 1}: {problem}."
-            warnings.warn(message, PluginWarning, stacklevel=2)
+            self._warn(f"leaves out image {generation.number + 1}: {problem}")
             return
         self._runs.append(ratios)
-        table = _table(self._runs, self._target)
-        self._output.write_text(as_text(table), "utf-8")
+        self._write(_table(self._runs, self._target))
 
 
 def _ratio(now: Sequence[mx.array], before: Sequence[mx.array]) -> float:
