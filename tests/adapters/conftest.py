@@ -13,6 +13,8 @@ NEEDS = {
     "test_body_qwen21_controlnet.py": "qwen21.variants.controlnet",
     "test_body_qwen21_edit.py": "qwen21.variants.edit",
     "test_flux2_kv_cache.py": "flux2.model.flux2_transformer.flux2_kv_cache",
+    "test_qwen21_compiled.py": "qwen21",
+    "test_qwen21_step_reuse.py": "qwen21",
 }
 
 collect_ignore = [file for file, module in NEEDS.items() if not has(f"mflux.models.{module}")]

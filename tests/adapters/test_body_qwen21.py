@@ -2,51 +2,27 @@
 
 from __future__ import annotations
 
-import functools
-import re
 import weakref
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import mlx.core as mx
 import pytest
-from all_cases import cases_of
-from installed import MFLUX
 from mflux.models.qwen21.model.qwen21_transformer import qwen21_transformer
 from mlx import nn
+from qwen21 import BRANCHES, CASES, JOINT, ROWS, TEXT_TO_IMAGE, caller_of, calls_of, entered_by, those
 from recording import Loop, Watch, carries, seen_by
-from strategies import (
-    Observer,
-    Pattern,
-    PatternAfterFirstBlock,
-    ProbedPattern,
-    ProbedPatternAfterFirstBlock,
-    ReadsEverything,
-    kept,
-)
+from strategies import Observer, Pattern, ProbedPattern, kept
 from tiny_models import generate, memory_saver, same
 
 from mflux_teacache import attach
 from mflux_teacache.adapters.body import Body
 from mflux_teacache.adapters.families import FAMILIES, family_of
-from mflux_teacache.adapters.pipelines import PIPELINES, refuse_partly
-from mflux_teacache.errors import UnsupportedModel
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
-CASES = cases_of("cases_qwen21", "cases_qwen21_edit", "cases_qwen21_controlnet")
-TEXT_TO_IMAGE = [name for name in CASES if not name.startswith(("qwen21-edit", "qwen21-controlnet"))]
-# mflux keeps text that is not padded out of the body: from the release on that brought the edit.
-JOINT = TEXT_TO_IMAGE if MFLUX < (0, 21) else ["qwen21-padded"]
-ROWS = 16  # of the image, 64x64 pixels
-COMPILED = ("_step_fn", "_image_step_fn")  # where the transformer keeps what it compiles
-
-
-def those(*names: str) -> list[str]:
-    """Of these cases, the ones that the installed mflux has."""
-    return [name for name in names if name in CASES]
+ATTENTION = {"__call__": "__call__", "image_forward": "image_attention", "forward_reference": "forward_reference"}
 
 
 @pytest.fixture
@@ -54,37 +30,6 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls that a test records must not be traced ones."""
     core = SimpleNamespace(**{**vars(mx), "compile": lambda function: function})
     monkeypatch.setattr(qwen21_transformer, "mx", core)
-
-
-def _caller(model: Any) -> Any:
-    """What the pipeline calls for a prediction."""
-    return getattr(model, "controlnet", model.transformer)
-
-
-def _method(name: str) -> str:
-    """Of a block, by which it is entered."""
-    if name in JOINT:
-        return "__call__"
-    return "image_forward" if name in TEXT_TO_IMAGE else "forward_reference"
-
-
-ATTENTION = {"__call__": "__call__", "image_forward": "image_attention", "forward_reference": "forward_reference"}
-
-
-def _calls(name: str, photo: Path) -> tuple[Any, list[Callable[[], Any]]]:
-    """A pipeline, and its calls for the predictions of the first two steps; a cache to be filled is filled anew."""
-    model, arguments = CASES[name].make(photo)
-    caller, cls = _caller(model), type(_caller(model))
-    calls = seen_by(caller)
-    generate(model, num_inference_steps=6 if "img2img" in name else 3, **arguments)
-    caller.__class__ = cls
-    branches = 2 if "guidance" in arguments else 1
-
-    def forward(call: dict[str, Any], place: int) -> Any:
-        fills = call.get("cache") is not None and place < branches
-        return caller(**{**call, "cache": []} if fills else call)
-
-    return model, [functools.partial(forward, call, place) for place, call in enumerate(calls[: 2 * branches])]
 
 
 def _image(stream: mx.array, name: str) -> mx.array:
@@ -95,10 +40,10 @@ def _image(stream: mx.array, name: str) -> mx.array:
 @pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("name", CASES)
 def test_the_signal_is_what_block_0_hands_to_its_attention(name: str, photo: Path) -> None:
-    model, forwards = _calls(name, photo)
+    model, forwards = calls_of(name, photo)
     body = Body(model.transformer, family_of(model.transformer, FAMILIES))
     body.install()
-    seen = seen_by(model.transformer.transformer_blocks[0].attn, ATTENTION[_method(name)])
+    seen = seen_by(model.transformer.transformer_blocks[0].attn, ATTENTION[entered_by(name)])
     for forward in forwards:
         signal = body.probe(forward, first_block=True).modulated_input
         assert same(signal, _image(next(iter(seen[-1].values())), name))
@@ -109,7 +54,7 @@ def test_the_signal_is_what_block_0_hands_to_its_attention(name: str, photo: Pat
 @pytest.mark.parametrize("residual_after", [0, 1, 2])
 @pytest.mark.parametrize("name", CASES)
 def test_the_body_s_own_residual_reproduces_the_output(name: str, residual_after: int, photo: Path) -> None:
-    model, forwards = _calls(name, photo)
+    model, forwards = calls_of(name, photo)
     body = Body(model.transformer, family_of(model.transformer, FAMILIES), residual_after)
     for forward in forwards:
         plain = forward()
@@ -139,7 +84,7 @@ def _extracts(forward: Any) -> bool:
 )
 def test_a_reused_body_is_its_input_plus_the_residual(name: str, photo: Path) -> None:
     """Written out: embedded latents plus residual, the last norm and the projection."""
-    model, forwards = _calls(name, photo)
+    model, forwards = calls_of(name, photo)
     transformer, forward = model.transformer, forwards[-1]
     latents = forward.args[0]["hidden_states"][:, -ROWS:]
     residual = mx.random.normal((1, ROWS, 32))
@@ -155,15 +100,6 @@ def test_a_reused_body_is_its_input_plus_the_residual(name: str, photo: Path) ->
     scale = transformer.norm_out.linear(nn.silu(time))
     by_hand = transformer.proj_out(transformer.norm_out(branch.output, scale))
     assert mx.allclose(result, by_hand, rtol=0, atol=1e-4)
-
-
-# Branches of each of five steps; image-to-image starts after two of them.
-BRANCHES = {name: [2 if "guidance" in name else 1] * 5 for name in CASES} | {
-    "qwen21-padded": [2] * 5,
-    "qwen21-img2img": [2] * 3,
-    "qwen21-edit-img2img": [2] * 3,
-    "qwen21-edit-no-cache": [2] * 5,
-}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -189,95 +125,6 @@ def test_a_plugin_sees_sigmas_latents_and_the_rows_of_each_branch(name: str, pho
     assert watch.targets[-1].active_steps == image.num_steps == len(rows)
 
 
-# How often Python runs each block in an image of two branches, however many steps it has: while a computed step of
-# each is traced; block 0 also while a probe that reads its residual is, and while steps that skip only the others are.
-TRACED = {
-    Observer: [2, 2, 2, 2],
-    ReadsEverything: [1 + 1, 2, 2, 2],  # the first branch runs on from block 0's output
-    Pattern: [2, 2, 2, 2],
-    ProbedPattern: [2, 2, 2, 2],
-    PatternAfterFirstBlock: [2 + 2, 2, 2, 2],
-}
-
-
-def nothing_compiled(transformer: Any) -> bool:
-    return all(getattr(transformer, kept, None) is None for kept in COMPILED)
-
-
-@pytest.mark.parametrize("plugin", TRACED)
-@pytest.mark.parametrize("name", ["qwen21-guidance", "qwen21-padded"])
-def test_text_to_image_stays_compiled(name: str, plugin: type, photo: Path) -> None:
-    model, arguments = CASES[name].make(photo)
-    seen = [seen_by(block, _method(name)) for block in model.transformer.transformer_blocks]
-    generate(model, **arguments)
-    assert [len(calls) for calls in seen] == [2] * 4  # two branches of different lengths of text
-    for steps in (3, 8):
-        for calls in seen:
-            calls.clear()
-        with attach(model, plugin):
-            generate(model, **{**arguments, "num_inference_steps": steps})
-        assert [len(calls) for calls in seen] == TRACED[plugin]
-    assert nothing_compiled(model.transformer)
-
-
-@pytest.mark.parametrize("plugin", [Observer, ReadsEverything, Pattern, ProbedPattern, ProbedPatternAfterFirstBlock])
-@pytest.mark.parametrize("name", those("qwen21-guidance", "qwen21-edit-guidance", "qwen21-controlnet"))
-def test_an_image_does_not_depend_on_the_one_before(name: str, plugin: type, photo: Path) -> None:
-    model, arguments = CASES[name].make(photo)
-    with attach(model, plugin):
-        alone = generate(model, **{**arguments, "prompt": "green pears"})
-    with attach(model, plugin):
-        first = generate(model, **{**arguments, "prompt": "a red apple"})  # as long: nothing is traced anew for it
-        assert same(generate(model, **{**arguments, "prompt": "green pears"}), alone)
-    assert not same(first, alone)
-
-
-@pytest.mark.parametrize("name", ["qwen21-guidance", "qwen21-padded"])
-def test_a_generation_that_fails_leaves_no_compiled_function(name: str, photo: Path) -> None:
-    model, arguments = CASES[name].make(photo)
-    plain = generate(model, **arguments)
-
-    def fail(**_: Any) -> None:
-        raise RuntimeError("full")
-
-    model.callbacks.register(listener := SimpleNamespace(call_in_loop=fail))
-    with attach(model, Pattern):
-        with pytest.raises(RuntimeError, match="full"):
-            generate(model, **arguments)
-        assert nothing_compiled(model.transformer)
-    model.callbacks.in_loop.remove(listener)
-    assert same(generate(model, **arguments), plain)
-
-
-def _forget(transformer: Any) -> None:
-    """Leave nothing compiled."""
-    for attribute in COMPILED:
-        if hasattr(transformer, attribute):
-            setattr(transformer, attribute, None)
-
-
-def test_a_transformer_that_is_called_outside_of_a_generation_is_mflux_s_own(photo: Path) -> None:
-    model, [forward, *_] = _calls("qwen21", photo)
-    plain = forward()
-    _forget(model.transformer)
-    with attach(model, Pattern):
-        assert same(forward(), plain)
-
-
-def test_what_mflux_has_compiled_is_not_called_while_an_image_is_made(photo: Path) -> None:
-    """Up to 0.22 it keeps that for the next image."""
-    model, [forward, *_] = _calls("qwen21-guidance", photo)
-    _, arguments = CASES["qwen21-guidance"].make(photo)
-    plain = generate(model, **arguments)
-    with attach(model, Pattern) as handle:
-        _forget(model.transformer)
-        forward()
-        assert not nothing_compiled(model.transformer)
-        assert not same(generate(model, **arguments), plain)
-    assert handle.stats.history[0].pattern == "CSCSC"
-    assert same(generate(model, **arguments), plain)
-
-
 class Wrapped:
     """What somebody put around a transformer's call, without telling."""
 
@@ -293,7 +140,7 @@ def test_a_transformer_that_was_wrapped_before_attach_is_skipped_like_another(na
     model, arguments = CASES[name].make(photo)
     with attach(model, Pattern):
         skipped = generate(model, **arguments)
-    caller = _caller(model)
+    caller = caller_of(model)
     caller.__class__ = type(type(caller).__name__, (Wrapped, type(caller)), {})
     plain = generate(model, **arguments)
     Wrapped.count = 0
@@ -307,7 +154,7 @@ def test_a_transformer_that_was_wrapped_before_attach_is_skipped_like_another(na
 @pytest.mark.parametrize("name", those("qwen21", "qwen21-edit", "qwen21-controlnet"))
 def test_the_memory_saver_frees_every_transformer_before_the_decode(name: str, photo: Path) -> None:
     model, arguments = CASES[name].make(photo)
-    modules = [weakref.ref(model.transformer), weakref.ref(_caller(model))]
+    modules = [weakref.ref(model.transformer), weakref.ref(caller_of(model))]
     alive: list[bool] = []
     with attach(model, ProbedPattern):
         model.callbacks.register(memory_saver(model))
@@ -323,89 +170,13 @@ def test_restore_gives_every_module_its_class_back(name: str, photo: Path) -> No
     model, _ = CASES[name].make(photo)
 
     def classes() -> list[type]:
-        return [type(module) for each in (model.transformer, _caller(model)) for module in each.modules()]
+        return [type(module) for each in (model.transformer, caller_of(model)) for module in each.modules()]
 
     before, attributes = classes(), set(vars(model))
     with attach(model, Observer):
         assert classes() != before
     assert classes() == before
     assert set(vars(model)) == attributes
-
-
-# A newer mflux
-
-
-def refused(model: Any, message: str) -> None:
-    with pytest.raises(UnsupportedModel, match=f"^Qwen21Transformer{message}, which the entry for qwen21 names"):
-        attach(model, Observer)
-
-
-def test_a_compiled_part_by_another_name_is_named(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, _ = CASES["qwen21"].make(photo)
-    cls = type(model.transformer)
-    with monkeypatch.context() as newer:
-        newer.delattr(cls, "_forward")
-        refused(model, " has '_step_fn', but no '_forward'")
-    for attribute in filter(functools.partial(hasattr, model.transformer), COMPILED):
-        delattr(model.transformer, attribute)
-    refused(model, " has '_forward', but no '_step_fn'")
-    for method in ("_forward", "_image_forward"):
-        monkeypatch.delattr(cls, method, raising=False)
-    refused(model, " has no method '_forward' or '_image_forward'")
-
-
-@pytest.mark.parametrize(
-    ("forward", "missing"),
-    [
-        (lambda self, hidden_states, time: None, "'timestep_rows' (it has hidden_states, time)"),
-        (lambda self, latents, timestep: None, "'hidden_states' (it has latents, timestep)"),
-    ],
-)
-def test_a_renamed_argument_of_a_compiled_part(
-    forward: Any, missing: str, photo: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model, _ = CASES["qwen21"].make(photo)
-    monkeypatch.setattr(type(model.transformer), "_forward", forward)
-    refused(model, re.escape(f"._forward has no argument {missing}"))
-
-
-# mflux's own step reuse
-
-HAS_STEP_REUSE = pytest.mark.skipif(MFLUX < (0, 21), reason="this mflux does not reuse steps of Qwen-Image 2.1 itself")
-
-
-@HAS_STEP_REUSE
-@pytest.mark.parametrize("option", ["step_cache_ratio", "teacache_ratio"])
-def test_a_deciding_plugin_refuses_mflux_s_own_step_reuse(option: str, photo: Path) -> None:
-    model, arguments = CASES["qwen21-guidance"].make(photo)
-    message = f"which would reuse what it reused: {option}=0.25 asks for it. Turn it off"
-    with attach(model, Pattern) as handle:
-        with pytest.raises(UnsupportedModel, match=message):
-            generate(model, **{option: 0.25}, **arguments)
-        generate(model, **arguments)
-    assert handle.stats.generations == 1
-
-
-@HAS_STEP_REUSE
-def test_an_observer_sees_the_steps_that_mflux_s_own_step_reuse_leaves(photo: Path) -> None:
-    model, arguments = CASES["qwen21-guidance"].make(photo)
-    arguments |= {"step_cache_ratio": 0.3, "num_inference_steps": 10}
-    plain = generate(model, **arguments)
-    plugin, made = kept(Watch)
-    with attach(model, plugin) as handle:
-        assert same(generate(model, **arguments), plain)
-    assert handle.stats.history[0].pattern == "C" * 7
-    assert [step.index for step in made[0].steps][::6] == [0, 9]  # mflux computes the first and the last steps
-
-
-def test_step_reuse_is_refused_before_there_is_a_model() -> None:
-    for name, option in (("QwenImage21", "step_cache_ratio"), ("QwenImage21Edit", "use_step_cache")):
-        with pytest.raises(UnsupportedModel, match=f"plugins run on the pipeline {name}, but no"):
-            refuse_partly(PIPELINES[name], {option: 0.5}, deciding=True)
-        refuse_partly(PIPELINES[name], {option: None}, deciding=True)
-
-
-# The built-in strategies
 
 
 @pytest.mark.parametrize(
