@@ -243,7 +243,7 @@ class Generation:
     Attributes:
         number: how many images this attachment made before, from 0.
         seed, prompt, width, height, guidance: as given to ``generate_image``.
-        num_inference_steps: steps of the whole schedule.
+        num_inference_steps: steps of the whole schedule, without those at its end that call no transformer.
         active_steps: steps that the loop runs; fewer for image-to-image.
         target_rows: token rows of the image being made, where an image stream may go on with
             reference images (Kontext, edit); ``None`` = all rows.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -187,9 +188,8 @@ class Runtime:
         decision = self._plugins.ask(DECIDES, step.index, step=step)
         if decision is None:
             decision = Decision.compute()
-        elif not isinstance(decision, Decision):
-            error = BrokenPlugin(f"it returned {decision!r} where a Decision or None is expected")
-            raise HookFailed(str(self._plugins.decider), DECIDES, step.index, error)
+        elif misfit := _misfit(decision):
+            raise HookFailed(str(self._plugins.decider), DECIDES, step.index, BrokenPlugin(misfit))
         return _OpenStep(step, decision, signals, [])
 
     def end_step(self, latents: mx.array) -> None:
@@ -233,12 +233,16 @@ class Runtime:
             return
         generation.seconds = time.perf_counter() - self._begun
         generation.status = status
-        for plugin in self._plugins.implementers("mflux_generation_end"):
-            try:
-                self._plugins.call(plugin, "mflux_generation_end", generation=generation)
-            except Exception as error:  # noqa: BLE001 - a finished image is worth more than a plugin's complaint
-                _warn(plugin, "mflux_generation_end", error)
-        self._on_end(generation)
+        with ExitStack() as each:  # is told, also where one before it is interrupted; the last one pushed is the first
+            each.callback(self._on_end, generation)
+            for plugin in reversed(self._plugins.implementers("mflux_generation_end")):
+                each.callback(self._tell_end, plugin, generation)
+
+    def _tell_end(self, plugin: str, generation: Generation) -> None:
+        try:
+            self._plugins.call(plugin, "mflux_generation_end", generation=generation)
+        except Exception as error:  # noqa: BLE001 - a finished image is worth more than a plugin's complaint
+            _warn(plugin, "mflux_generation_end", error)
 
     def image_metadata(self, generation: Generation) -> dict[str, Any]:
         """What each plugin wants recorded, by its name."""
@@ -249,6 +253,22 @@ class Runtime:
             except Exception as error:  # noqa: BLE001 - as above
                 _warn(plugin, "mflux_image_metadata", error)
         return recorded
+
+
+def _misfit(decision: object) -> str | None:
+    """What is wrong with a hook's answer; ``None`` if nothing is. Whether a residual's shape fits, its branch tells."""
+    if not isinstance(decision, Decision):
+        return f"it returned {decision!r} where a Decision or None is expected"
+    for place, residual in enumerate(decision.residuals or ()):
+        if residual is None:
+            continue
+        kind = residual.dtype if isinstance(residual, mx.array) else type(residual).__name__
+        if not isinstance(kind, mx.Dtype) or not mx.issubdtype(kind, mx.floating):
+            return (
+                f"its residual for branch {place} is of {kind}, where an mlx array of a floating-point dtype is "
+                f"expected, or None to compute"
+            )
+    return None
 
 
 def _branch(decision: Decision, place: int, ran: Ran, target_rows: int | None) -> BodyBranch:

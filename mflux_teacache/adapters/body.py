@@ -28,7 +28,7 @@ from mflux_teacache.adapters.deciding_phase import Decide, DecidingPhase
 from mflux_teacache.adapters.entry_check import check_block
 from mflux_teacache.adapters.family import Family
 from mflux_teacache.adapters.probe_phase import Carry, Probe, ProbePhase, Stopped
-from mflux_teacache.adapters.run_phase import Branch, RunPhase
+from mflux_teacache.adapters.run_phase import Branch, Dtypes, RunPhase
 from mflux_teacache.errors import UnsupportedModel
 
 
@@ -83,7 +83,7 @@ class Body:
             check_block(blocks[0][1], name, entry.signature, family)
         self._blocks = [weakref.ref(block) for each in (blocks, *more) for _, block in each]
         self.compiled_blocks = CompiledBlocks(family.looked_at, family.numbered) if compile_blocks else None
-        self.stream_dtype: mx.Dtype | None = None  # of the image stream when it was last computed
+        self.dtypes: Dtypes | None = None  # from one run to the next
         self._phase: _Phase | None = None
 
     def install(self) -> None:
@@ -127,7 +127,7 @@ class Body:
 
         Returns what ``forward`` returns, and its branches in the order of their calls.
         """
-        return self._through(forward, RunPhase(self.family, self._residual_after, residuals, carry, self.stream_dtype))
+        return self._through(forward, RunPhase(self.family, self._residual_after, residuals, carry, self.dtypes))
 
     def run_deciding(self, forward: Callable[[], Any], decide: Decide) -> tuple[Any, list[Branch]]:
         """As ``run``, but the residuals are decided on the way, where block 0 of the first branch is called.
@@ -135,13 +135,13 @@ class Body:
         Nothing that comes before the body is built or evaluated twice. Not for a compiled forward: Python does not
         run in its middle.
         """
-        return self._through(forward, DecidingPhase(self.family, self._residual_after, decide, self.stream_dtype))
+        return self._through(forward, DecidingPhase(self.family, self._residual_after, decide, self.dtypes))
 
     def _through(self, forward: Callable[[], Any], phase: RunPhase) -> tuple[Any, list[Branch]]:
         with self._in(phase):
             result = forward()
         phase.end_branch()
-        self.stream_dtype = phase.stream_dtype
+        self.dtypes = phase.dtypes
         return result, phase.branches
 
     @property

@@ -180,8 +180,9 @@ def _numbers(block: Any, names: tuple[str, ...]) -> Iterator[tuple[Any, Any]]:
 
 def _built_in(block: Any, numbered: tuple[str, ...]) -> Iterator[Any]:
     """What else of a block its forward may read: of each module the classes, the names of its arrays, and plain
-    attributes, such as a LoRA's scale.
+    attributes, such as a LoRA's scale. Lists, dicts and tuples of plain values are kept with the arrays.
     """
+    yield [(place, leaf) for place, leaf in tree_flatten(dict(block)) if not isinstance(leaf, mx.array)]
     for name, module in block.named_modules():
         attributes = dict(vars(module))
         classes = type(module).__mro__

@@ -10,7 +10,7 @@ import mlx.core as mx
 from mflux_teacache.adapters.block_call import BlockCall
 from mflux_teacache.adapters.family import Family
 from mflux_teacache.adapters.probe_phase import Carry, Probe, look, with_first_block
-from mflux_teacache.adapters.run_phase import RunPhase
+from mflux_teacache.adapters.run_phase import Dtypes, RunPhase
 
 
 class Pause:
@@ -49,8 +49,8 @@ class DecidingPhase(RunPhase):
     decide: called once, at block 0 of the first branch. Branch i reuses the i-th of the residuals that it returns.
     """
 
-    def __init__(self, family: Family, residual_after: int, decide: Decide, stream_dtype: mx.Dtype | None) -> None:
-        super().__init__(family, residual_after, (), None, stream_dtype)
+    def __init__(self, family: Family, residual_after: int, decide: Decide, dtypes: Dtypes | None) -> None:
+        super().__init__(family, residual_after, (), None, dtypes)
         self._decide: Decide | None = decide
         self._postponed: list[tuple[Any, ...]] = []
 

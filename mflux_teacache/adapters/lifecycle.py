@@ -109,6 +109,7 @@ class Lifecycle:
         return generate_image
 
     def call_before_loop(self, *, seed: int, prompt: str, latents: Any, config: Any, **_: Any) -> None:
+        steps = config.num_inference_steps - self._idle_steps
         generation = Generation(
             number=self._count,
             seed=seed,
@@ -116,8 +117,8 @@ class Lifecycle:
             width=config.width,
             height=config.height,
             guidance=config.guidance,
-            num_inference_steps=config.num_inference_steps,
-            active_steps=config.num_inference_steps - config.init_time_step - self._idle_steps,
+            num_inference_steps=steps,
+            active_steps=steps - config.init_time_step,
             target_rows=latents.shape[1] if self._body.family.packed else None,
         )
         self._count += 1

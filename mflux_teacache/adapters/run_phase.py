@@ -22,6 +22,13 @@ class Branch(NamedTuple):
     in_full: bool = False
 
 
+class Dtypes(NamedTuple):
+    """Of the image stream when it was last computed: where the residual begins, and after the body."""
+
+    input: mx.Dtype
+    output: mx.Dtype
+
+
 class RunPhase:
     """Several guidance branches, one after the other.
 
@@ -33,11 +40,11 @@ class RunPhase:
         residual_after: how many first blocks run in every branch.
         residuals: branch i reuses the i-th one, if it fits.
         carry: of the first branch, from a probe.
-        stream_dtype: of the image stream when it was last computed; ``None`` = never yet.
+        dtypes: ``None`` = the body has not been computed yet.
 
     Attributes:
         branches: those that have ended, in the order of their calls.
-        stream_dtype: kept up to date.
+        dtypes: kept up to date.
     """
 
     def __init__(
@@ -46,10 +53,10 @@ class RunPhase:
         residual_after: int,
         residuals: Sequence[mx.array | None],
         carry: Carry | None,
-        stream_dtype: mx.Dtype | None,
+        dtypes: Dtypes | None,
     ) -> None:
         self.branches: list[Branch] = []
-        self.stream_dtype = stream_dtype
+        self.dtypes = dtypes
         self._family = family
         self._residual_after = residual_after
         self._residuals = residuals
@@ -93,12 +100,15 @@ class RunPhase:
 
     def _fits(self, residual: mx.array, stream: mx.array) -> bool:
         """A stream of another size or type than the residual was made in must compute."""
-        return residual.shape == stream.shape and self.stream_dtype == stream.dtype
+        return residual.shape == stream.shape and self.dtypes is not None and self.dtypes.input == stream.dtype
 
     def _skip(self, call: BlockCall) -> Any:
         if self._reused is None:
             assert self._residual is not None
-            self._reused = self._base._replace(image=self._base.image + self._residual)
+            assert self.dtypes is not None, "what was never computed has no residual that fits"
+            # A residual that a plugin keeps in a wider dtype must not widen what comes after the body.
+            image = (self._base.image + self._residual).astype(self.dtypes.output)
+            self._reused = self._base._replace(image=image)
         if self._reused.text is None:  # the first list may have the image's rows alone
             self._reused = self._reused._replace(text=call.streams(self._image_rows).text)
         return call.pack(self._reused.copy())
@@ -129,8 +139,9 @@ class RunPhase:
         if self._index is None:
             return
         if self._reused is None:
-            self.stream_dtype = self._base.image.dtype
-            self.branches.append(Branch(self._base.image, self._computed().image, reused=False, in_full=self._in_full))
+            output = self._computed().image
+            self.dtypes = Dtypes(self._base.image.dtype, output.dtype)
+            self.branches.append(Branch(self._base.image, output, reused=False, in_full=self._in_full))
         else:
             self.branches.append(Branch(self._base.image, own(self._reused.image), reused=True))
         self._reused = self._carry = None  # what the probe left belongs to the first branch

@@ -18,6 +18,7 @@ from tiny_models import same
 from mflux_teacache.adapters.body import Body
 from mflux_teacache.adapters.families import FLUX1, FLUX2, family_of
 from mflux_teacache.adapters.family import Dual, Family, Joint
+from mflux_teacache.adapters.run_phase import Dtypes
 from mflux_teacache.errors import UnsupportedModel
 
 pytestmark = pytest.mark.usefixtures("tiny")
@@ -148,9 +149,26 @@ def test_a_stream_of_another_type_computes() -> None:
     body = Body(transformer, FLUX2)
     body.install()
     _, [computed] = body.run(lambda: transformer(**arguments), [], None)
-    body.stream_dtype = mx.bfloat16  # as if the last computed step had run in another precision
+    body.dtypes = Dtypes(mx.bfloat16, mx.bfloat16)  # as if the last computed step had run in another precision
     _, [branch] = body.run(lambda: transformer(**arguments), [computed.output - computed.input], None)
     assert not branch.reused
+
+
+@pytest.mark.parametrize("kept", [mx.float16, mx.float32])
+def test_what_comes_after_the_body_keeps_its_dtype_whatever_a_residual_is_kept_in(
+    kept: mx.Dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ModelConfig, "precision", mx.bfloat16)
+    transformer, arguments = _flux2()
+    transformer.set_dtype(mx.bfloat16)
+    half = {name: array.astype(mx.bfloat16) for name, array in arguments.items()}
+    body = Body(transformer, FLUX2)
+    body.install()
+    plain, [computed] = body.run(lambda: transformer(**half), [], None)
+    residual = (computed.output - computed.input).astype(kept)
+    result, [branch] = body.run(lambda: transformer(**half), [residual], None)
+    assert branch.reused
+    assert (branch.output.dtype, result.dtype) == (computed.output.dtype, plain.dtype) == (mx.bfloat16, mx.bfloat16)
 
 
 def test_parameters_and_names_are_untouched_while_installed() -> None:

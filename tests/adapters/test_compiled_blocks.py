@@ -153,6 +153,22 @@ def test_blocks_that_are_alike_share_a_function_and_others_do_not() -> None:
     assert blocks.call(forward, alike, {"x": x}).tolist() == [2 * 5, 3 * 5]
 
 
+class _Windowed(nn.Module):
+    def __init__(self, window: Any) -> None:
+        super().__init__()
+        self.window = window  # kept with the arrays, as mlx does with lists, dicts and tuples
+
+
+@pytest.mark.parametrize("kind", [tuple, list, lambda sizes: {0: sizes[0]}])
+def test_blocks_that_differ_in_plain_values_only_do_not_share(kind: Any) -> None:
+    def forward(block: Any, x: mx.array) -> mx.array:
+        return x * block.window[0]
+
+    blocks, x = CompiledBlocks(), mx.array([1.0])
+    narrow, wide = (_Windowed(kind([size, 8])) for size in (2, 5))
+    assert [blocks.call(forward, block, {"x": x}).item() for block in (narrow, wide, narrow)] == [2, 5, 2]
+
+
 def test_a_transformer_is_traced_once_for_each_kind_of_its_blocks() -> None:
     model = tiny_models.flux1()
     first, second = model.transformer.single_transformer_blocks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,12 +16,15 @@ from tiny_models import generate, same
 
 from mflux_teacache import (
     Decision,
+    Generation,
     PluginWarning,
     Step,
     attach,
     hookimpl,
 )
+from mflux_teacache.attachment import Request, attach_requests
 from mflux_teacache.errors import HookFailed, UnsupportedModel
+from mflux_teacache.plugins import Loaded
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
@@ -50,6 +54,29 @@ def test_a_decision_that_is_none_of_ours_is_named(model: Any, unchanged: None) -
     attach(model, Confused)
     with pytest.raises(HookFailed, match="'confused' failed in mflux_pre_transformer at step 0.*returned True"):
         generate(model)
+
+
+@pytest.mark.parametrize(
+    ("kept", "message"),
+    [
+        (lambda _: 0.0, "residual for branch 0 is of float, where an mlx array"),
+        (np.array, "residual for branch 0 is of ndarray, where an mlx array"),
+        (lambda residual: residual.astype(mx.complex64), "branch 0 is of mlx.core.complex64, where .* floating-point"),
+    ],
+)
+@pytest.mark.parametrize("make", [tiny_models.flux1, tiny_models.flux2])
+def test_a_residual_that_is_none_is_named(make: Any, kept: Any, message: str) -> None:
+    class Odd(Pattern):
+        @hookimpl
+        def mflux_post_transformer(self, body: Any) -> None:
+            self.residuals = (kept(body.residuals[0]),)
+
+    model = make()
+    plain = generate(model)
+    attach(model, Odd)
+    with pytest.raises(HookFailed, match=f"'odd' failed in mflux_pre_transformer at step 1: .*{message}"):
+        generate(model)
+    assert same(generate(model), plain)  # taken off
 
 
 def test_an_error_in_mflux_s_loop_leaves_the_model_attached_and_clean(model: Any, unchanged: None) -> None:
@@ -148,6 +175,30 @@ def test_a_failure_after_the_loop_is_a_warning_and_the_image_is_kept(model: Any,
     with attach(model, Clumsy), pytest.warns(PluginWarning, match=f"'clumsy' failed in {hook}: RuntimeError: late"):
         image = model.generate_image(seed=1, prompt="x", num_inference_steps=2, height=32, width=32)
     assert image.image.size == (32, 32)
+
+
+@pytest.mark.parametrize(("raised", "seen"), [(KeyboardInterrupt, KeyboardInterrupt), (RuntimeError, PluginWarning)])
+def test_all_are_told_of_the_end_and_the_image_counts_whatever_one_of_them_raises(
+    model: Any, unchanged: None, raised: type[BaseException], seen: type[BaseException]
+) -> None:
+    """Where warnings are errors, as in these tests, that of a failed hook is one too."""
+
+    class First:
+        @hookimpl
+        def mflux_generation_end(self) -> None:
+            raise raised
+
+    class Second:
+        @hookimpl
+        def mflux_generation_end(self, generation: Generation) -> None:
+            told.append(generation.status)
+
+    told: list[str] = []
+    requests = [Request(Loaded(plugin.__name__, plugin), argparse.Namespace()) for plugin in (First, Second)]
+    with attach_requests(model, requests) as handle, pytest.raises(seen):
+        generate(model)
+    assert told == ["finished"]
+    assert [image.status for image in handle.stats.history] == ["finished"]
 
 
 @pytest.mark.parametrize("make", [tiny_models.flux1, tiny_models.flux2])
