@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -14,15 +13,13 @@ from mflux_teacache.adapters.body import Body
 from mflux_teacache.adapters.entry_check import check_pipeline
 from mflux_teacache.adapters.families import FAMILIES, family_of
 from mflux_teacache.adapters.family import Family
-from mflux_teacache.adapters.lifecycle import Lifecycle
+from mflux_teacache.adapters.lifecycle import MARK, Lifecycle
 from mflux_teacache.adapters.pipelines import Pipeline, pipeline_of, refuse_partly, refuse_unsupported
 from mflux_teacache.adapters.targets import for_image, of_model
 from mflux_teacache.errors import AlreadyAttached, OptionError, UnsupportedModel
 from mflux_teacache.plugins import Loaded, PluginSet, check_fit, load
 from mflux_teacache.records import AttachmentStats, Generation, GenerationStats, Target
 from mflux_teacache.runtime import Runtime
-
-_MARK = "_mflux_plugins_handle"
 
 Report = Callable[[GenerationStats], None]
 
@@ -49,7 +46,10 @@ class Handle:
         self._undo: Callable[[], None] = lambda: None
 
     def restore(self) -> None:
-        """Take the plugins off: the model is then bit for bit what it was. A second call does nothing."""
+        """Take the plugins off: the model is then bit for bit what it was. A second call does nothing.
+
+        While an image is being made, they stay until it is done. What was wrapped around the model since stays, too.
+        """
         undo, self._undo = self._undo, lambda: None
         undo()
 
@@ -163,10 +163,13 @@ def attach_requests(
         model_path: where a custom checkpoint came from, which a loaded model does not tell.
         compile_blocks: as in ``attach``.
     """
-    _refuse_attached(model)
+    _refuse_attached(model, "this model")
+    _refuse_mlx_teacache(model)
     plugins = PluginSet([request.plugin for request in requests])
     pipeline = pipeline_of(type(model))
     family = _family(model, pipeline, plugins)
+    for attribute in family.attributes:
+        _refuse_attached(getattr(model, attribute), "another model with the same transformer")
     target = replace(of_model(model, family.name), model_path=model_path)
     check_all(plugins, requests, target)
     for request in requests:
@@ -174,9 +177,19 @@ def attach_requests(
 
     handle = Handle(plugins.names)
 
+    asked = target
+
     def check_image(arguments: dict[str, Any]) -> None:
+        nonlocal asked
         refuse_partly(pipeline, arguments, deciding=plugins.decider is not None)
-        check_all(plugins, requests, for_image(target, arguments))
+        asked = for_image(target, arguments)
+        check_all(plugins, requests, asked)
+
+    def check_run(generation: Generation) -> None:
+        """Again, if mflux makes something else of what was asked for: it knows numbers that nobody gave."""
+        made = target.for_run(generation)
+        if made != asked:
+            check_all(plugins, requests, made)
 
     def end_image(generation: Generation) -> None:
         handle.stats.history.append(generation.stats)
@@ -189,9 +202,11 @@ def attach_requests(
 
     runtime = Runtime(plugins, end_image)
     body = _body(model, family, plugins, compile_blocks)
-    lifecycle = Lifecycle(model, body, runtime, check_image, record_image, handle.restore)
+    lifecycle = Lifecycle(
+        model, body, runtime, check=check_image, check_run=check_run, record=record_image, handle=handle
+    )
     lifecycle.install()
-    handle._undo = _marked(model, handle, lifecycle.restore)
+    handle._undo = lifecycle.restore
     return handle
 
 
@@ -235,26 +250,20 @@ def _body(model: Any, family: Family, plugins: PluginSet, compile_blocks: bool) 
     return Body(transformer, family, plugins.residual_after, others, compile_blocks=compile_blocks)
 
 
-def _marked(model: Any, handle: Handle, undo: Callable[[], None]) -> Callable[[], None]:
-    """Note on the model that it is taken, until the undo has run."""
-    setattr(model, _MARK, handle)
-    reference = weakref.ref(model)
-
-    def unmark() -> None:
-        undo()
-        if (alive := reference()) is not None:
-            delattr(alive, _MARK)
-
-    return unmark
-
-
-def _refuse_attached(model: Any) -> None:
-    handle = vars(model).get(_MARK)
+def _refuse_attached(owner: Any, where: str) -> None:
+    """Args:
+    owner: a pipeline or a transformer.
+    """
+    handle = vars(owner).get(MARK)
     if handle is not None:
+        what = f"plugin {', '.join(map(repr, handle.plugins))} is" if handle.plugins else "compiled blocks are"
         raise AlreadyAttached(
-            f"plugin {', '.join(map(repr, handle.plugins))} is attached to this model already. "
+            f"{what} attached to {where} already. "
             f"Call restore() on its handle first, or name all plugins in one attach()."
         )
+
+
+def _refuse_mlx_teacache(model: Any) -> None:
     places = [*vars(model).values(), type(getattr(model, "transformer", None))]
     if any(str(getattr(place, "__module__", "")).split(".")[0] == "mlx_teacache" for place in places):
         raise AlreadyAttached(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
@@ -47,6 +47,17 @@ class Target:
     guidance: float | None = None
     width: int | None = None
     height: int | None = None
+
+    def for_run(self, generation: Generation) -> Target:
+        """The same with the numbers of an image whose denoising loop begins: all of them are known then."""
+        return replace(
+            self,
+            steps=generation.num_inference_steps,
+            active_steps=generation.active_steps,
+            guidance=generation.guidance,
+            width=generation.width,
+            height=generation.height,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

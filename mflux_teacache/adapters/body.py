@@ -21,6 +21,7 @@ from typing import Any, Protocol
 
 import mlx.core as mx
 
+from mflux_teacache.adapters import swaps
 from mflux_teacache.adapters.block_call import BlockCall
 from mflux_teacache.adapters.body_blocks import Entry, blocks_of, entries_of
 from mflux_teacache.adapters.compiled_blocks import CompiledBlocks
@@ -85,18 +86,17 @@ class Body:
         self.compiled_blocks = CompiledBlocks(family.looked_at, family.numbered) if compile_blocks else None
         self.dtypes: Dtypes | None = None  # from one run to the next
         self._phase: _Phase | None = None
+        self._undo = contextlib.ExitStack()
 
     def install(self) -> None:
-        """Swap the blocks' classes; parameters, isinstance and class names stay as they are."""
+        """Swap the blocks' methods. Those that mflux has freed are none of our business."""
         for place, reference in enumerate(self._blocks):
             if (block := reference()) is not None:
-                block.__class__ = subclass(type(block), self._gates(self._entries[place % len(self._entries)]))
+                self._undo.callback(swaps.methods(block, self._gates(self._entries[place % len(self._entries)])))
 
     def restore(self) -> None:
-        """Give the blocks their classes back. Blocks that mflux has freed are none of our business any more."""
-        for reference in self._blocks:
-            if (block := reference()) is not None:
-                block.__class__ = type(block).__mro__[1]
+        """Give the blocks their classes back."""
+        self._undo.close()
 
     def end_image(self) -> None:
         """The denoising loop is over."""
@@ -172,8 +172,3 @@ class Body:
             return self._phase.at(BlockCall(entry, self.family, self.compiled_blocks, block, args, kwargs))
 
         return call
-
-
-def subclass(cls: type, methods: Mapping[str, Callable[..., Any]]) -> type:
-    """A subclass that differs in these methods only and looks like the class itself in names and reprs."""
-    return type(cls.__name__, (cls,), {**methods, "__module__": cls.__module__, "__qualname__": cls.__qualname__})

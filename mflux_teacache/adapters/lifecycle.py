@@ -12,9 +12,10 @@ import types
 import weakref
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, Protocol
 
-from mflux_teacache.adapters.body import Body, subclass
+from mflux_teacache.adapters import swaps
+from mflux_teacache.adapters.body import Body
 from mflux_teacache.adapters.forward import (
     EagerForward,
     compiled_forward,
@@ -28,8 +29,17 @@ from mflux_teacache.errors import HookFailed, UnsupportedModel
 from mflux_teacache.records import Generation, Status
 from mflux_teacache.runtime import Runtime
 
+MARK = "_mflux_plugins_handle"  # on a pipeline and its transformers, while plugins are attached
+
 Check = Callable[[dict[str, Any]], None]
+CheckRun = Callable[[Generation], None]
 Record = Callable[[Any, Generation], None]
+
+
+class Handle(Protocol):
+    """What the caller of ``attach`` has in hand."""
+
+    def restore(self) -> None: ...
 
 
 class Lifecycle:
@@ -39,26 +49,38 @@ class Lifecycle:
         model: the pipeline.
         body: the seam of its transformer.
         check: judges the arguments of each ``generate_image`` before it starts.
+        check_run: judges the image as the denoising loop is about to make it.
         record: gets the image that ``generate_image`` returns, and its generation.
-        restore: takes the whole attachment off, after a plugin's hook failed or the model turned out to be
-            another than its family's entry describes.
+        handle: is noted on the model; and takes the whole attachment off, after a plugin's hook failed or the model
+            turned out to be another than its family's entry describes.
     """
 
     def __init__(
-        self, model: Any, body: Body, runtime: Runtime, check: Check, record: Record, restore: Callable[[], None]
+        self,
+        model: Any,
+        body: Body,
+        runtime: Runtime,
+        *,
+        check: Check,
+        check_run: CheckRun,
+        record: Record,
+        handle: Handle,
     ) -> None:
         self._model = weakref.ref(model)
+        self._factories = [name for name in body.family.predict if hasattr(model, name)]
         self._idle_steps = pipeline_of(type(model)).idle_steps
         self._body = body
         self._runtime = runtime
         self._check = check
+        self._check_run = check_run
         self._record = record
-        self._restore = restore
+        self._handle = handle
         self._images: list[Generation | None] = []  # one entry per generate_image under way: it may call itself
         self._count = 0
         self._compiled: weakref.WeakSet[Callable[..., Any]] = weakref.WeakSet()  # ours, which the transformer holds
         self._signatures: weakref.WeakKeyDictionary[type, inspect.Signature] = weakref.WeakKeyDictionary()
         self._undo = ExitStack()
+        self._leaving = False
 
     def install(self) -> None:
         """Put everything in place; undoes what it did if something is missing."""
@@ -67,19 +89,33 @@ class Lifecycle:
             self._body.install()
             undo.callback(self._body.restore)
             family = self._body.family
-            for attribute in family.attributes:
+            transformers = [getattr(model, name) for name in family.attributes]
+            for transformer in transformers:
                 call = self._call_compiling if family.compiles else self._call_transformer
-                undo.callback(_swap(getattr(model, attribute), call))
+                undo.callback(_calls(transformer, call))
             if family.caller is not None and hasattr(model, family.caller):
-                undo.callback(_swap(getattr(model, family.caller), self._call_caller))
-            for name in filter(functools.partial(hasattr, model), self._body.family.predict):
-                undo.callback(_shadow(model, name, self._predict_factory(getattr(model, name))))
-            undo.callback(_shadow(model, "generate_image", self._generate_image(model)))
+                undo.callback(_calls(getattr(model, family.caller), self._call_caller))
+            for name in self._factories:
+                undo.callback(swaps.attribute(model, name, self._predict_factory(getattr(model, name))))
+            undo.callback(swaps.attribute(model, "generate_image", self._generate_image(model)))
             undo.callback(_listen(model, self))
+            for marked in (model, *transformers):
+                undo.callback(swaps.attribute(marked, MARK, self._handle))
             self._undo = undo.pop_all()
 
     def restore(self) -> None:
-        self._undo.close()
+        """Take everything off: now, or when the image that is being made is done.
+
+        A forward that goes on without the seam would run what is left of a skipped body.
+        """
+        self._leaving = True
+        if not self._images:
+            self._undo.close()
+
+    @property
+    def _gone(self) -> bool:
+        """Taken off; what somebody had wrapped may still be called."""
+        return self._leaving and not self._images
 
     # mflux's loop, in the order of its calls
 
@@ -90,6 +126,8 @@ class Lifecycle:
         @functools.wraps(original)
         def generate_image(*args: Any, **kwargs: Any) -> Any:
             pipeline = self._model()
+            if self._gone:
+                return original(pipeline, *args, **kwargs)
             self._check(bind(signature, args, kwargs))
             self._images.append(None)
             try:
@@ -98,10 +136,12 @@ class Lifecycle:
             except BaseException as error:
                 self._end("interrupted" if _is_interruption(error) else "failed")
                 if isinstance(error, HookFailed | UnsupportedModel):
-                    self._restore()
+                    self._handle.restore()
                 raise
             finally:
                 self._images.pop()
+                if self._leaving:
+                    self.restore()
             if generation is not None:
                 self._record(image, generation)
             return image
@@ -121,6 +161,7 @@ class Lifecycle:
             active_steps=steps - config.init_time_step,
             target_rows=latents.shape[1] if self._body.family.packed else None,
         )
+        self._check_run(generation)
         self._count += 1
         if self._images:
             self._images[-1] = generation
@@ -128,10 +169,14 @@ class Lifecycle:
 
     def _predict_factory(self, original: Callable[..., Any]) -> Callable[..., Any]:
         owner = weakref.ref(original.__self__) if inspect.ismethod(original) else None
-        function = inspect.unwrap(getattr(original, "__func__", original))
+        unbound = getattr(original, "__func__", original)
 
         def factory(*args: Any) -> Callable[..., Any]:
-            predict, compiled = plain_predict(function, *((owner(),) if owner else ()), *args)
+            if owner is not None:
+                args = (owner(), *args)
+            if self._gone:
+                return unbound(*args)  # type: ignore[no-any-return]
+            predict, compiled = plain_predict(inspect.unwrap(unbound), *args)
             return self._predicting(predict, compiled=compiled)
 
         return factory
@@ -152,6 +197,13 @@ class Lifecycle:
     def _call_transformer(self, forward: Callable[..., Any], transformer: Any, *args: Any, **kwargs: Any) -> Any:
         if self._runtime.generation is None or self._body.busy:
             return forward(transformer, *args, **kwargs)
+        if self._factories:
+            raise UnsupportedModel(
+                f"{type(self._model()).__name__} called its transformer by another predict function than the one that "
+                f"plugins run on. Has its generate_image been wrapped or overridden? Then attach first and wrap it "
+                f"afterwards. Else this version of mflux may be newer than the newest supported one: upgrade "
+                f"mflux-teacache-plugin."
+            )
         cls = type(transformer)
         if cls not in self._signatures:
             self._signatures[cls] = of_method(cls, "__call__")
@@ -222,41 +274,17 @@ def _by_object(function: Callable[..., Any], model: Any, names: tuple[str, ...])
     return with_globals(function, **by_class) if by_class else function
 
 
-def _shadow(model: Any, name: str, value: Any) -> Callable[[], None]:
-    """Set an attribute on the object over its class's; returns the undo."""
-    missing = object()
-    before = vars(model).get(name, missing)
-    setattr(model, name, value)
-    reference = weakref.ref(model)
-
-    def undo() -> None:
-        if (alive := reference()) is None:
-            return
-        delattr(alive, name)
-        if before is not missing:
-            setattr(alive, name, before)
-
-    return undo
-
-
-def _swap(module: Any, handler: Callable[..., Any]) -> Callable[[], None]:
-    """Send a module's calls to ``handler(forward, module, ...)``; returns the undo."""
-    cls = type(module)
+def _calls(module: Any, handler: Callable[..., Any]) -> swaps.Undo:
+    """Send a module's calls to ``handler(forward, module, ...)``."""
+    forward = type(module).__call__
 
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return handler(cls.__call__, self, *args, **kwargs)
+        return handler(forward, self, *args, **kwargs)
 
-    module.__class__ = subclass(cls, {"__call__": call})
-    reference = weakref.ref(module)
-
-    def undo() -> None:
-        if (alive := reference()) is not None:
-            alive.__class__ = cls
-
-    return undo
+    return swaps.methods(module, {"__call__": call})
 
 
-def _listen(model: Any, listener: Lifecycle) -> Callable[[], None]:
+def _listen(model: Any, listener: Lifecycle) -> swaps.Undo:
     """Put our callbacks first: residuals must be gone before the memory saver measures and decoding starts."""
     registry = model.callbacks
     lists = (registry.before_loop, registry.in_loop, registry.after_loop, registry.interrupt)

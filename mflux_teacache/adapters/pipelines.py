@@ -31,6 +31,7 @@ class Pipeline:
         asks_for_refused: of a ``partial`` pipeline.
         deciders_only: what it asks for is refused to plugins that decide about steps; others may run with it.
         idle_steps: at the end of its schedule, in which it calls no transformer.
+        own_steps: its distilled models run as many steps as they were made for, whatever is asked.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Pipeline:
     asks_for_refused: Asks | None = None
     deciders_only: bool = False
     idle_steps: int = 0
+    own_steps: bool = False
 
 
 def _asks_for_step_reuse(arguments: Mapping[str, Any]) -> str | None:
@@ -87,7 +89,7 @@ PIPELINES = {
         _with_step_reuse("Fibo2", "fibo2"),
         _with_step_reuse("Fibo2Edit", "fibo2"),
         Pipeline("Ideogram4", "ideogram4"),
-        Pipeline("Iris", "iris"),
+        Pipeline("Iris", "iris", own_steps=True),
         Pipeline("Krea2", "krea2"),
         Pipeline("Krea2Controlnet", "krea2"),
         Pipeline("LensImage", "lens"),

@@ -44,12 +44,16 @@ def for_image(target: Target, arguments: Mapping[str, Any]) -> Target:
 
     Values that are not known yet, such as a size to be taken from an input image, stay ``None``.
     """
+    pipeline = PIPELINES.get(target.pipeline)
     steps = _number(arguments.get("num_inference_steps"))
+    if pipeline is not None and pipeline.own_steps and target.distilled:
+        steps = None
+    idle_steps = 0 if pipeline is None else pipeline.idle_steps
     guidance = arguments.get("guidance")
     return replace(
         target,
         steps=steps,
-        active_steps=None if steps is None else steps - _first_step(steps, arguments) - _idle_steps(target.pipeline),
+        active_steps=None if steps is None else steps - _first_step(steps, arguments) - idle_steps,
         guidance=float(guidance) if isinstance(guidance, int | float) else None,
         width=_number(arguments.get("width")),
         height=_number(arguments.get("height")),
@@ -69,10 +73,6 @@ def _image_strength(arguments: Mapping[str, Any]) -> Any:
     """How much of the schedule the input image stands for: 1 less ``strength``, where a pipeline asks that way."""
     strength = arguments.get("strength")
     return arguments.get("image_strength") if strength is None or strength >= 1 else 1 - strength
-
-
-def _idle_steps(pipeline: str) -> int:
-    return PIPELINES[pipeline].idle_steps if pipeline in PIPELINES else 0
 
 
 def _with_config(target: Target, config: Any) -> Target:

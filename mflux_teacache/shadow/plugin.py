@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,14 +75,7 @@ class Shadow:
     @hookimpl
     def mflux_generation_start(self, generation: Generation) -> None:
         self._report = None
-        target = replace(
-            self._target,
-            steps=generation.num_inference_steps,
-            active_steps=generation.active_steps,
-            guidance=generation.guidance,
-            width=generation.width,
-            height=generation.height,
-        )
+        target = self._target.for_run(generation)
         for simulation in self._plan.simulations:
             simulation.start(generation, target)
 

@@ -98,7 +98,7 @@ def test_a_pause_can_be_probed_when_mflux_has_changed_its_arrays(first_block: bo
             pause.probe(first_block=True)
         return [residual] if skip else []
 
-    body.stream_dtype = mx.float32
+    body.dtypes = Dtypes(mx.float32, mx.float32)
     result, [branch] = body.run_deciding(lambda: stack(noisy), decide)
     assert branch.reused == skip
     assert mx.allclose(result, 2 * noisy + residual if skip else plain, atol=1e-6)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import all_cases
 import mlx.core as mx
 import numpy as np
 import pytest
@@ -212,3 +214,25 @@ def test_a_transformer_that_replaces_the_attached_one_is_noticed(make: Any) -> N
             generate(model)
         assert handle.stats.generations == 0
         assert same(generate(model), plain)  # taken off
+
+
+BY_CLASS = all_cases.cases_of("cases_anima", "cases_krea2_controlnet")  # mflux calls their predict by their class
+
+
+@pytest.mark.parametrize("name", [name for name in ("anima-guidance", "krea2-controlnet") if name in BY_CLASS])
+def test_a_generate_image_that_hides_its_predict_function_is_noticed(name: str, photo: Path) -> None:
+    model, arguments = BY_CLASS[name].make(photo)
+    plain = generate(model, **arguments)
+    with attach(model, Pattern):
+        skipped = generate(model, **arguments)
+        inner = model.generate_image
+        model.generate_image = lambda **more: inner(**more)
+        assert same(generate(model, **arguments), skipped)
+    del model.generate_image
+
+    own = model.generate_image
+    model.generate_image = lambda **more: own(**more)
+    attach(model, Pattern)
+    with pytest.raises(UnsupportedModel, match=r"by another predict function than the one .*Then attach first"):
+        generate(model, **arguments)
+    assert same(generate(model, **arguments), plain)  # taken off

@@ -15,13 +15,10 @@ import pytest
 import tiny_models
 from installed import KEEPS_PREDICT
 from mlx.utils import tree_flatten
-from strategies import Observer
-from tiny_models import generate, memory_saver
+from strategies import Observer, Pattern
+from tiny_models import generate, memory_saver, same
 
-from mflux_teacache import (
-    apply_teacache,
-    attach,
-)
+from mflux_teacache import Step, apply_teacache, attach, hookimpl
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
@@ -90,6 +87,86 @@ def test_restore_twice_and_the_context_manager(model: Any, unchanged: None) -> N
     handle.restore()
     with pytest.raises(ZeroDivisionError), attach(model, Observer):
         1 / 0  # noqa: B018
+
+
+@pytest.mark.parametrize("make", [tiny_models.flux1, tiny_models.flux2])
+def test_restore_in_the_middle_of_an_image_waits_for_its_end(make: Any) -> None:
+    class Leaving(Pattern):
+        ended = False
+
+        @hookimpl
+        def mflux_step_start(self, step: Step) -> None:
+            if step.index == 1:  # a skipped one
+                handle.restore()
+
+        @hookimpl
+        def mflux_generation_end(self) -> None:
+            Leaving.ended = True
+
+    model = make()
+    plain = generate(model)
+    with attach(model, Pattern):
+        skipped = generate(model)
+    handle = attach(model, Leaving)
+    assert same(generate(model), skipped)
+    assert Leaving.ended
+    assert [image.pattern for image in handle.stats.history] == ["CSCSC"]
+    assert "generate_image" not in vars(model)
+    assert same(generate(model), plain)
+    attach(model, Observer).restore()
+
+
+def _wrapped(module: Any, calls: list[Any]) -> None:
+    """As a profiler does it."""
+
+    class Timed(type(module)):  # type: ignore[misc]
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            calls.append(module)
+            return super().__call__(*args, **kwargs)
+
+    module.__class__ = Timed
+
+
+@pytest.mark.parametrize("make", [tiny_models.flux1, tiny_models.flux2])
+def test_what_was_wrapped_around_the_model_since_stays_and_ours_beneath_it_does_nothing(make: Any) -> None:
+    model = make()
+    plain = generate(model)
+    handle = attach(model, Pattern)
+    calls: list[Any] = []
+    block = model.transformer.transformer_blocks[0]
+    _wrapped(block, calls)
+    _wrapped(model.transformer, calls)
+    attached = model.generate_image
+    model.generate_image = lambda **arguments: calls.append(model) or attached(**arguments)
+    skipped = generate(model)
+    handle.restore()
+    calls.clear()
+    assert same(generate(model), plain)
+    assert {id(each) for each in calls} == {id(model), id(block), id(model.transformer)}
+    assert len(handle.stats.history) == 1
+    with attach(model, Pattern):
+        assert same(generate(model), skipped)
+    assert same(generate(model), plain)
+
+
+def test_a_predict_function_that_was_wrapped_since_is_mflux_s_own_again() -> None:
+    model = tiny_models.flux2()
+    plain = generate(model)
+    handle = attach(model, Pattern)
+    attached = model._predict
+    model._predict = lambda *arguments: attached(*arguments)
+    handle.restore()
+    assert same(generate(model), plain)
+    assert len(handle.stats.history) == 0
+
+
+def test_what_somebody_took_off_by_hand_does_not_keep_the_rest_on(model: Any) -> None:
+    classes = [type(module) for module in model.transformer.modules()]
+    handle = attach(model, Observer)
+    del model.generate_image
+    handle.restore()
+    assert [type(module) for module in model.transformer.modules()] == classes
+    attach(model, Observer).restore()
 
 
 def test_apply_teacache_has_the_call_of_mlx_teacache(model: Any, unchanged: None) -> None:

@@ -15,6 +15,7 @@ from tiny_models import generate, same
 from mflux_teacache import attach
 from mflux_teacache.adapters.pipelines import PIPELINES, in_installed_mflux
 from mflux_teacache.plugins import load
+from mflux_teacache.strategies.magcache import table as tables
 
 # One case per family; where it has guidance, with two branches.
 NAMES = (
@@ -79,6 +80,18 @@ def test_a_strategy_runs_on_a_family(strategy: str, case: str, photo: Path, mode
     assert image.pattern.startswith("CC")
     assert image.skipped_count > 0
     assert math.isfinite(mx.abs(latents).max().item())
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize("case", CASES)
+def test_a_whole_run_of_a_family_makes_a_table(case: str, photo: Path, models: dict[str, Any], tmp_path: Path) -> None:
+    """Also where the schedule ends with a step that calls no transformer: such a run is not an image-to-image one."""
+    if case not in models:
+        models[case] = CASES[case].make(photo)
+    model, arguments = models[case]
+    with attach(model, "magcache-record", output=str(tmp_path / "table.json")) as handle:
+        generate(model, num_inference_steps=STEPS, **arguments)
+    assert len(handle.stats.history[0].decisions) == len(tables.load(str(tmp_path / "table.json")).ratios)
 
 
 @pytest.mark.usefixtures("tiny")
