@@ -14,6 +14,7 @@ from tiny_models import flux1, generate, randomised, same
 from mflux_teacache import Decision, Family, Joint, Step, attach, hookimpl
 from mflux_teacache.adapters.body import Body
 from mflux_teacache.adapters.deciding_phase import Pause
+from mflux_teacache.adapters.run_phase import Dtypes
 from mflux_teacache.errors import HookFailed
 
 

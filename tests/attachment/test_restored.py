@@ -129,10 +129,15 @@ def _wrapped(module: Any, calls: list[Any]) -> None:
 
 @pytest.mark.parametrize("make", [tiny_models.flux1, tiny_models.flux2])
 def test_what_was_wrapped_around_the_model_since_stays_and_ours_beneath_it_does_nothing(make: Any) -> None:
+    class Checking(Pattern):
+        @hookimpl
+        def mflux_check(self) -> None:
+            calls.append("check")
+
+    calls: list[Any] = []
     model = make()
     plain = generate(model)
-    handle = attach(model, Pattern)
-    calls: list[Any] = []
+    handle = attach(model, Checking)
     block = model.transformer.transformer_blocks[0]
     _wrapped(block, calls)
     _wrapped(model.transformer, calls)
@@ -142,7 +147,7 @@ def test_what_was_wrapped_around_the_model_since_stays_and_ours_beneath_it_does_
     handle.restore()
     calls.clear()
     assert same(generate(model), plain)
-    assert {id(each) for each in calls} == {id(model), id(block), id(model.transformer)}
+    assert {*map(id, calls)} == {id(model), id(block), id(model.transformer)}
     assert len(handle.stats.history) == 1
     with attach(model, Pattern):
         assert same(generate(model), skipped)
