@@ -55,5 +55,10 @@ class HookFailed(PluginError):
         self.step = step
 
 
+def is_interruption(error: BaseException) -> bool:
+    """Ctrl-C, also as what mflux makes of it in its loop: an ordinary exception of its own."""
+    return isinstance(error, KeyboardInterrupt) or type(error).__name__ == "StopImageGenerationException"
+
+
 class PluginWarning(UserWarning):
     """Something that a user should know, but that does not stop the image."""

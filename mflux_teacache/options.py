@@ -102,6 +102,8 @@ def _as_words(action: argparse.Action, value: Any) -> list[str]:
         if not isinstance(value, bool):
             raise OptionError(f"{option} is on or off: True or False, not {value!r}.")
         return [option] if value == action.const else []
+    if isinstance(value, bool):
+        raise OptionError(f"{option} takes a value; {value} says only on or off.")
     if isinstance(value, list | tuple):
         if isinstance(action, argparse._AppendAction):
             return [f"{option}={entry}" for entry in value]

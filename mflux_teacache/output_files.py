@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from mflux_teacache.errors import OptionError
+from mflux_teacache.errors import OptionError, PluginError
 
 
 def check_output(option: str, path: Path, suffix: str | None = None) -> None:
@@ -28,3 +30,19 @@ def check_output(option: str, path: Path, suffix: str | None = None) -> None:
         raise OptionError(f"{option} is {path}, which is a folder. Give the name of a file in it.")
     if not os.access(path if path.exists() else path.parent, os.W_OK):
         raise OptionError(f"{option} is {path}, which cannot be written. Name a file in a folder of your own.")
+
+
+@contextmanager
+def writing(option: str, path: Path) -> Iterator[None]:
+    """For a command that has printed what it found, so that a full disk does not end it with a traceback.
+
+    Raises:
+        PluginError: the system did not let it write.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise PluginError(
+            f"{option} is {path}, which could not be written: {error.strerror or error}. What it was to hold is lost; "
+            f"what was printed stands above."
+        ) from error

@@ -25,7 +25,7 @@ from mflux_teacache.adapters.forward import (
 )
 from mflux_teacache.adapters.pipelines import pipeline_of
 from mflux_teacache.adapters.signatures import bind, bind_all, of_method
-from mflux_teacache.errors import HookFailed, UnsupportedModel
+from mflux_teacache.errors import HookFailed, UnsupportedModel, is_interruption
 from mflux_teacache.records import Generation, Status
 from mflux_teacache.runtime import Runtime
 
@@ -134,7 +134,7 @@ class Lifecycle:
                 image = _by_object(original, pipeline, self._body.family.predict)(pipeline, *args, **kwargs)
                 generation = self._images[-1]
             except BaseException as error:
-                self._end("interrupted" if _is_interruption(error) else "failed")
+                self._end("interrupted" if is_interruption(error) else "failed")
                 if isinstance(error, HookFailed | UnsupportedModel):
                     self._handle.restore()
                 raise
@@ -244,11 +244,6 @@ class Lifecycle:
         self._runtime.end(status)
         self._body.end_image()
         self._drop_compiled()
-
-
-def _is_interruption(error: BaseException) -> bool:
-    # mflux turns Ctrl-C in its loop into this exception of its own, an ordinary Exception.
-    return isinstance(error, KeyboardInterrupt) or type(error).__name__ == "StopImageGenerationException"
 
 
 def _unbound(model: Any, name: str) -> Callable[..., Any]:

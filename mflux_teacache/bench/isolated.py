@@ -9,7 +9,7 @@ import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from mflux_teacache.bench.runs import Phase, Run
 from mflux_teacache.bench.settings import Settings
 from mflux_teacache.bench.subjects import subject_of
 from mflux_teacache.bench.variants import Variant, variants_of
-from mflux_teacache.cli.messages import reported
+from mflux_teacache.cli.messages import interruptible, reported
 
 PROGRAM = "mflux-teacache bench speed"
 
@@ -32,14 +32,17 @@ def in_processes(variants: Sequence[Variant], settings: Settings, report: Report
     Raises:
         SystemExit: with the exit code of a process that failed; it said why on stderr.
     """
-    loads, runs = [], []
+    loads = []
     turns = [(repetition, variant.name) for repetition in range(settings.repetitions) for variant in variants]
-    for repetition, name in tqdm(turns, desc="all runs", unit="process", leave=False):
-        load, run = _in_process(settings, name, repetition)
-        loads.append(load)
-        runs.append(run)
-        report(run)
-    return Measured(tuple(loads), tuple(runs))
+
+    def made() -> Iterator[Run]:
+        for repetition, name in tqdm(turns, desc="all runs", unit="process", leave=False):
+            load, run = _in_process(settings, name, repetition)
+            loads.append(load)
+            yield run
+
+    runs, interrupted = measure.collected(made(), len(variants), report)
+    return Measured(tuple(loads[: len(runs)]), runs, interrupted)
 
 
 def _in_process(settings: Settings, variant: str, repetition: int) -> tuple[Phase, Run]:
@@ -63,7 +66,7 @@ def _child(task: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     task = json.load(sys.stdin)
-    with reported(PROGRAM), contextlib.redirect_stdout(sys.stderr):
+    with interruptible(PROGRAM), reported(PROGRAM), contextlib.redirect_stdout(sys.stderr):
         answer = _child(task)
     print(json.dumps(answer))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from mflux_teacache.bench.settings import Settings
 from mflux_teacache.bench.subjects import Subject
 from mflux_teacache.bench.variants import Variant
 from mflux_teacache.demo.clock import listening
+from mflux_teacache.errors import is_interruption
 
 # Called with each run as it is done.
 Report = Callable[[Run], None]
@@ -23,11 +24,13 @@ Report = Callable[[Run], None]
 class Measured:
     """Attributes:
     loads: of the model, once for each process.
-    runs: in the order in which they were made.
+    runs: in the order in which they were made, of whole repetitions.
+    interrupted: there were to be more.
     """
 
     loads: tuple[Phase, ...]
     runs: tuple[Run, ...]
+    interrupted: bool = False
 
 
 def interleaved(subject: Subject, variants: Sequence[Variant], settings: Settings, report: Report) -> Measured:
@@ -37,13 +40,33 @@ def interleaved(subject: Subject, variants: Sequence[Variant], settings: Setting
         load = watch.lap()
         for variant in _with_bar(variants, "warm-up", settings.warm_up):
             run_once(model, variant, subject.arguments, -1, f"warm-up, {variant.name}")
-        runs = []
-        for place, variant in enumerate(_with_bar(variants, "all runs", settings.repetitions)):
-            repetition = place // len(variants)
-            label = f"{variant.name} {repetition + 1}/{settings.repetitions}"
-            runs.append(run_once(model, variant, subject.arguments, repetition, label))
-            report(runs[-1])
-    return Measured((load,), tuple(runs))
+
+        def made() -> Iterator[Run]:
+            for place, variant in enumerate(_with_bar(variants, "all runs", settings.repetitions)):
+                repetition = place // len(variants)
+                label = f"{variant.name} {repetition + 1}/{settings.repetitions}"
+                yield run_once(model, variant, subject.arguments, repetition, label)
+
+        runs, interrupted = collected(made(), len(variants), report)
+    return Measured((load,), runs, interrupted)
+
+
+def collected(made: Iterable[Run], variants: int, report: Report) -> tuple[tuple[Run, ...], bool]:
+    """Runs, each reported as it is made; and whether Ctrl-C ended them after at least one whole repetition.
+
+    Raises:
+        KeyboardInterrupt: there is no whole one; or what mflux makes of it.
+    """
+    runs: list[Run] = []
+    try:
+        for run in made:
+            runs.append(run)
+            report(run)
+    except BaseException as error:
+        if not is_interruption(error) or len(runs) < variants:
+            raise
+        return tuple(runs[: len(runs) - len(runs) % variants]), True
+    return tuple(runs), False
 
 
 def run_once(model: Any, variant: Variant, arguments: dict[str, Any], repetition: int, label: str) -> Run:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import gc
 from collections.abc import Iterator
+from importlib.metadata import version
 
 from mflux_teacache.errors import OptionError
 
@@ -20,7 +21,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "memory",
         help="make many images in a row, and say what memory MLX holds after them",
         description="Makes images in a row with the demo's model and one plugin, each with another seed, and prints "
-        "the active memory of MLX. Exit code 1 if it is more after the last image than after the second.",
+        "the active memory of MLX. Exit code 1 if it is more after the last image than after the second, beyond what "
+        "MLX before 0.32 keeps itself.",
     )
     parser.add_argument("--images", type=int, default=IMAGES, metavar="N", help="3 at least (default: %(default)s)")
     parser.add_argument(
@@ -50,8 +52,21 @@ def run(args: argparse.Namespace) -> int:
         second, last = (active if number == 2 else second), active
         if number in shown:
             print(f"after image {number:>3}: {active} bytes", flush=True)
-    print(f"growth from image 2 to {args.images}: {last - second} bytes")
-    return 1 if last > second else 0
+    allowed = kept_by_mlx() * (args.images - 2)
+    print(
+        f"growth from image 2 to {args.images}: {last - second} bytes"
+        f"{f', of which MLX before 0.32 itself may keep {allowed}' if allowed else ''}"
+    )
+    return 1 if last - second > allowed else 0
+
+
+def kept_by_mlx() -> int:
+    """Bytes that MLX may keep of each image, however large that is.
+
+    Before 0.32 it keeps constants of functions that were compiled and let go of, in plain mflux too: up to 900 bytes of
+    an image in what was measured. A residual of the tiniest model in the tests has 4096.
+    """
+    return 0 if tuple(map(int, version("mlx").split(".")[:2])) >= (0, 32) else 2048
 
 
 def active_memory(images: int, steps: int, setting: str) -> Iterator[int]:

@@ -22,26 +22,29 @@ def spread(steps: int, skipped: int) -> str:
     return "".join("C" if index in places else "S" for index in range(steps))
 
 
-def checked(pattern: str, steps: int) -> str:
+def checked(pattern: str, steps: int, option: str = "--pattern") -> str:
     """The pattern, if a run of ``steps`` steps can follow it.
 
+    Args:
+        option: that gave it, for messages.
+
     Raises:
-        OptionError: another letter than C and S, another length, or an S at the first step.
+        OptionError: less than two letters, another letter than C and S, another length, or an S at the first step.
     """
+    if len(pattern) < 2:
+        raise OptionError(f"{option} {pattern!r} is too short: a run has two steps at least, a letter for each.")
     if wrong := sorted(set(pattern) - set("CS")):
         raise OptionError(
-            f"--pattern {pattern} has the letter {wrong[0]!r}; each letter is a step, C computed or S skipped, "
+            f"{option} {pattern} has the letter {wrong[0]!r}; each letter is a step, C computed or S skipped, "
             f"such as {spread(max(steps, 1), max(steps, 1) // 2)}."
         )
     if len(pattern) != steps:
         raise OptionError(
-            f"--pattern {pattern} has {len(pattern)} letters for {steps} steps; it takes one for each step. "
-            f"Give --steps {len(pattern)}, or --skip to spread the skipped steps evenly."
+            f"{option} {pattern} has {len(pattern)} letters for {steps} steps; it takes one for each step. "
+            f"Give --steps {len(pattern)}, or another pattern."
         )
     if pattern.startswith("S"):
-        raise OptionError(
-            f"--pattern {pattern} skips the first step, which has nothing to reuse. It must begin with C."
-        )
+        raise OptionError(f"{option} {pattern} skips the first step, which has nothing to reuse. It must begin with C.")
     return pattern
 
 

@@ -11,6 +11,7 @@ from mflux_teacache.bench.tables import table
 _GIB = 2**30
 
 LEGEND = """\
+all computed, skipping: TeaCache's signal is read and compared in each step, whose pattern is given
 loop     seconds of the denoising loop, without encoding the prompt and decoding the image
 ratio    loop seconds over those of the plain run of the same repetition
 floor    computed steps over all steps: the ratio, were a skipped step free

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -78,7 +79,8 @@ class Settings:
                 check_output(option, Path(name), suffix)
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """Without the files to write, whose folders may have a user's name."""
+        return {name: value for name, value in asdict(self).items() if name not in ("json", "png")}
 
     def _check_model(self) -> None:
         if self.random_weights is not None and self.random_weights not in FAMILIES:
@@ -109,6 +111,8 @@ class Settings:
             value = getattr(self, name)
             if value < least:
                 raise OptionError(f"--{name.replace('_', '-')} is {value}; it must be a whole number from {least}.")
+        if self.guidance is not None and not math.isfinite(self.guidance):
+            raise OptionError(f"--guidance is {self.guidance}; it must be a finite number, such as 4.")
         for side in (self.width, self.height):
             if side is not None and (side < 16 or side % 16):
                 raise OptionError(

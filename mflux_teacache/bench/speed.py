@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 from mflux_teacache.bench import model_options, patterns
 from mflux_teacache.bench.extra import require
 from mflux_teacache.bench.settings import FAMILIES, PEERS, REPETITIONS, SEED, STEPS, WARM_UP, Settings
+from mflux_teacache.cli.messages import INTERRUPTED
 from mflux_teacache.errors import OptionError
+from mflux_teacache.output_files import writing
 
 if TYPE_CHECKING:
     from mflux_teacache.bench.measure import Measured
@@ -103,40 +105,53 @@ def run(args: argparse.Namespace) -> int:
     """Measure, print and write.
 
     Returns:
-        The command's exit code, 0.
+        The command's exit code: 0, or 130 if Ctrl-C ended it after a whole repetition.
 
     Raises:
         Refused: an option that is not allowed, a missing package, or a model that something does not support.
         HookFailed: a plugin failed.
+        PluginError: a file could not be written.
     """
     settings = settings_of(args)
     require("tqdm", *(("matplotlib",) if settings.png else ()))
-    _check_plugin(settings)
+    _check_options(settings)
 
     from mflux_teacache.bench import compare, report, summary
     from mflux_teacache.bench.subjects import subject_of
 
     subject = subject_of(settings)
+    _check_subject(settings, subject)
     if settings.compare is not None:
         compare.check(subject.config, subject.pipeline)
     measured = _measure(settings, subject)
+    if measured.interrupted:
+        print("\ninterrupted: these are the whole repetitions")
     summaries = summary.summarise(measured.runs)
     print(f"\n{report.summary_tables(summaries, measured.loads)}")
+    _write(settings, subject, measured, summaries)
+    return INTERRUPTED if measured.interrupted else 0
+
+
+def _write(settings: Settings, subject: Subject, measured: Measured, summaries: list[Summary]) -> None:
     if settings.json is not None:
         content = as_json(settings, subject, measured, summaries)
-        Path(settings.json).write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+        with writing("--json", Path(settings.json)):
+            Path(settings.json).write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", "utf-8")
     if settings.png is not None:
         from mflux_teacache.bench import picture
 
-        picture.draw(Path(settings.png), title=subject.title, summaries=summaries)
-    return 0
+        with writing("--png", Path(settings.png)):
+            picture.draw(Path(settings.png), title=subject.title, summaries=summaries)
 
 
 def settings_of(args: argparse.Namespace) -> Settings:
     """From the command line; raises as ``Settings`` does."""
-    steps = args.steps if args.steps is not None else len(args.pattern) if args.pattern else STEPS
-    pattern = args.pattern
-    if pattern is None and args.plugin is None and steps > 0:
+    steps = STEPS if args.steps is None else args.steps
+    pattern = None if args.pattern is None else args.pattern.upper()
+    if pattern is not None:
+        steps = len(pattern) if args.steps is None else args.steps
+        patterns.checked(pattern, steps)
+    elif args.plugin is None and steps > 0:
         pattern = patterns.spread(steps, steps // 2 if args.skip is None else args.skip)
     return Settings(
         **model_options.read(args),
@@ -165,12 +180,35 @@ def _plugin_option(text: str) -> tuple[str, str | bool]:
     return name.replace("-", "_"), {"true": True, "false": False}.get(value.lower(), value)
 
 
-def _check_plugin(settings: Settings) -> None:
-    """Before the seconds that loading mflux takes."""
+def _check_options(settings: Settings) -> None:
+    """Of the plugin, before the seconds that loading mflux takes."""
     if settings.plugin is not None:
         from mflux_teacache import options, plugins
 
         options.from_keywords(plugins.load(settings.plugin), settings.plugin_options)
+
+
+def _check_subject(settings: Settings, subject: Subject) -> None:
+    """Before any weights load.
+
+    Raises:
+        OptionError: there is nothing to compile.
+        Refused: the plugin does not run on the model, or with so many steps.
+    """
+    from mflux_teacache import options, plugins
+    from mflux_teacache.adapters.targets import for_image, of_class
+    from mflux_teacache.attachment import Request, check_all
+    from mflux_teacache.bench.variants import compiled_by_mflux
+
+    if settings.compile_blocks and compiled_by_mflux(subject.pipeline):
+        raise OptionError(
+            f"--compile-blocks changes nothing for {subject.name}: mflux compiles this model itself. Leave it out."
+        )
+    if settings.plugin is not None:
+        plugin = plugins.load(settings.plugin)
+        request = Request(plugin, options.from_keywords(plugin, settings.plugin_options))
+        target = of_class(subject.pipeline, {"model_config": subject.config, "quantize": settings.quantize})
+        check_all(plugins.PluginSet([plugin]), [request], for_image(target, subject.arguments))
 
 
 def _measure(settings: Settings, subject: Subject) -> Measured:
@@ -206,6 +244,7 @@ def as_json(settings: Settings, subject: Subject, measured: Measured, summaries:
     return {
         "schema": SCHEMA,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "interrupted": measured.interrupted,
         "model": subject.name,
         "settings": settings.as_json(),
         "arguments": subject.arguments,

@@ -9,7 +9,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from mflux.utils.apple_silicon import AppleSiliconUtil
+
 from mflux_teacache import attach
+from mflux_teacache.adapters.about import ABOUT
+from mflux_teacache.adapters.pipelines import pipeline_of
 from mflux_teacache.bench.follow import FollowPattern
 from mflux_teacache.bench.settings import Settings
 from mflux_teacache.bench.summary import PLAIN
@@ -33,6 +37,12 @@ class Variant:
 
     name: str
     attach: Callable[[Any], AbstractContextManager[LastPattern]]
+
+
+def compiled_by_mflux(pipeline: type) -> bool:
+    """On this machine: mflux runs its compiled models as Python on the smaller M1 and M2."""
+    about = ABOUT.get(str(pipeline_of(pipeline).family))
+    return about is not None and about.compiled and not AppleSiliconUtil.is_m1_or_m2()
 
 
 def variants_of(settings: Settings) -> tuple[Variant, ...]:

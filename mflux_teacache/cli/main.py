@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from mflux_teacache.bench import command as bench
 from mflux_teacache.cli import plugins_command
-from mflux_teacache.cli.messages import reported
+from mflux_teacache.cli.messages import interruptible, reported, show_warnings
 from mflux_teacache.demo import run as demo
 
 COMMAND = "mflux-teacache"
@@ -29,7 +29,8 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     arguments = build_parser().parse_args(argv)
     run: Callable[[argparse.Namespace], int] = arguments.run
-    with reported(COMMAND):
+    show_warnings(COMMAND)
+    with interruptible(COMMAND), reported(COMMAND):
         try:
             code = run(arguments)
             sys.stdout.flush()

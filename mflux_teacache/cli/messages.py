@@ -9,10 +9,11 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-from mflux_teacache.errors import HookFailed, PluginError, PluginWarning
+from mflux_teacache.errors import HookFailed, PluginError, PluginWarning, Refused, is_interruption
 
 REFUSED = 2
 FAILED = 1
+INTERRUPTED = 130  # a shell's number for a program that Ctrl-C has ended
 
 
 @contextlib.contextmanager
@@ -20,7 +21,8 @@ def reported(command: str) -> Iterator[None]:
     """Turn an error of ours into ``<command>: error: ...`` on stderr and an exit code, without a usage dump.
 
     Raises:
-        SystemExit: 2 for a refusal; 1 for a hook that failed, after the plugin's own traceback.
+        SystemExit: 2 for a refusal; 1 for a hook that failed, after the plugin's own traceback, and for anything else
+            that went wrong in the middle.
     """
     try:
         yield
@@ -29,9 +31,26 @@ def reported(command: str) -> Iterator[None]:
         traceback.print_exception(failure.__cause__)
         _say(command, "error", failure)
         raise SystemExit(FAILED) from None
-    except PluginError as refusal:
-        _say(command, "error", refusal)
-        raise SystemExit(REFUSED) from None
+    except PluginError as error:
+        _say(command, "error", error)
+        raise SystemExit(REFUSED if isinstance(error, Refused) else FAILED) from None
+
+
+@contextlib.contextmanager
+def interruptible(command: str) -> Iterator[None]:
+    """End a command of ours on Ctrl-C with a line in place of a traceback.
+
+    Raises:
+        SystemExit: 130.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if not is_interruption(error):
+            raise
+        print(file=sys.stderr)
+        _say(command, "error", "interrupted")
+        raise SystemExit(INTERRUPTED) from None
 
 
 def show_warnings(command: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Iterator, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from tiny_models import generate
 from mflux_teacache import Body, attach, hookimpl
 from mflux_teacache.adapters.families import FAMILIES
 from mflux_teacache.adapters.pipelines import PIPELINES
+from mflux_teacache.bench.memory import kept_by_mlx
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
@@ -27,9 +27,6 @@ CASES = all_cases.cases_of(*all_cases.MODULES)
 FAMILY = {name: str(PIPELINES[case.pipeline.__name__].family) for name, case in CASES.items()}
 ONE_OF_EACH = {family: name for name, family in reversed(FAMILY.items())}
 IMAGES = 8
-# MLX before 0.32 keeps constants of functions that were compiled and let go of, in plain mflux too: up to 900 bytes an
-# image, however large it is. A residual of these models has 4096 or more.
-KEPT_BY_MLX = 0 if tuple(map(int, version("mlx").split(".")[:2])) >= (0, 32) else 2048
 
 STRATEGIES: dict[str, dict[str, Any]] = {
     "teacache": {"coefficients": (0.3,), "thresh": 0.5, "force": True, "forecast": 1, "cache_dtype": "bfloat16"},
@@ -61,7 +58,7 @@ def active_memory(model: Any) -> list[int]:
 
 
 def grows(second: int, later: Sequence[int]) -> bool:
-    return any(memory > second + KEPT_BY_MLX * images for images, memory in enumerate(later, 1))
+    return any(memory > second + kept_by_mlx() * images for images, memory in enumerate(later, 1))
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import math
 from collections.abc import Iterator
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import mlx.core as mx
 import pytest
 import tiny_models
+from mflux.utils.exceptions import StopImageGenerationException
 
 from mflux_teacache import attach
 from mflux_teacache.bench import clock as clocks
-from mflux_teacache.bench import measure
+from mflux_teacache.bench import measure, variants
 from mflux_teacache.bench.clock import PhaseClock
 from mflux_teacache.bench.follow import FollowPattern
 from mflux_teacache.bench.settings import Settings
@@ -65,19 +69,27 @@ def test_phases_and_steps_add_up(model: Any) -> None:
 def test_the_prompt_is_evaluated_before_the_loop(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """mflux hands FLUX.2's embeddings over unevaluated, in local variables."""
     evaluated: list[Any] = []
+    at_the_lap: list[Any] = []
 
     def noting(*arrays: Any) -> None:
         evaluated.extend(arrays)
 
+    lap = clocks.Stopwatch.lap
+    monkeypatch.setattr(
+        clocks.Stopwatch, "lap", lambda watch: at_the_lap.extend(evaluated) or evaluated.clear() or lap(watch)
+    )
+    found: list[Any] = []
     encoded: list[mx.array] = []
     encode = model._encode_prompt_pair
     monkeypatch.setattr(model, "_encode_prompt_pair", lambda **more: encoded.extend(made := encode(**more)) or made)
     monkeypatch.setattr(clocks.mx, "eval", noting)
     with listening(model, PhaseClock("test")):
-        model.generate_image(**{**ARGUMENTS, "num_inference_steps": 2})
+        callback = SimpleNamespace(call_before_loop=lambda **_: found.extend(at_the_lap))
+        with listening(model, callback):
+            model.generate_image(**{**ARGUMENTS, "num_inference_steps": 2})
     assert len(encoded) == 4
     for array in encoded:
-        assert any(array is other for other in evaluated)
+        assert any(array is other for other in found)
 
 
 def test_arrays_are_found_in_containers_but_not_in_modules(model: Any) -> None:
@@ -86,17 +98,40 @@ def test_arrays_are_found_in_containers_but_not_in_modules(model: Any) -> None:
     assert [id(array) for array in found] == [id(one), id(two), id(three)]
 
 
-def test_infinity_is_noticed(model: Any) -> None:
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_is_noticed(value: float) -> None:
     clock = PhaseClock("test")
-    clock.call_after_loop(latents=mx.array([1.0, float("nan")]))
+    clock.call_after_loop(latents=mx.array([1.0, value]))
     assert not clock.finite
 
 
+def test_a_step_ends_when_its_latents_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, latents, waited = PhaseClock("test"), mx.zeros(1), []
+    monkeypatch.setattr(clocks.mx, "eval", lambda *arrays: waited.append((*arrays, len(clock.step_seconds))))
+    clock.call_in_loop(latents=latents)
+    assert [(array is latents, steps) for array, steps in waited] == [(True, 0)]
+
+
+def test_each_phase_has_a_peak_of_its_own() -> None:
+    watch = clocks.Stopwatch()
+    large = mx.zeros(1 << 22)
+    mx.eval(large)
+    first = watch.lap()
+    del large
+    small = mx.zeros(1)
+    mx.eval(small)
+    second = watch.lap()
+    assert first.peak_bytes - first.active_bytes < 1 << 20
+    assert first.peak_bytes - second.active_bytes >= 1 << 24
+    mx.eval(mx.zeros(1))
+    assert watch.lap().peak_bytes < first.peak_bytes - (1 << 23)
+
+
 def test_variants_of_a_pattern(model: Any) -> None:
-    variants = variants_of(Settings(steps=5, pattern="CSSCS"))
-    assert [variant.name for variant in variants] == ["plain", "all computed", "skipping"]
+    made = variants_of(Settings(steps=5, pattern="CSSCS"))
+    assert [variant.name for variant in made] == ["plain", "all computed", "skipping"]
     before = vars(model).copy()
-    runs = [measure.run_once(model, variant, ARGUMENTS, 0, "test") for variant in variants]
+    runs = [measure.run_once(model, variant, ARGUMENTS, 0, "test") for variant in made]
     assert [run.pattern for run in runs] == ["CCCCC", "CCCCC", "CSSCS"]
     assert vars(model) == before
     assert type(model.transformer).__name__ == "Flux2Transformer"
@@ -108,6 +143,25 @@ def test_variants_with_nothing_to_skip_and_of_a_plugin() -> None:
 
     assert names(pattern="CCC") == ["plain", "all computed"]
     assert names(plugin="first-block-cache") == ["plain", "all computed", "first-block-cache"]
+    assert names(pattern="CSC", compare="mlx-teacache") == ["plain", "all computed", "skipping", "mlx-teacache"]
+
+
+def test_blocks_are_compiled_in_the_variants_that_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[bool] = []
+
+    @contextlib.contextmanager
+    def attaching(model: Any, plugin: Any, *, compile_blocks: bool) -> Iterator[None]:
+        compiled.append(compile_blocks)
+        yield
+
+    monkeypatch.setattr(variants, "attach", attaching)
+    plain, *others = variants_of(Settings(steps=3, pattern="CSC", compile_blocks=True))
+    names = ["all computed", "skipping"]
+    assert [variant.name for variant in others] == [*names, *(f"{name}, blocks compiled" for name in names)]
+    for variant in (plain, *others):
+        with variant.attach(None):
+            pass
+    assert compiled == [False, False, True, True]
 
 
 def test_a_plugin_decides_with_its_options(model: Any) -> None:
@@ -130,20 +184,41 @@ def test_variants_take_turns_after_the_warm_up(model: Any) -> None:
 
         return Variant(variant.name, attach)
 
-    settings = Settings(steps=2, pattern="CS", repetitions=2, warm_up=1)
-    variants = [noting(variant) for variant in variants_of(settings)]
-    names = [variant.name for variant in variants]
+    settings = Settings(steps=2, pattern="CS", repetitions=2, warm_up=2)
+    made = [noting(variant) for variant in variants_of(settings)]
+    names = [variant.name for variant in made]
     reported = []
-    measured = measure.interleaved(subject(model), variants, settings, reported.append)
-    assert attached == names * 3
+    measured = measure.interleaved(subject(model), made, settings, reported.append)
+    assert attached == names * (2 + 2)
     assert [(run.repetition, run.variant) for run in measured.runs] == [(n, name) for n in range(2) for name in names]
     assert tuple(reported) == measured.runs
     assert len(measured.loads) == 1
 
 
-def subject(model: Any) -> Any:
-    import contextlib
+@pytest.mark.parametrize("error", [KeyboardInterrupt, StopImageGenerationException])
+def test_ctrl_c_keeps_the_whole_repetitions(error: type[BaseException]) -> None:
+    def made(count: int) -> Iterator[Any]:
+        yield from range(count)
+        raise error
 
+    reported: list[Any] = []
+    assert measure.collected(made(8), 3, reported.append) == (tuple(range(6)), True)
+    assert reported == list(range(8))
+    assert measure.collected(iter(range(6)), 3, reported.append) == (tuple(range(6)), False)
+    with pytest.raises(error):
+        measure.collected(made(2), 3, reported.append)
+
+
+def test_another_error_keeps_nothing() -> None:
+    def made() -> Iterator[Any]:
+        yield from range(8)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        measure.collected(made(), 3, lambda _: None)
+
+
+def subject(model: Any) -> Any:
     from mflux_teacache.bench.subjects import Subject
 
     return Subject(

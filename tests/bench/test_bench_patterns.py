@@ -12,7 +12,7 @@ from mflux_teacache.errors import OptionError
 
 @st.composite
 def runs(draw: st.DrawFn) -> tuple[int, int]:
-    steps = draw(st.integers(1, 100))
+    steps = draw(st.integers(2, 100))
     return steps, draw(st.integers(0, steps - 1))
 
 
@@ -48,7 +48,8 @@ def test_something_must_be_computed(skipped: int) -> None:
         ("CCX", "has the letter 'X'; each letter is a step, C computed or S skipped, such as CSC"),
         ("ccs", "has the letter 'c'"),
         ("CCSC", "has 4 letters for 3 steps; it takes one for each step. Give --steps 4"),
-        ("", "has 0 letters for 3 steps"),
+        ("", "'' is too short: a run has two steps at least"),
+        ("C", "'C' is too short"),
         ("SCC", "skips the first step, which has nothing to reuse"),
     ],
 )
@@ -56,6 +57,11 @@ def test_patterns_that_cannot_be_followed(pattern: str, message: str) -> None:
     with pytest.raises(OptionError) as refusal:
         patterns.checked(pattern, 3)
     assert message in str(refusal.value)
+
+
+def test_the_option_that_gave_it_is_named() -> None:
+    with pytest.raises(OptionError, match=r"^--patterns CSC has 3 letters for 4 steps.* Give --steps 3, or another"):
+        patterns.checked("CSC", 4, "--patterns")
 
 
 def test_the_floor_is_the_share_of_computed_steps() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import bench_runs
 import numpy as np
 import PIL.Image
+import pytest
 
 from mflux_teacache.bench import picture, summary
 from mflux_teacache.bench.runs import Run
@@ -32,6 +34,17 @@ def test_skipped_steps_have_their_colour_and_ratios_their_floor(tmp_path: Path) 
     assert with_skips.shape[0] > without.shape[0]
     assert count(with_skips, "#F7C65C") > 2 * count(without, "#F7C65C") > 0  # the legend has it too
     assert count(with_skips, "#B3003B") > count(without, "#B3003B") > 100
+
+
+def test_a_floor_is_marked_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn_on: list[Any] = []
+    draw_ratios = picture._draw_ratios
+    monkeypatch.setattr(
+        picture, "_draw_ratios", lambda axes, entries: drawn_on.append(axes) or draw_ratios(axes, entries)
+    )
+    drawn(tmp_path / "f.png", bench_runs.some())
+    marks = [line.get_xdata() for line in drawn_on[0].lines if line.get_color() == picture.LIMIT]
+    assert [list(mark) for mark in marks] == [[1, 1], [1, 1], [0.5, 0.5]]
 
 
 def test_a_longer_step_is_a_taller_bar(tmp_path: Path) -> None:

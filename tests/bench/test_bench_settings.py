@@ -7,8 +7,10 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from mflux.utils.apple_silicon import AppleSiliconUtil
 
 from mflux_teacache.bench import extra, speed
 from mflux_teacache.bench.settings import FAMILIES, Settings
@@ -53,6 +55,10 @@ def test_importing_it_loads_nothing_heavy() -> None:
         (["--steps", "0"], "--steps is 0; it must be a whole number from 2"),
         (["--repetitions", "0"], "--repetitions is 0; it must be a whole number from 1"),
         (["--warm-up", "-1"], "--warm-up is -1; it must be a whole number from 0"),
+        (["--pattern", ""], "--pattern '' is too short: a run has two steps at least"),
+        (["--pattern", "C"], "--pattern 'C' is too short"),
+        (["--guidance", "nan"], "--guidance is nan; it must be a finite number"),
+        (["--guidance", "inf"], "--guidance is inf; it must be a finite number"),
         (["--seed", "-1"], "--seed is -1; it must be a whole number from 0"),
         (["--size", "1024"], "--size is 1024; it must be width x height"),
         (["--size", "1024x1000"], "--size 1024x1000 has a side of 1000; both must be multiples of 16"),
@@ -85,6 +91,63 @@ def test_a_plugin_is_judged_before_mflux_loads(monkeypatch: pytest.MonkeyPatch) 
         speed.run(parsed("--plugin", "teacache", "--plugin-option", "tresh=0.1"))
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--plugin", "teacache", "--random-weights", "fibo"], "no calibration"),
+        (["--plugin", "teacache", "--steps", "2"], "TeaCache always computes"),
+        (["--plugin", "teacache", "--model", "schnell"], "schnell is distilled to a few steps"),
+        (["--compile-blocks"], "--compile-blocks changes nothing for the demo's tiny FLUX.2, float32: mflux compiles"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_before_the_model_loads(
+    words: list[str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AppleSiliconUtil, "is_m1_or_m2", lambda: False)
+    monkeypatch.setattr(speed, "_measure", lambda *_: pytest.fail("it was measured"))
+    with pytest.raises(Refused, match=message):
+        speed.run(parsed(*words))
+
+
+@pytest.mark.parametrize("words", [["--compile-blocks", "--random-weights", "flux1-dev"], ["--compile-blocks"]])
+def test_blocks_are_compiled_where_mflux_runs_as_python(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as everywhere on the smaller M1 and M2."""
+    monkeypatch.setattr(AppleSiliconUtil, "is_m1_or_m2", lambda: True)
+
+    class Measuring(Exception):
+        pass
+
+    def measure(*_: Any) -> None:
+        raise Measuring
+
+    monkeypatch.setattr(speed, "_measure", measure)
+    with pytest.raises(Measuring):
+        speed.run(parsed(*words))
+
+
+def test_a_package_to_compare_with_is_judged_before_the_model_loads(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mflux_teacache.bench import compare
+
+    def check(config: Any, pipeline: type) -> None:
+        raise Refused(f"not {pipeline.__name__}")
+
+    monkeypatch.setattr(compare, "check", check)
+    monkeypatch.setattr(speed, "_measure", lambda *_: pytest.fail("it was measured"))
+    with pytest.raises(Refused, match="not DemoKlein"):
+        speed.run(parsed("--compare", "mlx-teacache"))
+
+
+@pytest.mark.parametrize(("words", "place"), [([], "interleaved"), (["--isolated"], "in_processes")])
+def test_where_it_is_measured(words: list[str], place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mflux_teacache.bench import isolated, measure
+    from mflux_teacache.bench.subjects import subject_of
+
+    monkeypatch.setattr(measure, "interleaved", lambda *_: "interleaved")
+    monkeypatch.setattr(isolated, "in_processes", lambda *_: "in_processes")
+    made = settings(*words)
+    assert speed._measure(made, subject_of(made)) == place
+
+
 def test_models_that_there_is_no_pipeline_for() -> None:
     with pytest.raises(UnsupportedModel, match="--model seedvr2-3b is seedvr2-3b to mflux, for which this benchmark"):
         speed.run(parsed("--model", "seedvr2-3b"))
@@ -97,6 +160,7 @@ def test_models_that_there_is_no_pipeline_for() -> None:
     [
         ([], 20, "CSCSCSCSCSSCSCSCSCSC"),
         (["--pattern", "CSC"], 3, "CSC"),
+        (["--pattern", "csc"], 3, "CSC"),
         (["--steps", "6", "--skip", "3"], 6, "CSSCSC"),
         (["--steps", "6", "--skip", "0"], 6, "CCCCCC"),
         (["--plugin", "teacache"], 20, None),
@@ -119,11 +183,12 @@ def test_plugin_options_are_those_of_attach() -> None:
     assert settings(*words).plugin_options == {"max_skips": "3", "force": True}
 
 
-def test_settings_go_through_json() -> None:
-    made = settings(
-        "--random-weights", "fibo", "--size", "64x32", "--plugin", "teacache", "--plugin-option", "thresh=1"
-    )
+def test_settings_go_through_json_without_the_files_of_a_user(tmp_path: Path) -> None:
+    words = ("--random-weights", "fibo", "--size", "64x32", "--plugin", "teacache", "--plugin-option", "thresh=1")
+    made = settings(*words)
     assert Settings(**json.loads(json.dumps(made.as_json()))) == made
+    files = ("--json", str(tmp_path / "a.json"), "--png", str(tmp_path / "a.png"))
+    assert settings(*words, *files).as_json() == made.as_json()
 
 
 def test_the_families_are_those_that_can_be_made() -> None:

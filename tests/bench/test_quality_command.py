@@ -1,16 +1,26 @@
 """The real command in a process of its own, and the pictures."""
 
+import contextlib
 import json
+from collections.abc import Iterator
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import PIL.Image
 import pytest
+from mflux.utils.exceptions import StopImageGenerationException
 
+from mflux_teacache.bench.quality import measure as quality
 from mflux_teacache.bench.quality import picture, report, sheet
 from mflux_teacache.bench.quality.measure import FULL
-from mflux_teacache.bench.quality.runs import Case, Refusal, Run
+from mflux_teacache.bench.quality.runs import Case, Refusal, Run, Setting
 from mflux_teacache.bench.quality.settings import default_grid
 from mflux_teacache.bench.quality.summary import summarise
+from mflux_teacache.bench.settings import Settings as ModelSettings
+from mflux_teacache.bench.subjects import subject_of
+from mflux_teacache.cli.main import main
+from mflux_teacache.demo.model import DemoKlein
 
 CASES = [Case("a red ring on blue", 1), Case("a green cross on a white background", 2)]
 
@@ -103,8 +113,106 @@ def test_the_sheet_shows_one_setting_of_each_series_where_there_are_many(runs: l
 def test_the_table(runs: list[Run]) -> None:
     summaries = summarise(default_grid(), runs)[:2]
     heading, first, second, *_ = report.table(summaries).splitlines()
-    assert heading.split() == ["setting", "computed", "speed-up", "PSNR", "worst", "SSIM", "worst"]
-    assert first.split() == ["*", *summaries[0].setting.split(), "8.0/8", "1.00x", "48.1", "48.1", "0.9000", "0.9000"]
+    assert heading.split() == ["setting", "computed", "speed-up", "equal", "PSNR", "worst", "SSIM", "worst"]
+    assert first.split() == [
+        *("*", *summaries[0].setting.split(), "8.0/8", "1.00x", "0/2", "48.1", "48.1", "0.9000", "0.9000")
+    ]
     assert second.index("7.0/8") == first.index("8.0/8")
     assert report.refused([Refusal("x y=1", "no")]) == "refused: x y=1: no"
-    assert report.spell(None) == "equal"
+    [none] = summarise(default_grid()[:1], [replace(run, squared_error=0) for run in runs])
+    assert report.table([none]).splitlines()[1].split()[-5:] == ["2/2", "-", "-", "0.9000", "0.9000"]
+
+
+def test_the_sheet_shows_each_setting_s_own_images_and_distances(
+    runs: list[Run], tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[Any] = []
+    written: list[str] = []
+    monkeypatch.setattr(sheet, "_show", lambda axes, image, label: shown.append((image, label)))
+    monkeypatch.setattr(sheet, "_write", lambda axes, text: written.append(text))
+    first, second = default_grid()[:2]
+    equal = [replace(run, squared_error=0) if run.case == CASES[0] else run for run in runs]
+    summaries = summarise([first, second], equal)
+    labels = (FULL, str(first), str(second))
+    thumbnails = {(label, case): PIL.Image.new("RGB", (16, 16)) for label in labels for case in CASES}
+    sheet.draw(tmp_path / "s.png", title="t", cases=CASES, summaries=summaries, runs=equal, thumbnails=thumbnails)
+    assert [image for image, _ in shown] == [thumbnails[label, case] for label in labels for case in CASES]
+    assert [label for _, label in shown[2:]] == ["equal, 8/8", "48.1 dB, 8/8", "equal, 7/8", "45.1 dB, 7/8"]
+    assert [text.splitlines()[-1] for text in written[1:]] == [
+        "1.00x, mean 48.1 dB, 1/2 equal",
+        "1.14x, mean 45.1 dB, 1/2 equal",
+    ]
+    assert sheet._mean(summarise([first], [replace(run, squared_error=0) for run in runs])[0]) == "all equal"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--first-seed", "-1"], "--first-seed is -1; it must be a whole number from 0"),
+        (["--prompts", "5000000"], "--prompts is 5000000; it must be a whole number from 1 to 10000"),
+        (["--png", "a.png", "--sheet", "./a.png"], "--png and --sheet both are a.png"),
+        (["--patterns", "CCS", "--steps", "4"], "--patterns CCS has 3 letters for 4 steps"),
+        (["--setting", "teacache thresh"], "--teacache-thresh takes a value; True says only on or off"),
+        (["--guidance", "nan"], "--guidance is nan; it must be a finite number"),
+    ],
+)
+def test_values_that_are_not_allowed(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["bench", "quality", *words])
+    assert left.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+SETTINGS = [Setting("schedule", {"every": "2"}), Setting("schedule", {"pattern": "CSCS"})]
+
+
+@pytest.fixture
+def subject() -> Any:
+    return subject_of(ModelSettings(steps=4, pattern="CCCC", width=32, height=32))
+
+
+def test_runs_are_compared_with_their_full_run(subject: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a step is skipped an image of another grey comes out."""
+    greys = iter([100, 120, 101, 124])
+    monkeypatch.setattr(
+        DemoKlein,
+        "generate_image",
+        lambda model, **arguments: SimpleNamespace(image=PIL.Image.new("RGB", (32, 32), (next(greys),) * 3)),
+    )
+    monkeypatch.setattr(quality, "attach_requests", attached)
+    cases = CASES[:2]
+    made = quality.measure(subject, cases, SETTINGS[:1], cases)
+    assert [(run.case, run.squared_error) for run in made.runs] == [(cases[0], 1), (cases[1], 16)]
+    assert made.thumbnails[FULL, cases[0]].getpixel((0, 0)) == (100, 100, 100)
+    assert made.thumbnails["schedule every=2", cases[1]].getpixel((0, 0)) == (124, 124, 124)
+
+
+@contextlib.contextmanager
+def attached(*_: Any) -> Iterator[Any]:
+    yield SimpleNamespace(stats=SimpleNamespace(last_generation=SimpleNamespace(pattern="CSCS")))
+
+
+@pytest.mark.parametrize(("images", "whole"), [(4, 1), (5, 1), (6, 2), (3, None)])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, StopImageGenerationException])
+def test_ctrl_c_keeps_the_whole_settings(
+    subject: Any, monkeypatch: pytest.MonkeyPatch, error: type[BaseException], images: int, whole: int | None
+) -> None:
+    made: list[dict[str, Any]] = []
+
+    def generate_image(model: Any, **arguments: Any) -> Any:
+        if len(made) == images:
+            raise error
+        made.append(arguments)
+        return SimpleNamespace(image=PIL.Image.new("RGB", (32, 32)))
+
+    monkeypatch.setattr(DemoKlein, "generate_image", generate_image)
+    monkeypatch.setattr(quality, "attach_requests", attached)
+    three = [*SETTINGS, Setting("schedule", {"ratio": "0.5"})]
+    if whole is None:
+        with pytest.raises(error):
+            quality.measure(subject, CASES, three, [])
+        return
+    measured = quality.measure(subject, CASES, three, [])
+    assert measured.interrupted
+    assert list(dict.fromkeys(run.setting for run in measured.runs)) == [str(setting) for setting in three[:whole]]
+    assert len(measured.runs) == whole * len(CASES)

@@ -23,12 +23,16 @@ def from_words(*words: str):
 def test_a_setting() -> None:
     parsed = settings.parse("teacache thresh=0.12  skip-first=2 force")
     assert parsed == Setting("teacache", {"thresh": "0.12", "skip_first": "2", "force": True})
-    assert parsed.forecast is None
+    assert parsed.forecast == 0
     assert settings.parse("teacache forecast=2").forecast == 2
-    assert settings.parse(str(settings.parse("taylorseer interval=3"))) == Setting("taylorseer", {"interval": "3"})
+    by_default = Setting("taylorseer", {"interval": "3"}, 1)  # which is a forecast
+    assert settings.parse(str(settings.parse("taylorseer interval=3"))) == by_default
+    assert settings.parse("shadow") == Setting("shadow")  # knows no forecast
 
 
-@pytest.mark.parametrize("text", ["", "thresh=0.1", "teacache thresh=no", "teacache nothing=1", "schedule every=1"])
+@pytest.mark.parametrize(
+    "text", ["", "teacache thresh", "thresh=0.1", "teacache thresh=no", "teacache nothing=1", "schedule every=1"]
+)
 def test_a_setting_that_is_not_allowed(text: str) -> None:
     with pytest.raises(OptionError):
         settings.parse(text)
@@ -44,7 +48,8 @@ def test_the_grid_holds_every_built_in_strategy_with_allowed_options() -> None:
     assert {setting.plugin for setting in grid} == set(settings.BUILT_IN)
     assert len({str(setting) for setting in grid}) == len(grid)
     for setting in grid:
-        options.from_keywords(settings.load(setting.plugin), setting.options)
+        taken = options.from_keywords(settings.load(setting.plugin), setting.options)
+        assert setting.forecast == taken.forecast
 
 
 def test_built_ins_are_the_announced_ones() -> None:
@@ -63,11 +68,11 @@ def test_a_package_that_is_only_on_the_path_has_its_plugins(monkeypatch: pytest.
 
 def test_patterns_come_with_every_forecast() -> None:
     assert settings.at_patterns(["ccsc"], 4) == [
-        Setting("schedule", {"pattern": "CCSC", "forecast": order}) for order in ("0", "1", "2")
+        Setting("schedule", {"pattern": "CCSC", "forecast": str(order)}, order) for order in range(3)
     ]
     evenly = settings.at_patterns([], 12)
     assert [setting.options["pattern"].count("S") for setting in evenly] == [4, 4, 4, 6, 6, 6, 8, 8, 8]
-    with pytest.raises(OptionError, match="4 letters"):
+    with pytest.raises(OptionError, match="--patterns CCSC has 4 letters"):
         settings.at_patterns(["CCSC"], 5)
 
 

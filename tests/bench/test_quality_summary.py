@@ -57,7 +57,7 @@ def test_equal_images_are_counted_and_not_averaged() -> None:
 
 
 def test_each_setting_has_its_own_and_one_without_runs_none() -> None:
-    other = Setting("schedule", {"every": "2", "forecast": "1"})
+    other = Setting("schedule", {"every": "2", "forecast": "1"}, 1)
     refused = Setting("magcache")
     summaries = summarise([other, refused, SETTING], [run(), run(other, error=65.025)])
     assert [(summary.setting, round(summary.psnr or 0)) for summary in summaries] == [
@@ -70,8 +70,7 @@ def test_each_setting_has_its_own_and_one_without_runs_none() -> None:
 def test_series() -> None:
     assert series_of(SETTING) == "teacache"
     assert series_of(Setting("teacache", {"thresh": "0.3", "forecast": "0"})) == "teacache"
-    assert series_of(Setting("teacache", {"thresh": "0.3", "forecast": "2"})) == "teacache, quadratic"
-    assert series_of(Setting("theirs", {"forecast": "far"})) == "theirs"
+    assert series_of(Setting("teacache", {"thresh": "0.3", "forecast": "2"}, 2)) == "teacache, quadratic"
 
 
 def test_pareto_by_hand() -> None:

@@ -18,8 +18,9 @@ from mflux_teacache.bench import model_options
 from mflux_teacache.bench.extra import require
 from mflux_teacache.bench.quality.runs import Case, Setting
 from mflux_teacache.bench.settings import Settings as ModelSettings
+from mflux_teacache.cli.messages import INTERRUPTED
 from mflux_teacache.errors import OptionError
-from mflux_teacache.output_files import check_output
+from mflux_teacache.output_files import check_output, writing
 
 if TYPE_CHECKING:
     from mflux_teacache.bench.quality.measure import Measured
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 PROMPTS = 8
+MOST_PROMPTS = 10_000
 SEEDS = 2
 STEPS = 28
 FIRST_SEED = 101  # the demo's calibration was fitted on others
@@ -62,6 +64,8 @@ class Settings:
         ):
             if path is not None:
                 check_output(option, path, suffix)
+        if self.png is not None and self.sheet is not None and self.png.resolve() == self.sheet.resolve():
+            raise OptionError(f"--png and --sheet both are {self.png}. Give each a file of its own.")
 
     @property
     def cases(self) -> list[Case]:
@@ -127,11 +131,12 @@ def run(args: argparse.Namespace) -> int:
     """Measure, print and write.
 
     Returns:
-        The command's exit code: 0, and 1 where every setting was refused.
+        The command's exit code: 0; 1 where every setting was refused; 130 if Ctrl-C ended it after a whole setting.
 
     Raises:
         Refused: an option that is not allowed, a missing package, or a model that the benchmark does not know.
         HookFailed: a plugin failed.
+        PluginError: a file could not be written.
     """
     require("tqdm", "skimage", *(("matplotlib",) if args.png or args.sheet else ()))
     settings = settings_of(args)
@@ -144,10 +149,14 @@ def run(args: argparse.Namespace) -> int:
     shown = _shown(settings) if settings.sheet is not None else []
     measured = measure.measure(subject, settings.cases, settings.settings, shown)
     summaries = summary.summarise(settings.settings, measured.runs)
+    if measured.interrupted:
+        print("\ninterrupted: these are the settings that were drawn whole")
     if measured.refusals:
         print(f"\n{report.refused(measured.refusals)}")
     print(f"\n{report.table(summaries)}")
     _write(settings, subject, measured, summaries)
+    if measured.interrupted:
+        return INTERRUPTED
     return 0 if summaries else 1
 
 
@@ -160,6 +169,8 @@ def settings_of(args: argparse.Namespace) -> Settings:
     """
     if args.seeds < 1:
         raise OptionError(f"--seeds is {args.seeds}; it must be a whole number from 1.")
+    if args.first_seed < 0:
+        raise OptionError(f"--first-seed is {args.first_seed}; it must be a whole number from 0.")
     model = ModelSettings(
         **model_options.read(args),
         steps=args.steps,
@@ -215,8 +226,8 @@ def _lines(path: Path) -> list[str]:
 
 
 def _random_prompts(count: int) -> tuple[str, ...]:
-    if count < 1:
-        raise OptionError(f"--prompts is {count}; it must be a whole number from 1, or a file.")
+    if not 1 <= count <= MOST_PROMPTS:
+        raise OptionError(f"--prompts is {count}; it must be a whole number from 1 to {MOST_PROMPTS}, or a file.")
     from mflux_teacache.demo import fit, prompts
 
     return tuple(prompts.held_out(count, seed=PROMPT_SEED, without=fit.PROMPTS + fit.HELD_OUT))
@@ -239,22 +250,25 @@ def _write(settings: Settings, subject: Subject, measured: Measured, summaries: 
     title = _title(settings, subject)
     if settings.json is not None:
         content = as_json(settings, subject, measured, summaries)
-        settings.json.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", "utf-8")
+        with writing("--json", settings.json):
+            settings.json.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", "utf-8")
     if settings.png is not None:
         from mflux_teacache.bench.quality import picture
 
-        picture.draw(settings.png, title=title, summaries=summaries)
+        with writing("--png", settings.png):
+            picture.draw(settings.png, title=title, summaries=summaries)
     if settings.sheet is not None:
         from mflux_teacache.bench.quality import sheet
 
-        sheet.draw(
-            settings.sheet,
-            title=title,
-            cases=_shown(settings),
-            summaries=sheet.chosen(summaries),
-            runs=measured.runs,
-            thumbnails=measured.thumbnails,
-        )
+        with writing("--sheet", settings.sheet):
+            sheet.draw(
+                settings.sheet,
+                title=title,
+                cases=_shown(settings),
+                summaries=sheet.chosen(summaries),
+                runs=measured.runs,
+                thumbnails=measured.thumbnails,
+            )
 
 
 def as_json(settings: Settings, subject: Subject, measured: Measured, summaries: list[Summary]) -> dict[str, Any]:
@@ -265,6 +279,7 @@ def as_json(settings: Settings, subject: Subject, measured: Measured, summaries:
     return {
         "schema": SCHEMA,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "interrupted": measured.interrupted,
         "model": subject.name,
         "arguments": shared,
         "prompts": settings.prompts,

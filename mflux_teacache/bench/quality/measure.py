@@ -19,7 +19,7 @@ from mflux_teacache.bench.quality.runs import Case, Refusal, Run, Setting
 from mflux_teacache.bench.quality.settings import load
 from mflux_teacache.bench.subjects import Subject
 from mflux_teacache.demo.clock import listening
-from mflux_teacache.errors import Refused
+from mflux_teacache.errors import Refused, is_interruption
 
 FULL = "every step"
 
@@ -29,14 +29,16 @@ _THUMBNAIL = (384, 384)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
     """Attributes:
-    runs: setting by setting, in the order of the cases.
+    runs: setting by setting, in the order of the cases; of whole settings.
     refusals: settings that have no runs.
     thumbnails: by setting, ``FULL`` among them, and case.
+    interrupted: there were to be more settings.
     """
 
     runs: tuple[Run, ...]
     refusals: tuple[Refusal, ...]
     thumbnails: Mapping[tuple[str, Case], PIL.Image.Image]
+    interrupted: bool = False
 
 
 def measure(subject: Subject, cases: Sequence[Case], settings: Sequence[Setting], shown: Collection[Case]) -> Measured:
@@ -50,10 +52,12 @@ def measure(subject: Subject, cases: Sequence[Case], settings: Sequence[Setting]
 
     Raises:
         HookFailed: a plugin failed.
+        KeyboardInterrupt: before a whole setting was drawn; or what mflux makes of it.
     """
     runs: list[Run] = []
     refusals: list[Refusal] = []
     thumbnails: dict[tuple[str, Case], PIL.Image.Image] = {}
+    interrupted = False
     with subject.load() as model, tqdm(total=len(cases) * (1 + len(settings)), unit="image") as bar:
 
         def draw(label: str, case: Case) -> Levels:
@@ -74,7 +78,12 @@ def measure(subject: Subject, cases: Sequence[Case], settings: Sequence[Setting]
                 refusals.append(Refusal(str(setting), str(refused)))
                 bar.total -= left - bar.n
                 bar.refresh()
-    return Measured(runs=tuple(runs), refusals=tuple(refusals), thumbnails=thumbnails)
+            except BaseException as error:
+                if not is_interruption(error) or not runs:
+                    raise
+                interrupted = True
+                break
+    return Measured(runs=tuple(runs), refusals=tuple(refusals), thumbnails=thumbnails, interrupted=interrupted)
 
 
 def _runs(model: Any, setting: Setting, full: Mapping[Case, Levels], draw: Any) -> list[Run]:

@@ -33,7 +33,9 @@ def draw(path: Path, *, title: str, summaries: Sequence[Summary]) -> None:
     figure.suptitle(textwrap.fill(title, 112), fontsize=11)
     drawn = [entry for entry in summaries if entry.psnr is not None]
     panels: Any = figure.subplots(1, 2, sharex=True, sharey=True)
-    for axes, height, label in zip(panels, ("psnr", "worst_psnr"), ("mean of all images", "worst image"), strict=True):
+    for axes, height, label in zip(
+        panels, ("psnr", "worst_psnr"), ("mean of the images that differ from it", "worst image"), strict=True
+    ):
         _draw_lines(axes, drawn, height)
         axes.set_title(label, fontsize=10)
         axes.set_xlabel("speed-up: steps / computed steps", fontsize=10)
@@ -42,8 +44,8 @@ def draw(path: Path, *, title: str, summaries: Sequence[Summary]) -> None:
         panels[0].plot(
             [entry.speed_up for entry in best], [entry.psnr for entry in best], label="no other is better", **_BEST
         )
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=9, handlelength=3, frameon=False)
+    handles, series = panels[0].get_legend_handles_labels()
+    figure.legend(handles, series, loc="outside lower center", ncols=3, fontsize=9, handlelength=3, frameon=False)
     figure.savefig(path, format="png")
 
 

@@ -12,19 +12,19 @@ FORECASTS = {0: "held", 1: "linear", 2: "quadratic"}
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A plugin and its options, as keywords of ``attach``."""
+    """A plugin and its options, as keywords of ``attach``.
+
+    Attributes:
+        forecast: the order in which residuals are extrapolated, by the options or by default; 0 = held, or the plugin
+            knows no such thing.
+    """
 
     plugin: str
     options: Mapping[str, str | bool] = field(default_factory=dict)
+    forecast: int = 0
 
     def __str__(self) -> str:
         return " ".join([self.plugin, *(f"{name}={value}" for name, value in self.options.items())])
-
-    @property
-    def forecast(self) -> int | None:
-        """The order in which residuals are extrapolated, where the setting names one that there is."""
-        named = str(self.options.get("forecast"))
-        return next((order for order in FORECASTS if str(order) == named), None)
 
 
 @dataclass(frozen=True, slots=True)

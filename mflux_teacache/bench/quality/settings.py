@@ -36,7 +36,7 @@ _SHARES = (1 / 3, 1 / 2, 2 / 3)
 def default_grid() -> list[Setting]:
     """Every built-in strategy from careful to coarse."""
     return [
-        Setting(plugin, {option: value, "forecast": str(order)})
+        Setting(plugin, {option: value, "forecast": str(order)}, order)
         for plugin, (option, values, orders) in _GRID.items()
         for order in orders
         for value in values
@@ -55,8 +55,8 @@ def at_patterns(given: Sequence[str], steps: int) -> list[Setting]:
     """
     chosen = given or [patterns.spread(steps, round(share * steps)) for share in _SHARES]
     return [
-        Setting("schedule", {"pattern": patterns.checked(pattern.upper(), steps), "forecast": str(order)})
-        for pattern in chosen
+        Setting("schedule", {"pattern": pattern, "forecast": str(order)}, order)
+        for pattern in (patterns.checked(pattern.upper(), steps, "--patterns") for pattern in chosen)
         for order in FORECASTS
     ]
 
@@ -72,9 +72,10 @@ def parse(text: str) -> Setting:
     if not name or "=" in name:
         raise OptionError(f"--setting is {text!r}; it must be NAME KEY=VALUE ..., such as 'teacache thresh=0.12'.")
     pairs = (word.partition("=") for word in words)
-    setting = Setting(name, {key.replace("-", "_"): value if equals else True for key, equals, value in pairs})
-    options.from_keywords(load(name), setting.options)
-    return setting
+    named: dict[str, str | bool] = {key.replace("-", "_"): value if equals else True for key, equals, value in pairs}
+    taken = options.from_keywords(load(name), named)
+    order = getattr(taken, "forecast", 0)
+    return Setting(name, named, order if order in FORECASTS else 0)
 
 
 def load(name: str) -> Loaded:

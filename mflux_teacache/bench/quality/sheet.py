@@ -14,7 +14,6 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from mflux_teacache.bench.quality.measure import FULL
-from mflux_teacache.bench.quality.report import spell
 from mflux_teacache.bench.quality.runs import Case, Run
 from mflux_teacache.bench.quality.summary import Summary, psnr
 
@@ -73,12 +72,19 @@ def draw(
     for axes, case in zip(grid[0, 1:], cases, strict=True):
         _show(axes, thumbnails[FULL, case], f"{textwrap.fill(case.prompt, 24)}\nseed {case.seed}")
     for row, entry in zip(grid[1:], summaries, strict=True):
-        _write(row[0], f"{textwrap.fill(entry.setting, 26)}\n{entry.speed_up:.2f}x, mean {spell(entry.psnr)} dB")
+        _write(row[0], f"{textwrap.fill(entry.setting, 26)}\n{entry.speed_up:.2f}x, {_mean(entry)}")
         for axes, case in zip(row[1:], cases, strict=True):
             run = made[entry.setting, case]
-            label = f"{psnr(run.squared_error):.1f} dB, {run.computed}/{len(run.pattern)}"
+            distance = f"{psnr(run.squared_error):.1f} dB" if run.squared_error else "equal"
+            label = f"{distance}, {run.computed}/{len(run.pattern)}"
             _show(axes, thumbnails[entry.setting, case], label)
     figure.savefig(path, format="png")
+
+
+def _mean(entry: Summary) -> str:
+    if entry.psnr is None:
+        return "all equal"
+    return f"mean {entry.psnr:.1f} dB{f', {entry.equal}/{entry.images} equal' if entry.equal else ''}"
 
 
 def _write(axes: Axes, text: str) -> None:

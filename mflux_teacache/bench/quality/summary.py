@@ -20,7 +20,7 @@ class Summary:
     Attributes:
         setting: as on the command line.
         series: the settings that differ only in how much they skip share one: a line in the picture.
-        forecast: the order of extrapolation that the setting names; 0 = residuals are held, or it names none.
+        forecast: as in ``Setting``.
         images: how many.
         equal: how many of them are equal to the full run. PSNR, which is infinite for them, is over the others.
         computed: steps, mean over images.
@@ -71,7 +71,7 @@ def _summary(setting: Setting, runs: Sequence[Run]) -> Summary:
     return Summary(
         setting=str(setting),
         series=series_of(setting),
-        forecast=setting.forecast or 0,
+        forecast=setting.forecast,
         images=len(runs),
         equal=len(runs) - len(levels),
         computed=fmean(run.computed for run in runs),
