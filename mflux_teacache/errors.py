@@ -55,6 +55,10 @@ class HookFailed(PluginError):
         self.step = step
 
 
+class NotWritten(PluginError):
+    """A file could not be written when all that it was to hold was done."""
+
+
 def is_interruption(error: BaseException) -> bool:
     """Ctrl-C, also as what mflux makes of it in its loop: an ordinary exception of its own."""
     return isinstance(error, KeyboardInterrupt) or type(error).__name__ == "StopImageGenerationException"

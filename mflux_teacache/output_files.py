@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mflux_teacache.errors import OptionError, PluginError
+from mflux_teacache.errors import NotWritten, OptionError
 
 
 def check_output(option: str, path: Path, suffix: str | None = None) -> None:
@@ -37,12 +37,12 @@ def writing(option: str, path: Path) -> Iterator[None]:
     """For a command that has printed what it found, so that a full disk does not end it with a traceback.
 
     Raises:
-        PluginError: the system did not let it write.
+        NotWritten: the system did not let it write.
     """
     try:
         yield
     except OSError as error:
-        raise PluginError(
+        raise NotWritten(
             f"{option} is {path}, which could not be written: {error.strerror or error}. What it was to hold is lost; "
             f"what was printed stands above."
         ) from error

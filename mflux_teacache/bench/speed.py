@@ -110,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         Refused: an option that is not allowed, a missing package, or a model that something does not support.
         HookFailed: a plugin failed.
-        PluginError: a file could not be written.
+        NotWritten: a file could not be written.
     """
     settings = settings_of(args)
     require("tqdm", *(("matplotlib",) if settings.png else ()))

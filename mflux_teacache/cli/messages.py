@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-from mflux_teacache.errors import HookFailed, PluginError, PluginWarning, Refused, is_interruption
+from mflux_teacache.errors import HookFailed, NotWritten, PluginError, PluginWarning, is_interruption
 
 REFUSED = 2
 FAILED = 1
@@ -21,8 +21,8 @@ def reported(command: str) -> Iterator[None]:
     """Turn an error of ours into ``<command>: error: ...`` on stderr and an exit code, without a usage dump.
 
     Raises:
-        SystemExit: 2 for a refusal; 1 for a hook that failed, after the plugin's own traceback, and for anything else
-            that went wrong in the middle.
+        SystemExit: 2 for a refusal; 1 for a hook that failed, after the plugin's own traceback, or a file that could
+            not be written.
     """
     try:
         yield
@@ -33,7 +33,7 @@ def reported(command: str) -> Iterator[None]:
         raise SystemExit(FAILED) from None
     except PluginError as error:
         _say(command, "error", error)
-        raise SystemExit(REFUSED if isinstance(error, Refused) else FAILED) from None
+        raise SystemExit(FAILED if isinstance(error, NotWritten) else REFUSED) from None
 
 
 @contextlib.contextmanager

@@ -5,9 +5,10 @@ from __future__ import annotations
 import warnings
 
 import pytest
+from mflux.utils.exceptions import StopImageGenerationException
 
-from mflux_teacache.cli.messages import reported, show_warnings
-from mflux_teacache.errors import HookFailed, PluginError, PluginWarning, Refused
+from mflux_teacache.cli.messages import interruptible, reported, show_warnings
+from mflux_teacache.errors import HookFailed, NotWritten, PluginError, PluginWarning, Refused
 
 
 @pytest.mark.parametrize("kind", [Refused, PluginError])
@@ -16,6 +17,28 @@ def test_a_refusal_is_one_line_and_exit_code_2(capsys, kind):
         raise kind("no. Do this.")
     assert leaving.value.code == 2
     assert capsys.readouterr() == ("", "mflux-generate: error: no. Do this.\n")
+
+
+def test_a_file_that_could_not_be_written_is_one_line_and_exit_code_1(capsys):
+    with pytest.raises(SystemExit) as leaving, reported("mflux-teacache"):
+        raise NotWritten("no room.")
+    assert leaving.value.code == 1
+    assert capsys.readouterr() == ("", "mflux-teacache: error: no room.\n")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, StopImageGenerationException])
+def test_ctrl_c_is_one_line_and_a_shell_s_exit_code(capsys, error):
+    with pytest.raises(SystemExit) as leaving, interruptible("mflux-teacache"):
+        raise error
+    assert leaving.value.code == 130
+    assert capsys.readouterr() == ("", "\nmflux-teacache: error: interrupted\n")
+
+
+@pytest.mark.parametrize("error", [RuntimeError, SystemExit])
+def test_what_is_no_ctrl_c_passes_through(capsys, error):
+    with pytest.raises(error), interruptible("mflux-teacache"):
+        raise error
+    assert capsys.readouterr() == ("", "")
 
 
 def test_a_failed_hook_shows_the_plugins_traceback_first_and_exit_code_1(capsys):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
+import warnings
 from importlib.metadata import PackageNotFoundError, distribution, version
 
 import pytest
@@ -16,7 +17,7 @@ from mflux_teacache.adapters.families import FAMILIES
 from mflux_teacache.adapters.pipelines import Pipeline, in_installed_mflux
 from mflux_teacache.cli import main, plugins_command
 from mflux_teacache.cli.plugins_command import Row, as_text, describe, table
-from mflux_teacache.errors import Refused
+from mflux_teacache.errors import PluginWarning, Refused
 from mflux_teacache.plugins import installed
 
 
@@ -51,6 +52,31 @@ def test_without_a_command_it_explains_itself(capsys):
         main.main([])
     assert leaving.value.code == 2
     assert "the following arguments are required: COMMAND" in capsys.readouterr().err
+
+
+def test_ctrl_c_is_one_line(monkeypatch, capsys):
+    def interrupt(_: argparse.Namespace) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(plugins_command, "run", interrupt)
+    with pytest.raises(SystemExit) as leaving:
+        main.main(["plugins"])
+    assert leaving.value.code == 130
+    assert capsys.readouterr().err == "\nmflux-teacache: error: interrupted\n"
+
+
+def test_a_warning_is_one_line(monkeypatch, capsys):
+    def warn(_: argparse.Namespace) -> int:
+        with warnings.catch_warnings():
+            warnings.simplefilter("default")
+            warnings.warn("look out", PluginWarning, stacklevel=1)
+        return 0
+
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    monkeypatch.setattr(plugins_command, "run", warn)
+    with pytest.raises(SystemExit):
+        main.main(["plugins"])
+    assert capsys.readouterr().err == "mflux-teacache: warning: look out\n"
 
 
 def test_a_refusal_is_one_line(monkeypatch, capsys):

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mflux_teacache.errors import OptionError
-from mflux_teacache.output_files import check_output
+from mflux_teacache.errors import NotWritten, OptionError
+from mflux_teacache.output_files import check_output, writing
 
 
 @pytest.fixture(autouse=True)
@@ -50,3 +50,13 @@ def test_without_permission(monkeypatch):
         with pytest.raises(OptionError, match=rf"--png is {path}, which cannot be written\. Name a file"):
             check_output("--png", Path(path), ".png")
     assert asked == [("old.png", os.W_OK), (".", os.W_OK)]
+
+
+def test_what_turns_out_not_to_be_writable_is_named():
+    with (
+        pytest.raises(NotWritten, match="--png is folder.png, which could not be written: Is a directory"),
+        writing("--png", Path("folder.png")),
+    ):
+        Path("folder.png").write_text("x")
+    with pytest.raises(ZeroDivisionError), writing("--png", Path("new.png")):
+        1 / 0  # noqa: B018

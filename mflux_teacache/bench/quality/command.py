@@ -136,7 +136,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         Refused: an option that is not allowed, a missing package, or a model that the benchmark does not know.
         HookFailed: a plugin failed.
-        PluginError: a file could not be written.
+        NotWritten: a file could not be written.
     """
     require("tqdm", "skimage", *(("matplotlib",) if args.png or args.sheet else ()))
     settings = settings_of(args)
