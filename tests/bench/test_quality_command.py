@@ -90,6 +90,22 @@ def test_the_picture_has_a_line_for_each_series(
     assert len({(line.get_color(), line.get_linestyle()) for line in worst.lines}) == len(series)
 
 
+def test_a_setting_is_drawn_if_half_of_its_images_differ(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Any] = []
+    draw_lines = picture._draw_lines
+    monkeypatch.setattr(
+        picture, "_draw_lines", lambda axes, entries, height: drawn.append(entries) or draw_lines(axes, entries, height)
+    )
+    first, second = default_grid()[:2]
+    made = [
+        Run(setting=str(setting), case=Case("x", seed), pattern="CS", squared_error=float(seed >= equal), ssim=1)
+        for setting, equal in ((first, 2), (second, 3))
+        for seed in range(4)
+    ]
+    picture.draw(tmp_path / "q.png", title="title", summaries=summarise([first, second], made))
+    assert [[entry.setting for entry in entries] for entries in drawn] == [[str(first)]] * 2
+
+
 def test_a_picture_of_equal_images_has_no_lines(runs: list[Run], tmp_path: Any) -> None:
     equal = [Run(setting="teacache", case=CASES[0], pattern="CC", squared_error=0, ssim=1)]
     picture.draw(tmp_path / "q.png", title="title", summaries=summarise(default_grid()[:1], equal))

@@ -28,19 +28,22 @@ _BEST: dict[str, Any] = {"color": "#BBBBBB", "linewidth": 7, "alpha": 0.6, "soli
 
 
 def draw(path: Path, *, title: str, summaries: Sequence[Summary]) -> None:
-    """Write the picture as a PNG; an existing file is replaced. Settings without a difference are left out."""
+    """Write the picture as a PNG; an existing file is replaced.
+
+    A setting whose images mostly equal their full runs is left out: the PSNR of the few others says little of it.
+    """
     figure = Figure(figsize=_INCHES, dpi=_DPI, layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.06))
     figure.suptitle(textwrap.fill(title, 112), fontsize=11)
-    drawn = [entry for entry in summaries if entry.psnr is not None]
+    drawn = [entry for entry in summaries if 2 * entry.equal <= entry.images]
     panels: Any = figure.subplots(1, 2, sharex=True, sharey=True)
     for axes, height, label in zip(
-        panels, ("psnr", "worst_psnr"), ("mean of the images that differ from it", "worst image"), strict=True
+        panels, ("psnr", "worst_psnr"), ("mean of the images that differ", "worst image"), strict=True
     ):
         _draw_lines(axes, drawn, height)
         axes.set_title(label, fontsize=10)
         axes.set_xlabel("speed-up: steps / computed steps", fontsize=10)
     panels[0].set_ylabel("PSNR against the full run, dB", fontsize=10)
-    if best := [entry for entry in pareto(drawn) if entry.psnr is not None]:
+    if best := pareto(drawn):
         panels[0].plot(
             [entry.speed_up for entry in best], [entry.psnr for entry in best], label="no other is better", **_BEST
         )
