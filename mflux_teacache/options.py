@@ -77,8 +77,8 @@ def from_keywords(plugin: Loaded, keywords: Mapping[str, Any]) -> argparse.Names
         raise OptionError(
             f"plugin {plugin.name!r} has no option {unknown[0]!r}. It has: {', '.join(sorted(known)) or 'none'}."
         )
-    words = [word for name, value in keywords.items() for word in _as_words(known[name], value)]
     with _named(plugin):
+        words = [word for name, value in keywords.items() for word in _as_words(known[name], value)]
         namespace = parser.parse_args(words)
     return take(namespace, plugin, actions)
 

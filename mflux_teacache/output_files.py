@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from mflux_teacache.errors import NotWritten, OptionError
+
+_OUTPUT = "_mflux_output"
+
+
+def add_output(group: argparse._ArgumentGroup, *names: str, **details: Any) -> None:
+    """An option that names a file to write. ``-C`` does not bring it back: another's sidecar must not choose files."""
+    action = group.add_argument(*names, type=Path, metavar="FILE", **details)
+    setattr(action, _OUTPUT, True)
+
+
+def is_output(action: argparse.Action) -> bool:
+    return getattr(action, _OUTPUT, False)
 
 
 def check_output(option: str, path: Path, suffix: str | None = None) -> None:

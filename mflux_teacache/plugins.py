@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from typing import Any
 
 import pluggy
@@ -41,11 +41,15 @@ class Loaded:
 
 def installed() -> list[Installed]:
     """Every installed plugin by name; reads package metadata only."""
-    found = [
-        Installed(point.name, point.dist.name if point.dist else "?", point.dist.version if point.dist else "?", point)
-        for point in entry_points(group=GROUP)
-    ]
+    found = [Installed(point.name, *_package(point.dist), point) for point in entry_points(group=GROUP)]
     return sorted(set(found), key=lambda plugin: (plugin.name, plugin.package))
+
+
+def _package(distribution: Distribution | None) -> tuple[str, str]:
+    """Name and version; a half-removed package has neither."""
+    if distribution is None:
+        return "?", "?"
+    return distribution.name or "?", distribution.version or "?"
 
 
 def load(name: str) -> Loaded:
@@ -69,7 +73,7 @@ def load(name: str) -> Loaded:
     plugin = matches[0]
     try:
         factory = plugin.entry_point.load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise BrokenPlugin(
             f"plugin {name!r} of package {plugin.package} {plugin.version} cannot be imported: "
             f"{type(error).__name__}: {error}. Reinstall or upgrade that package, or leave the plugin out."
@@ -225,7 +229,7 @@ class PluginSet(Hooks):
         except Exception as error:
             raise BrokenPlugin(
                 f"plugin {plugin!r} failed in {hook}: {type(error).__name__}: {error}. "
-                f"Leave it out with --plugin none, or report this to its authors."
+                f"Leave out --plugin {plugin}, or report this to its authors."
             ) from error
 
 
@@ -234,7 +238,7 @@ def _make(plugin: Loaded) -> Any:
         return plugin.factory()
     except PluginError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise BrokenPlugin(
             f"plugin {plugin.name!r} cannot be made: {type(error).__name__}: {error}. "
             f"Its class is called without arguments; options come with mflux_attach."

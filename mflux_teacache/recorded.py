@@ -31,6 +31,7 @@ class Decided:
 
     Attributes:
         plugin: its name.
+        model: that made the image, as mflux records it; ``None`` if it does not say.
         pattern: one letter per step, C computed and S skipped; the first is C.
         residual_after: how many of the body's first blocks ran in every step.
         forecast: order with which ``ResidualCache`` made what was reused.
@@ -39,6 +40,7 @@ class Decided:
     """
 
     plugin: str
+    model: str | None
     pattern: str
     residual_after: int
     forecast: int
@@ -78,11 +80,14 @@ def read(path: Path) -> Recorded:
         raise OptionError(
             f"{path} records no plugins. It must be an image that mflux wrote with --plugin, or its .metadata.json."
         )
-    return parse(content[KEY])
+    return parse(content[KEY], content.get("model"))
 
 
-def parse(entry: Any) -> Recorded:
+def parse(entry: Any, model: Any = None) -> Recorded:
     """What an image's metadata has under ``KEY``. A replayed image gives what it replays.
+
+    Args:
+        model: what it has under ``model``.
 
     Raises:
         OptionError: something that this version does not write.
@@ -105,10 +110,10 @@ def parse(entry: Any) -> Recorded:
         return found
     if not isinstance(decider, str) or decider not in plugins:
         _refuse(f"{KEY}.decider", decider, f"one of {', '.join(plugins) or 'the plugins'}, or null")
-    return _original(replace(found, decided=_decided(decider, plugins[decider], table)))
+    return _original(replace(found, decided=_decided(decider, plugins[decider], table, model)))
 
 
-def _decided(plugin: str, entry: dict[str, Any], table: dict[str, Any]) -> Decided | None:
+def _decided(plugin: str, entry: dict[str, Any], table: dict[str, Any], model: Any) -> Decided | None:
     pattern, residual_after = table.get("pattern"), table.get("residual_after")
     if not isinstance(pattern, str) or not set(pattern) <= {"C", "S"} or pattern.startswith("S"):
         _refuse(f"{KEY}.pattern", pattern, "one C or S per step, the first of them C")
@@ -125,6 +130,7 @@ def _decided(plugin: str, entry: dict[str, Any], table: dict[str, Any]) -> Decid
         _refuse(f"{KEY}.plugins.{plugin}.values.cache_dtype", dtype, f"one of {', '.join(DTYPES)}, or null")
     return Decided(
         plugin=plugin,
+        model=model if isinstance(model, str) else None,
         pattern=pattern,
         residual_after=residual_after,
         forecast=order,

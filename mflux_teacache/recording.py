@@ -10,7 +10,7 @@ from typing import ClassVar
 from mflux_teacache.data_files import Figures, as_text
 from mflux_teacache.errors import PluginWarning
 from mflux_teacache.hookspecs import hookimpl
-from mflux_teacache.output_files import check_output
+from mflux_teacache.output_files import add_output, check_output
 from mflux_teacache.records import Target
 
 
@@ -32,11 +32,10 @@ class Recording:
     @classmethod
     @hookimpl
     def mflux_add_options(cls, group: argparse._ArgumentGroup) -> None:
-        group.add_argument(
+        add_output(
+            group,
             f"--{cls.name}-output",
-            type=Path,
             default=Path(cls.default),
-            metavar="FILE",
             help=f"JSON file to write, {cls.what} all images of this run (default: %(default)s)",
         )
 

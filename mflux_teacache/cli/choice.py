@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from mflux_teacache import options
@@ -13,6 +15,8 @@ from mflux_teacache.attachment import Request
 from mflux_teacache.cli import replay, sidecar
 from mflux_teacache.cli.arguments import Asked, Reader
 from mflux_teacache.cli.replay import Replacement
+from mflux_teacache.errors import PluginWarning
+from mflux_teacache.output_files import is_output
 from mflux_teacache.plugins import Loaded, load
 from mflux_teacache.recorded import Recorded
 
@@ -45,10 +49,12 @@ class Chosen:
     Attributes:
         plugins: in the order in which they were named.
         compile_blocks: as in ``attach``.
+        source: the sidecar that named them, if the command line did not.
     """
 
     plugins: Sequence[Choice] = ()
     compile_blocks: bool = False
+    source: Path | None = None
 
     def __bool__(self) -> bool:
         return bool(self.plugins) or self.compile_blocks
@@ -76,8 +82,15 @@ def choose(asked: Asked, parser: argparse.ArgumentParser, argv: Sequence[str]) -
         if asked.sidecar and not asked.names and not given and decided is not None and decided.plugin == name:
             choice = dataclasses.replace(choice, replacement=replay.replacement(asked.sidecar, decided, parser, argv))
         choices.append(choice)
+    if left_out := [name for name in recorded.options if asked.names and name not in asked.names]:
+        warnings.warn(
+            f"{asked.sidecar} also names {', '.join(left_out)}, left out since the command line names plugins itself. "
+            f"To have all: {' '.join(f'--plugin {name}' for name in (*left_out, *asked.names))}.",
+            PluginWarning,
+            stacklevel=2,
+        )
     compile_blocks = recorded.compile_blocks if asked.compile_blocks is None else asked.compile_blocks
-    return Chosen(choices, compile_blocks)
+    return Chosen(choices, compile_blocks, None if asked.names else asked.sidecar)
 
 
 def _given(plugin: Loaded, argv: Sequence[str]) -> set[str]:
@@ -96,14 +109,14 @@ def _overruled(parser: argparse.ArgumentParser, given: set[str]) -> set[str]:
 
 
 def _restored(plugin: Loaded, recorded: dict[str, Any], actions: list[argparse.Action]) -> dict[str, Any]:
-    """The recorded options by destination in argparse, held to their own types and choices."""
+    """The recorded options by destination in argparse, held to their own types and choices; but no files to write."""
     if not recorded:
         return {}
     values = options.from_keywords(plugin, recorded)
     return {
         action.dest: getattr(values, name)
         for action in actions
-        if (name := options.keyword(plugin, action)) in recorded
+        if (name := options.keyword(plugin, action)) in recorded and not is_output(action)
     }
 
 

@@ -6,13 +6,13 @@ import argparse
 import functools
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 from mflux_teacache.cli.arguments import COMPILE_BLOCKS, COMPILE_BLOCKS_HELP, HELP, OPTION, Asked, asked_for
-from mflux_teacache.cli.messages import reported
-from mflux_teacache.errors import PluginWarning
+from mflux_teacache.cli.messages import reported, show_warnings
+from mflux_teacache.errors import OptionError, PluginWarning
 
 if TYPE_CHECKING:
     from mflux_teacache.cli.choice import Chosen
@@ -63,8 +63,10 @@ def _with_plugins(original: ParseArguments) -> ParseArguments:
         if OPTION not in parser._option_string_actions:
             return original(parser)
 
+        argv = sys.argv[1:]
         with reported(parser.prog):
-            chosen = _chosen(asked_for(parser, sys.argv[1:]), parser)
+            chosen = _chosen(asked_for(parser, argv), parser, argv)
+            _refuse_options_without_plugin(parser, argv, chosen)
         namespace = original(parser)
         for ours in ("plugin", "plugin_compile_blocks"):
             vars(namespace).pop(ours, None)
@@ -78,18 +80,39 @@ def _with_plugins(original: ParseArguments) -> ParseArguments:
 # The machinery is imported only for a run that asks for plugins.
 
 
-def _chosen(asked: Asked, parser: argparse.ArgumentParser) -> Chosen | None:
+def _chosen(asked: Asked, parser: argparse.ArgumentParser, argv: Sequence[str]) -> Chosen | None:
     if asked == Asked():
         return None
     from mflux_teacache.cli.choice import choose
 
-    return choose(asked, parser, sys.argv[1:])
+    show_warnings(parser.prog)
+    return choose(asked, parser, argv)
+
+
+def _refuse_options_without_plugin(parser: argparse.ArgumentParser, argv: Sequence[str], chosen: Chosen | None) -> None:
+    """Before argparse shows its usage, which does not say what is missing."""
+    options = (word.partition("=")[0] for word in argv if word.startswith("--"))
+    unknown = [option for option in options if option not in parser._option_string_actions]
+    if not unknown:
+        return
+    from mflux_teacache.plugins import installed
+
+    on = {choice.plugin.name for choice in chosen.plugins} if chosen else set()
+    names = sorted({plugin.name for plugin in installed()}, key=len, reverse=True)  # teacache-record before teacache
+    for option in unknown:
+        name = next((name for name in names if option.startswith((f"--{name}-", f"--no-{name}-"))), None)
+        if name is not None and name not in on:
+            raise OptionError(f"{option} is for the plugin {name}, which is off. Add {OPTION} {name}, or leave it out.")
 
 
 def _begin(command: str, chosen: Chosen, namespace: argparse.Namespace) -> None:
     from mflux_teacache.cli.session import Session
+    from mflux_teacache.cli.sidecar import naming
 
-    with reported(command):
+    with reported(command), naming(chosen.source):
         requests = [choice.request(namespace) for choice in chosen.plugins]
         replacement = next((choice.replacement for choice in chosen.plugins if choice.replacement), None)
-        Session(command, requests, namespace, replacement, compile_blocks=chosen.compile_blocks).begin()
+        session = Session(
+            command, requests, namespace, replacement, compile_blocks=chosen.compile_blocks, source=chosen.source
+        )
+        session.begin()

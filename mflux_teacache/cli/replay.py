@@ -12,9 +12,10 @@ from mflux_teacache.attachment import Request
 from mflux_teacache.cli.arguments import Reader
 from mflux_teacache.plugins import load
 from mflux_teacache.recorded import REPLAY, Decided
+from mflux_teacache.records import Target
 
 # mflux's options that say how many steps of the schedule run: image-to-image starts late.
-_STEPS = {"steps", "image_strength", "image_path", "image_paths"}
+_STEPS = {"steps", "image", "image_strength", "image_path", "image_paths"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class Replacement:
 
     Attributes:
         steps: of the recorded image.
+        model: that made it, as ``Target.model``; ``None`` if the file does not say.
         steps_given: the command line itself says something of how many steps run.
     """
 
@@ -30,16 +32,23 @@ class Replacement:
     plugin: str
     request: Request
     steps: int
+    model: str | None
     steps_given: bool
 
-    def fits(self, active_steps: int | None) -> bool:
-        """Whether to repeat the decisions; a file that is at odds with itself is left to ``replay`` to refuse."""
-        return not self.steps_given or active_steps in (None, self.steps)
+    def why_not(self, target: Target) -> str | None:
+        """Why the decisions are not repeated; ``None`` if they are.
 
-    def why_not(self, active_steps: int | None) -> str:
+        A file that is at odds with itself is left to ``replay`` to refuse.
+        """
+        if self.model is not None and target.model not in (None, self.model):
+            other = f"an image of {self.model}, and this is {target.model}"
+        elif self.steps_given and target.active_steps not in (None, self.steps):
+            other = f"{self.steps} steps, and this run has {target.active_steps}"
+        else:
+            return None
         return (
-            f"{self.path} records {self.steps} steps, and this run has {active_steps}: the steps to skip are not "
-            f"repeated; {self.plugin} decides anew, with the recorded options."
+            f"{self.path} records {other}: the steps to skip are not repeated; {self.plugin} decides anew, with the "
+            f"recorded options."
         )
 
 
@@ -49,7 +58,7 @@ def replacement(path: Path, decided: Decided, parser: argparse.ArgumentParser, a
     """
     plugin = load(REPLAY)
     request = Request(plugin, options.from_keywords(plugin, {"from": path}))
-    return Replacement(path, decided.plugin, request, len(decided.pattern), _says_steps(parser, argv))
+    return Replacement(path, decided.plugin, request, len(decided.pattern), decided.model, _says_steps(parser, argv))
 
 
 def _says_steps(parser: argparse.ArgumentParser, argv: Sequence[str]) -> bool:

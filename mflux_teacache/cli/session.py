@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import inspect
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from mflux_teacache.adapters.pipelines import pipeline_of, refuse_partly, refuse_unsupported
 from mflux_teacache.adapters.targets import for_image, of_class
 from mflux_teacache.attachment import Request, attach_requests, check_all
 from mflux_teacache.cli import guard
-from mflux_teacache.cli.messages import reported, show_warnings
+from mflux_teacache.cli.messages import reported
 from mflux_teacache.cli.replay import Replacement
+from mflux_teacache.cli.sidecar import naming
 from mflux_teacache.cli.summary import summary
 from mflux_teacache.errors import AlreadyAttached, PluginWarning
 from mflux_teacache.plugins import PluginSet
-from mflux_teacache.records import GenerationStats
+from mflux_teacache.records import GenerationStats, Target
 
 # Arguments of generate_image that mflux's commands have under another name.
 _OPTIONS = {"num_inference_steps": "steps"}
@@ -40,6 +43,7 @@ class Session:
         arguments: mflux's parsed arguments; its command fills in defaults later.
         replacement: what repeats the decisions of one of the plugins in its place.
         compile_blocks: as in ``attach``.
+        source: the sidecar that named the plugins, if the command line did not.
 
     Raises:
         Refused: two plugins decide, or mlx-teacache is at work.
@@ -53,8 +57,10 @@ class Session:
         replacement: Replacement | None = None,
         *,
         compile_blocks: bool = False,
+        source: Path | None = None,
     ) -> None:
         self._command = command
+        self._source = source
         self._arguments = arguments
         self._replacement = replacement
         self._compile_blocks = compile_blocks
@@ -74,13 +80,12 @@ class Session:
         """Be there when mflux makes its pipeline, and when that is loaded."""
         from mflux.callbacks.callback_manager import CallbackManager
 
-        show_warnings(self._command)
         guard.watch(self.check)
         CallbackManager.register_callbacks = staticmethod(self._attaching(CallbackManager.register_callbacks))
 
     def check(self, cls: type, arguments: Mapping[str, Any]) -> None:
         """Refuse what the plugins do not run on: before the weights load."""
-        with reported(self._command):
+        with reported(self._command), naming(self._source):
             pipeline = pipeline_of(cls)
             if pipeline.level == "refused" or not self._plugins.implementers("mflux_families"):
                 refuse_unsupported(pipeline)
@@ -90,18 +95,18 @@ class Session:
             target = of_class(cls, arguments)
             self._model_path = target.model_path
             target = for_image(target, asked)
-            self._replace(target.active_steps)
+            self._replace(target)
             check_all(self._plugins, self._requests, target)
 
-    def _replace(self, active_steps: int | None) -> None:
+    def _replace(self, target: Target) -> None:
         """Let the recorded decisions be repeated, if that is asked for and they fit the run."""
         replacement, self._replacement = self._replacement, None
         if replacement is None:
             return
-        if replacement.fits(active_steps):
-            self._use([replacement.request if r.plugin.name == replacement.plugin else r for r in self._requests])
+        if why_not := replacement.why_not(target):
+            warnings.warn(why_not, PluginWarning, stacklevel=2)
         else:
-            warnings.warn(replacement.why_not(active_steps), PluginWarning, stacklevel=2)
+            self._use([replacement.request if r.plugin.name == replacement.plugin else r for r in self._requests])
 
     def _image_arguments(self, cls: type) -> dict[str, Any]:
         """What the command line says of ``generate_image``'s arguments, so far."""
@@ -121,7 +126,7 @@ class Session:
 
     def attach(self, model: Any) -> None:
         """Put the plugins on the loaded model; its errors of ours end the command with one message."""
-        with reported(self._command):
+        with reported(self._command), naming(self._source):
             attach_requests(model, self._requests, self._report, self._model_path, compile_blocks=self._compile_blocks)
         generate_image = model.generate_image
 
@@ -137,7 +142,8 @@ class Session:
         options = next((vars(request.options) for request in self._requests if request.plugin.name == decider), {})
         threshold_option = f"--{decider}-thresh" if "thresh" in options else None
         budget = next((f"--{decider}-{_spelt(name)} {options[name]}" for name in _BUDGETS if options.get(name)), None)
-        print(summary(stats, self._plugins.names, decider, threshold_option, budget), flush=True)
+        with contextlib.suppress(OSError):  # a reader that has gone must not cost the image, which is not saved yet
+            print(summary(stats, self._plugins.names, decider, threshold_option, budget), flush=True)
 
 
 def _spelt(name: str) -> str:

@@ -12,7 +12,7 @@ import mlx.core as mx
 
 from mflux_teacache import option_types
 from mflux_teacache.hookspecs import hookimpl
-from mflux_teacache.output_files import check_output
+from mflux_teacache.output_files import add_output, check_output
 from mflux_teacache.records import Body, Decision, Generation, Step, Target
 from mflux_teacache.shadow.plan import Plan, check, plan
 from mflux_teacache.shadow.report import Report, as_json, as_text
@@ -46,16 +46,14 @@ class Shadow:
             metavar="FLOAT,...",
             help="for the strategies that have a threshold (default: multiples of each one's own)",
         )
-        group.add_argument(
+        add_output(
+            group,
             "--shadow-plot",
-            type=Path,
-            metavar="FILE",
             help="draw the result as a PNG; further images of a run get a number in its name",
         )
-        group.add_argument(
+        add_output(
+            group,
             "--shadow-json",
-            type=Path,
-            metavar="FILE",
             help="write the result as JSON, as it is in the image's metadata; numbered likewise",
         )
 

@@ -8,12 +8,13 @@ the same cache. Where the arithmetic is the same, so is the image, bit for bit.
 from __future__ import annotations
 
 import argparse
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mflux_teacache import recorded
-from mflux_teacache.errors import OptionError, Refused
+from mflux_teacache.errors import OptionError, PluginWarning, Refused
 from mflux_teacache.forecast import ResidualCache
 from mflux_teacache.hookspecs import hookimpl
 from mflux_teacache.recorded import REPLAYS, Decided
@@ -50,8 +51,16 @@ class Replay:
             )
 
     @hookimpl
-    def mflux_attach(self, options: argparse.Namespace) -> None:
+    def mflux_attach(self, options: argparse.Namespace, target: Target) -> None:
         self._decided = _read(options)
+        if self._decided.model is not None and target.model not in (None, self._decided.model):
+            warnings.warn(
+                f"{_path(options)} records an image of {self._decided.model}, and this is {target.model}, of which "
+                f"other steps may matter. Compare with a full run, or let {self._decided.plugin} itself decide: "
+                f"--plugin {self._decided.plugin}.",
+                PluginWarning,
+                stacklevel=2,
+            )
         self.residual_after = self._decided.residual_after
         self._cache = ResidualCache(self._decided.forecast, self._decided.cache_dtype)
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from mflux_teacache import options
+from mflux_teacache.cli import sidecar as sidecars
 from mflux_teacache.cli.arguments import Asked
 from mflux_teacache.cli.choice import choose
 from mflux_teacache.cli.replay import Replacement
-from mflux_teacache.errors import OptionError, UnknownPlugin
+from mflux_teacache.errors import OptionError, PluginWarning, UnknownPlugin
+from mflux_teacache.recorded import Recorded
+from mflux_teacache.records import Target
 
 pytestmark = pytest.mark.usefixtures("plugins_in_process")
 
@@ -75,8 +79,10 @@ def test_what_options_record_can_be_restored(sidecar):
 
 def test_plugins_of_the_command_line_replace_those_of_the_sidecar(sidecar):
     path = sidecar(alternate={"every": 3}, not_installed={"x": 1})
-    assert chosen(Asked(("watch",), path)) == {"watch": {}}
-    assert chosen(Asked(("watch", "alternate"), path)) == {"watch": {}, "alternate": {**DEFAULTS, "every": 3}}
+    with pytest.warns(PluginWarning, match="also names alternate, not_installed, left out"):
+        assert chosen(Asked(("watch",), path)) == {"watch": {}}
+    with pytest.warns(PluginWarning, match="also names not_installed, left out"):
+        assert chosen(Asked(("watch", "alternate"), path)) == {"watch": {}, "alternate": {**DEFAULTS, "every": 3}}
 
 
 def test_an_option_of_the_command_line_drives_out_those_that_it_excludes(sidecar):
@@ -128,13 +134,17 @@ def decided(tmp_path):
     path = tmp_path / "run.json"
     plugins = {"watch": {"options": {}}, "teacache": {"options": {"thresh": 0.2}, "values": {"forecast": 0}}}
     entry = {"schema": 1, "pattern": "CSCC", "decider": "teacache", "residual_after": 0, "plugins": plugins}
-    path.write_text(json.dumps({"mflux_plugins": entry}))
+    path.write_text(json.dumps({"model": "theirs", "mflux_plugins": entry}))
     return path
+
+
+def target(steps: int | None, model: str | None = "theirs") -> Target:
+    return Target(pipeline="Flux1", model=model, active_steps=steps)
 
 
 def replacements(asked: Asked, argv: str = "") -> dict[str, Replacement | None]:
     parser = argparse.ArgumentParser("mflux-generate", allow_abbrev=False)
-    for option in ("--steps", "--seed", "--image-path", "--image-strength"):
+    for option in ("--steps", "--seed", "--image-path", "--image-strength", "--image"):
         parser.add_argument(option)
     parser.add_argument("--image-paths", nargs="+")
     return {choice.plugin.name: choice.replacement for choice in choose(asked, parser, argv.split()).plugins}
@@ -148,16 +158,42 @@ def test_recorded_decisions_are_repeated(decided, argv):
     assert (replacement.plugin, replacement.steps, replacement.steps_given) == ("teacache", 4, False)
     assert (replacement.request.plugin.name, vars(replacement.request.options)) == ("replay", {"from": decided})
     # Without a word on steps, a pattern that does not fit is a fault of the file: replay refuses it.
-    assert replacement.fits(4)
-    assert replacement.fits(5)
+    for steps in (4, 5, None):
+        assert replacement.why_not(target(steps)) is None
+    assert replacement.why_not(target(4, None)) is None
+    assert "records an image of theirs, and this is another: the steps" in replacement.why_not(target(4, "another"))
 
 
 @pytest.mark.parametrize(
-    "argv", ["--steps 4", "--image-strength 0.5", "--image-path a.png", "--image-paths a.png b.png"]
+    "argv", ["--steps 4", "--image a.png", "--image-strength 0.5", "--image-path a.png", "--image-paths a.png b.png"]
 )
 def test_the_command_line_may_ask_for_steps_that_the_pattern_does_not_fit(decided, argv):
     replacement = replacements(Asked(sidecar=decided), argv)["teacache"]
-    assert [replacement.fits(steps) for steps in (4, 3, None)] == [True, False, True]
+    assert [replacement.why_not(target(steps)) is None for steps in (4, 3, None)] == [True, False, True]
+    assert "records 4 steps, and this run has 3: the steps" in replacement.why_not(target(3))
+
+
+def test_a_plugin_that_is_left_out_since_others_are_named_is_told_of(decided):
+    with pytest.warns(PluginWarning, match="also names teacache, left .*To have all: --plugin teacache --plugin watch"):
+        assert list(replacements(Asked(("watch",), decided))) == ["watch"]
+
+
+def test_a_sidecar_does_not_say_which_files_are_written(sidecar):
+    path = sidecar(shadow={"json": "mine.json", "plot": "mine.png", "strategies": "easycache"})
+    assert chosen(Asked(sidecar=path))["shadow"] == {
+        "json": None,
+        "plot": None,
+        "strategies": ("easycache",),
+        "thresholds": None,
+    }
+    path = sidecar(**{"teacache-record": {"output": "mine.json"}})
+    assert chosen(Asked(sidecar=path))["teacache-record"] == {"output": Path("teacache-calibration.json")}
+
+
+def test_a_pipe_is_left_to_mflux(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.warns(PluginWarning, match="pipe is no file that can be read twice"):
+        assert sidecars.read(tmp_path / "pipe") == Recorded()
 
 
 def test_a_plugin_that_is_named_or_given_an_option_decides_itself(decided):
@@ -183,7 +219,7 @@ def test_a_required_option_may_come_from_the_sidecar(sidecar):
     [
         ({"every": 5}, "plugin 'alternate': argument --alternate-every: invalid choice: 5 (choose from 1, 2, 3)"),
         ({"every": "two"}, "plugin 'alternate': argument --alternate-every: invalid int value: 'two'"),
-        ({"every": True}, "plugin 'alternate': argument --alternate-every: invalid int value: 'True'"),
+        ({"every": True}, "plugin 'alternate': --alternate-every takes a value; True says only on or off"),
         ({"often": 2}, "plugin 'alternate' has no option 'often'. It has: every, label, names, noted"),
     ],
 )

@@ -51,6 +51,27 @@ BEFORE_WEIGHTS = {
         (*FLUX1, "--plugin", "clash"),
         "plugin 'clash': option --clashing does not start with --clash-.",
     ),
+    "option of a plugin that is off": (
+        (*FLUX1, "--teacache-thresh", 0.3),
+        "--teacache-thresh is for the plugin teacache, which is off. Add --plugin teacache, or leave it out.",
+    ),
+    "option of a plugin with a longer name": (
+        (*FLUX1, "--plugin", "teacache", "--teacache-record-output=a.json"),
+        "--teacache-record-output is for the plugin teacache-record, which is off. Add --plugin teacache-record, or ",
+    ),
+    "switch of a plugin that is off": (
+        (*FLUX1, "--plugin", "none", "--no-alternate-noted"),
+        "--no-alternate-noted is for the plugin alternate, which is off. ",
+    ),
+    "two deciders of a sidecar": (
+        (*FLUX2, "-C", "two.json"),
+        "two.json: plugins 'alternate' and 'other-decider' both decide which steps are skipped. Name one of them; "
+        "plugins that only observe can be added freely. Or run without the plugins of this file: --plugin none.",
+    ),
+    "a sidecar's strategy on another model": (
+        (*FLUX2, "-C", "distilled.json", "--model", "flux2-klein-4b"),
+        "distilled.json: black-forest-labs/FLUX.2-klein-4B is distilled to a few steps, which ",
+    ),
     "unsupported pipeline": (
         ("mflux-concept", "--model", "dev", "--concept", "apple", "--plugin", "watch"),
         "plugins do not run on the pipeline Flux1Concept: its product is the attention of every block in every step, "
@@ -141,6 +162,8 @@ def files(commands, photo):
         "malformed": 7,
         "unknown": {"os.path": {"options": {}}},
         "value": {"teacache": {"options": {"thresh": -1}}},
+        "two": {"alternate": {"options": {}}, "other-decider": {"options": {}}},
+        "distilled": {"teacache": {"options": {"thresh": 0.2}}},
     }.items():
         entry = {"mflux_plugins": {"schema": 1, "plugins": plugins}}
         (commands.folder / f"{name}.json").write_text(json.dumps(entry))
@@ -178,7 +201,7 @@ def test_a_plugin_that_fails_as_it_is_attached(commands):
     assert (refused.code, refused.out, refused.weights) == (2, "", ["Flux2Klein"])
     assert refused.err == (
         "mflux-generate-flux2: error: plugin 'fails-at-attach' failed in mflux_attach: RuntimeError: cannot build "
-        "state. Leave it out with --plugin none, or report this to its authors.\n"
+        "state. Leave out --plugin fails-at-attach, or report this to its authors.\n"
     )
 
 

@@ -20,11 +20,12 @@ from mflux.models.flux.variants.txt2img.flux import Flux1
 
 from mflux_teacache import PluginWarning, Target, hookimpl
 from mflux_teacache.attachment import Request
-from mflux_teacache.cli import session
+from mflux_teacache.cli import command_line, session
 from mflux_teacache.cli.command_line import extend
 from mflux_teacache.cli.session import Session
 from mflux_teacache.errors import AlreadyAttached, Refused
 from mflux_teacache.plugins import Loaded
+from mflux_teacache.records import GenerationStats
 
 
 class Judge:
@@ -159,6 +160,18 @@ class Decides:
 class DecidesToo(Decides): ...
 
 
+def test_a_reader_that_has_gone_does_not_cost_the_image(monkeypatch):
+    class Gone:
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+        def flush(self) -> None:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stdout", Gone())
+    session_with(Judge)._report(GenerationStats(num_steps=1, decisions=(), status="finished", seconds=1.0, seed=1))
+
+
 def test_two_that_decide_are_refused():
     with pytest.raises(Refused, match="'decides' and 'decidestoo' both decide"):
         session_with(Decides, DecidesToo)
@@ -172,7 +185,7 @@ def parse(monkeypatch, plugins_in_process):
     """Parse a command line by mflux's parser with our extension; nothing of mflux stays changed."""
     monkeypatch.setattr(CallbackManager, "register_callbacks", staticmethod(CallbackManager.register_callbacks))
     monkeypatch.setattr(session.guard, "watch", lambda check: None)
-    monkeypatch.setattr(session, "show_warnings", lambda command: None)
+    monkeypatch.setattr(command_line, "show_warnings", lambda command: None)
 
     def run(argv: str, extended: bool = True) -> dict[str, object]:
         parser_class = type("CommandLineParser", (CommandLineParser,), {})

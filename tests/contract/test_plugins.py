@@ -64,6 +64,22 @@ def test_only_the_named_plugin_is_imported(package: Any) -> None:
         load("bad")
 
 
+def test_a_module_that_leaves_python_is_named(package: Any) -> None:
+    package("mac", "1.0", {"mac": "only_mac:Plugin"}, only_mac="import sys\nsys.exit('I need macOS')\n")
+    with pytest.raises(BrokenPlugin, match=r"plugin 'mac' of package mac 1\.0 cannot be imported: SystemExit: I need"):
+        load("mac")
+    with pytest.raises(BrokenPlugin, match="plugin 'leaves' cannot be made: SystemExit: 3"):
+        PluginSet([Loaded("leaves", lambda: sys.exit(3))])
+
+
+def test_a_package_that_is_half_removed_does_not_hide_the_others(package: Any, tmp_path: Path) -> None:
+    package("whole", "1.0", {"watch-two": "nowhere:Nothing"})
+    package("half", "1.0", {"watch-two": "nowhere:Nothing"})
+    (tmp_path / "half-1.0.dist-info" / "METADATA").unlink()
+    found = [(plugin.package, plugin.version) for plugin in installed() if plugin.name == "watch-two"]
+    assert found == [("?", "?"), ("whole", "1.0")]
+
+
 def test_unknown_names_list_what_is_installed(package: Any) -> None:
     package("skips", "1.2", {"myskip": "nowhere:Nothing"})
     with pytest.raises(
