@@ -21,6 +21,12 @@ def commands() -> dict[str, EntryPoint]:
 def main() -> None:
     known = commands()
     name = sys.argv[1] if len(sys.argv) > 1 else None
+    if name in ("-h", "--help"):
+        print(
+            f"usage: {PROGRAM} COMMAND ...\n\nRuns one of mflux's commands with --plugin, also where the package's "
+            f"start-up files are not installed.\nIts commands are: {', '.join(sorted(known))}"
+        )
+        return
     with reported(PROGRAM):
         if name not in known:
             raise Refused(

@@ -109,7 +109,7 @@ class DataFiles(Generic[AnyFigures]):
             )
         try:
             content = Path(text).expanduser().read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, UnicodeDecodeError, RuntimeError) as error:  # the last: no such user's home
             raise OptionError(
                 f"{self._strategy} cannot read the {self._noun} {text}: {error}. Give the path of a UTF-8 JSON file, "
                 f"or one of the names {', '.join(self.shipped)}."
@@ -165,9 +165,10 @@ class DataFiles(Generic[AnyFigures]):
         what = f"The {self._noun} {where}"
         try:
             data = json.loads(content)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise OptionError(f"{what} is not JSON: {error}. Compare it with a shipped one.") from error
-        if not isinstance(data, dict) or data.pop("schema", None) != SCHEMA:
+        schema = data.pop("schema", None) if isinstance(data, dict) else None
+        if type(schema) is not int or schema != SCHEMA:
             raise OptionError(
                 f'{what} is not a JSON object with "schema": {SCHEMA}, the only one that this version reads. '
                 f"Write it anew, or upgrade mflux-teacache-plugin."

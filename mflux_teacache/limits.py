@@ -10,6 +10,8 @@ from fractions import Fraction
 from mflux_teacache import option_types
 from mflux_teacache.errors import OptionError, Refused
 
+_LONGEST = 1000  # steps of a run, when looking for one that is long enough
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -83,7 +85,7 @@ def from_options(options: argparse.Namespace) -> Limits:
     )
 
 
-def refuse_short_run(name: str, plugin: str, limits: Limits, steps: int | None) -> None:
+def refuse_short_run(name: str, plugin: str, limits: Limits, steps: int | None, *, least_first: int = 1) -> None:
     """Refuse windows that leave nothing to skip; for ``mflux_check``.
 
     Args:
@@ -91,19 +93,23 @@ def refuse_short_run(name: str, plugin: str, limits: Limits, steps: int | None) 
         plugin: its name in options, such as ``teacache``.
         limits: windows at both ends.
         steps: active steps of the run; ``None`` while not known.
+        least_first: how many first steps the strategy computes whatever the window is.
 
     Raises:
-        Refused: nothing is left to skip of ``steps``, or of any number of them.
+        Refused: nothing is left to skip of ``steps``, or of any number of them that somebody would run.
     """
     first, last = limits.skip_first, limits.skip_last
-    needed = shortest_run(first, last)
-    windows = f"{name} always computes the first {_spell(first or 1)}{f' and the last {_spell(last)}' if last else ''}"
+    needed = shortest_run(first, last, least_first)
+    windows = (
+        f"{name} always computes the first {_spell_first(first, least_first)}"
+        f"{f' and the last {_spell(last)}' if last else ''}"
+    )
     if needed is None:
         raise Refused(
-            f"{windows}, which leaves nothing to skip, however many steps there are. "
+            f"{windows}, which leaves nothing to skip of a run of {_LONGEST} steps, or of any shorter one. "
             f"Lower --{plugin}-skip-first or --{plugin}-skip-last."
         )
-    if steps is not None and not leaves_a_step(first, last, steps):
+    if steps is not None and not leaves_a_step(first, last, steps, least_first):
         raise Refused(
             f"{windows}, which leaves nothing to skip of {steps} active {'step' if steps == 1 else 'steps'}. "
             f"It takes at least {needed} (image-to-image runs fewer than --steps says), "
@@ -121,14 +127,15 @@ def resolve_window(value: float, total: int) -> int:
     return value if isinstance(value, int) else math.ceil(_exact(value) * total)
 
 
-def leaves_a_step(skip_first: float, skip_last: float, total: int) -> bool:
-    """Whether the windows leave a step that can be skipped; the first one never can."""
-    return max(1, resolve_window(skip_first, total)) + resolve_window(skip_last, total) < total
+def leaves_a_step(skip_first: float, skip_last: float, total: int, least_first: int = 1) -> bool:
+    """Whether the windows leave a step that can be skipped; the first ``least_first`` never can."""
+    return max(least_first, resolve_window(skip_first, total)) + resolve_window(skip_last, total) < total
 
 
-def shortest_run(skip_first: float, skip_last: float) -> int | None:
+def shortest_run(skip_first: float, skip_last: float, least_first: int = 1) -> int | None:
     """The fewest steps of which the windows leave one to skip; ``None`` if that takes more than 1000."""
-    return next((total for total in range(2, 1001) if leaves_a_step(skip_first, skip_last, total)), None)
+    lengths = range(2, _LONGEST + 1)
+    return next((total for total in lengths if leaves_a_step(skip_first, skip_last, total, least_first)), None)
 
 
 def _check_window(value: float) -> None:
@@ -142,6 +149,12 @@ def _check_window(value: float) -> None:
 def _exact(fraction: float) -> Fraction:
     """The decimal as it was written: 0.07 of 100 steps is 7, but ``math.ceil(0.07 * 100)`` is 8."""
     return Fraction(str(fraction))
+
+
+def _spell_first(window: float, least: int) -> str:
+    if isinstance(window, float):
+        return _spell(window) if least == 1 else f"{_spell(window)} (at least {_spell(least)})"
+    return _spell(max(window, least))
 
 
 def _spell(window: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 
 def threshold(text: str) -> float:
@@ -81,6 +82,18 @@ def is_window(value: object) -> bool:
     if isinstance(value, float):
         return 0 < value < 1
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def file_path(text: str) -> Path:
+    """A path; ``~`` is the user's home, which no shell puts into ``--option=~/file``.
+
+    Raises:
+        argparse.ArgumentTypeError: ``~name`` of nobody here.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} begins with the home of a user who is not known here") from error
 
 
 def _number(text: str) -> float:

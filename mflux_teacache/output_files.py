@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from mflux_teacache.errors import NotWritten, OptionError
+from mflux_teacache.option_types import file_path
 
 _OUTPUT = "_mflux_output"
 
 
 def add_output(group: argparse._ArgumentGroup, *names: str, **details: Any) -> None:
     """An option that names a file to write. ``-C`` does not bring it back: another's sidecar must not choose files."""
-    action = group.add_argument(*names, type=Path, metavar="FILE", **details)
+    action = group.add_argument(*names, type=file_path, metavar="FILE", **details)
     setattr(action, _OUTPUT, True)
 
 

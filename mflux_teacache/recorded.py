@@ -72,7 +72,7 @@ def read(path: Path) -> Recorded:
     """
     try:
         content = embedded(path) if path.suffix.lower() in IMAGES else json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise OptionError(
             f"{path} cannot be read: {error}. It must be an image that mflux wrote with plugins, or its .metadata.json."
         ) from error

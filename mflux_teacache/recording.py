@@ -41,11 +41,11 @@ class Recording:
 
     @hookimpl
     def mflux_check(self, options: argparse.Namespace) -> None:
-        check_output(f"--{self.name}-output", options.output.expanduser(), ".json")
+        check_output(f"--{self.name}-output", options.output, ".json")
 
     @hookimpl
     def mflux_attach(self, options: argparse.Namespace, target: Target) -> None:
-        self._output, self._target = options.output.expanduser(), target
+        self._output, self._target = options.output, target
 
     def _write(self, figures: Figures) -> None:
         self._output.write_text(as_text(figures), "utf-8")

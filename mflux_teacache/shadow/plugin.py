@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 
 from mflux_teacache import option_types
+from mflux_teacache.errors import NotWritten, PluginWarning
 from mflux_teacache.hookspecs import hookimpl
-from mflux_teacache.output_files import add_output, check_output
+from mflux_teacache.output_files import add_output, check_output, writing
 from mflux_teacache.records import Body, Decision, Generation, Step, Target
 from mflux_teacache.shadow.plan import Plan, check, plan
 from mflux_teacache.shadow.report import Report, as_json, as_text
@@ -100,15 +102,28 @@ class Shadow:
         self._report = Report([row for _, row in rows if row], self._plan.left_out | faults, self._plan.notes)
         print(as_text(self._report), flush=True)
         if self._json is not None:
-            _numbered(self._json, generation).write_text(json.dumps(as_json(self._report), indent=2) + "\n")
+            _write("--shadow-json", _numbered(self._json, generation), self._report, _write_json)
         if self._plot is not None and self._report.rows:
             from mflux_teacache.shadow.picture import draw  # matplotlib takes a second to import
 
-            draw(_numbered(self._plot, generation), self._report)
+            _write("--shadow-plot", _numbered(self._plot, generation), self._report, draw)
 
     @hookimpl
     def mflux_image_metadata(self) -> Mapping[str, Any] | None:
         return None if self._report is None else as_json(self._report)
+
+
+def _write(option: str, path: Path, report: Report, write: Callable[[Path, Report], None]) -> None:
+    """One file that cannot be written does not cost the other."""
+    try:
+        with writing(option, path):
+            write(path, report)
+    except NotWritten as problem:
+        warnings.warn(str(problem), PluginWarning, stacklevel=2)
+
+
+def _write_json(path: Path, report: Report) -> None:
+    path.write_text(json.dumps(as_json(report), indent=2) + "\n", "utf-8")
 
 
 def _title(simulation: Simulation) -> str:

@@ -2,7 +2,8 @@
 
 A strategy decides by numbers, which differ in their last bits between chips and versions, so the same settings can
 skip other steps there. The recorded pattern cannot: each skipped step reuses the same computed ones again, through
-the same cache. Where the arithmetic is the same, so is the image, bit for bit.
+the same cache. Where the arithmetic is the same, so is the image, bit for bit; but for a run in which a branch had to
+compute on its own, or a strategy dropped the residuals of a forecast: neither is recorded.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from mflux_teacache import recorded
 from mflux_teacache.errors import OptionError, PluginWarning, Refused
 from mflux_teacache.forecast import ResidualCache
 from mflux_teacache.hookspecs import hookimpl
+from mflux_teacache.option_types import file_path
 from mflux_teacache.recorded import REPLAYS, Decided
 from mflux_teacache.records import Body, Decision, Step, Target
 
@@ -34,7 +36,7 @@ class Replay:
     def mflux_add_options(group: argparse._ArgumentGroup) -> None:
         group.add_argument(
             "--replay-from",
-            type=Path,
+            type=file_path,
             required=True,
             metavar="FILE",
             help="skip the steps that this image skipped: its .metadata.json sidecar, or the image that mflux wrote",

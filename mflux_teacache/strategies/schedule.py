@@ -72,10 +72,11 @@ class Config:
         skips = round(ratio * total)
         free = [step for step in range(total) if not self._in_window(step, total)]
         if skips > len(free):
+            lower = f"a ratio of at most {len(free) / total:.3g}, or " if free else ""
             raise Refused(
                 f"--{PLUGIN}-ratio {ratio:g} asks to skip {skips} of {total} active steps, but the windows leave "
-                f"{len(free)} that may be skipped. Use a ratio of at most {len(free) / total:.3g}, "
-                f"or a lower --{PLUGIN}-skip-first or --{PLUGIN}-skip-last."
+                f"{len(free) or 'none'} that may be skipped. Use {lower}"
+                f"a lower --{PLUGIN}-skip-first or --{PLUGIN}-skip-last."
             )
         # The j-th free step is skipped where j * skips / free reaches the next whole number.
         skipped = {step for j, step in enumerate(free) if (j + 1) * skips // len(free) > j * skips // len(free)}

@@ -160,14 +160,14 @@ def derive_upper(polynomial: tuple[float, ...]) -> float | None:
     A polynomial of degree 4 can fall steeply just outside the data it was fitted on and would then skip the
     *largest* changes. ``None`` where it does not; 0 where it is negative from the start.
     """
-    maxima = [turn for turn in _turns_negative(np.polyder(polynomial).tolist()) if turn > 0]
+    maxima = [turn for turn in _turns_negative(_slope(polynomial)) if turn > 0]
     return min([*_turns_negative(polynomial)[:1], *maxima[-1:]], default=None)
 
 
 def smallest_prediction(polynomial: tuple[float, ...], lower: float, upper: float) -> float:
     """The smallest value of a polynomial over a range, from 0."""
     upper = min(upper, 1e6)  # as good as infinite: far past every turning point
-    turns = [turn for turn in _positive_roots(np.polyder(polynomial).tolist()) if lower < turn < upper]
+    turns = [turn for turn in _positive_roots(_slope(polynomial)) if lower < turn < upper]
     return max(0.0, min(evaluate(polynomial, x) for x in (lower, upper, *turns)))
 
 
@@ -178,9 +178,27 @@ def _turns_negative(polynomial: tuple[float, ...] | list[float]) -> list[float]:
     return [edge for edge, before, after in zip(edges, [0.0, *between], between, strict=False) if before >= 0 > after]
 
 
+def _slope(polynomial: tuple[float, ...]) -> list[float]:
+    with np.errstate(over="ignore"):  # _positive_roots finds that out
+        slope: list[float] = np.polyder(polynomial).tolist()
+    return slope
+
+
 def _positive_roots(polynomial: tuple[float, ...] | list[float]) -> list[float]:
-    """Real roots above 0, in order."""
-    return sorted({root.real for root in np.roots(polynomial).tolist() if abs(root.imag) < 1e-9 and root.real > 0})
+    """Real roots above 0, in order.
+
+    Raises:
+        OptionError: they are beyond what a float holds.
+    """
+    try:
+        with np.errstate(all="ignore"):
+            roots = np.roots(polynomial).tolist()
+    except np.linalg.LinAlgError as error:
+        raise OptionError(
+            f"TeaCache cannot follow its polynomial: of {list(polynomial)} (its coefficients, or its slope's) some are too "
+            f"large, or too small beside the others. Set to 0 what is next to nothing."
+        ) from error
+    return sorted({root.real for root in roots if abs(root.imag) < 1e-9 and root.real > 0})
 
 
 def _upper(data: dict[str, Any], what: str) -> dict[str, Any]:

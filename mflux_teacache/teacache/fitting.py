@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import chain
 from typing import NamedTuple
@@ -42,7 +43,7 @@ def fit(changes: Sequence[Change], degree: int = DEGREE) -> tuple[float, ...]:
 
 
 def r_squared(polynomial: Sequence[float], changes: Sequence[Change]) -> float:
-    """Share of the residual changes' variance that the polynomial explains."""
+    """Share of the residual changes' variance that the polynomial explains; NaN if they are all alike."""
     return _explained(predicted(polynomial, changes), changes)
 
 
@@ -64,4 +65,5 @@ def predicted(polynomial: Sequence[float], changes: Sequence[Change]) -> list[fl
 def _explained(predictions: Sequence[float], changes: Sequence[Change]) -> float:
     residuals = np.array([change.residual for change in changes])
     errors = residuals - np.array(predictions)
-    return float(1 - np.sum(errors**2) / np.sum((residuals - residuals.mean()) ** 2))
+    variance = np.sum((residuals - residuals.mean()) ** 2)
+    return float(1 - np.sum(errors**2) / variance) if variance else math.nan

@@ -90,7 +90,7 @@ class TeaCacheRecord(Recording):
         image, self._image = self._image, _Image()
         if generation.status != "finished":
             return
-        if problem := _problem(image, generation):
+        if problem := _problem(image, generation, self._runs):
             self._warn(f"leaves out image {generation.number + 1}: {problem}")
             return
         self._runs.append(_Run(generation, tuple(image.changes)))
@@ -104,7 +104,7 @@ class TeaCacheRecord(Recording):
         self._write(_calibration(self._runs, self._target))
 
 
-def _problem(image: _Image, generation: Generation) -> str | None:
+def _problem(image: _Image, generation: Generation, runs: Sequence[_Run]) -> str | None:
     """Why an image cannot go into a calibration; ``None`` if it can."""
     if not image.whole:
         return "a step was skipped, and what is reused does not change"
@@ -113,6 +113,8 @@ def _problem(image: _Image, generation: Generation) -> str | None:
         return f"it ran {ran} of {generation.num_inference_steps} steps, and a calibration is of whole runs"
     if not all(math.isfinite(value) for change in image.changes for value in change):
         return "a signal or residual has another shape than the step before's, or is zero or not finite"
+    if runs and generation.num_inference_steps != (steps := runs[0].generation.num_inference_steps):
+        return f"it has {generation.num_inference_steps} steps, and the ones before have {steps}"
     return None
 
 
@@ -123,7 +125,8 @@ def _calibration(runs: Sequence[_Run], target: Target) -> Calibration:
     polynomial = fit(changes)
     signals = [change.signal for change in changes]
     mean = math.fsum(predicted(polynomial, changes)) / len(changes)
-    held_out = round(r_squared_held_out(images), 4) if len(images) > 1 else None
+    held_out = _rounded(r_squared_held_out(images)) if len(images) > 1 else None
+    predicts = "" if held_out is None else "; r2_held_out predicts each from the others"
     first = runs[0].generation
     model = target.model or "unknown"
     return Calibration(
@@ -143,9 +146,14 @@ def _calibration(runs: Sequence[_Run], target: Target) -> Calibration:
         prompts=tuple(dict.fromkeys(run.generation.prompt for run in runs if run.generation.prompt)),
         mflux_version=version("mflux"),
         date=date.today().isoformat(),
-        r2=round(r_squared(polynomial, changes), 4),
+        r2=_rounded(r_squared(polynomial, changes)),
         r2_held_out=held_out,
         distilled=target.distilled,
-        note=f"Fitted to {len(runs)} images; r2_held_out predicts each from the others. The threshold skips about "
+        note=f"Fitted to {len(runs)} {'image' if len(runs) == 1 else 'images'}{predicts}. The threshold skips about "
         f"every other step: look at --plugin shadow before relying on it.",
     )
+
+
+def _rounded(r2: float) -> float | None:
+    """``None`` where there was nothing to explain: every change alike."""
+    return round(r2, 4) if math.isfinite(r2) else None

@@ -44,3 +44,13 @@ def test_a_command_runs_as_if_called_by_its_name(monkeypatch):
         module_form.main()
     assert leaving.value.code == 7
     assert seen == [(["mflux-anything", "--plugin", "watch"], startup._PARSER_FINDER)]
+
+
+@pytest.mark.parametrize("word", ["-h", "--help"])
+def test_help(monkeypatch, capsys, word):
+    monkeypatch.setattr(sys, "argv", ["-m", word])
+    module_form.main()
+    out, err = capsys.readouterr()
+    assert out.startswith("usage: python -m mflux_teacache COMMAND ...\n")
+    assert "mflux-generate-flux2, " in out
+    assert err == ""

@@ -38,7 +38,7 @@ ALLOWED = {
     "records": set(),
     "hookspecs": set(),
     "option_types": set(),
-    "output_files": {"errors"},
+    "output_files": {"errors", "option_types"},
     "recording": {"data_files", "errors", "hookspecs", "output_files", "records"},
     "limits": {"errors", "option_types"},
     "storage": set(),

@@ -205,7 +205,7 @@ def test_a_file_that_is_not_there(tmp_path, name):
         read(tmp_path / name)
 
 
-@pytest.mark.parametrize("content", [b"not json", b"\xff\xfe\x00"])
+@pytest.mark.parametrize("content", [b"not json", b"\xff\xfe\x00", b"[" * 100_000])
 def test_a_file_that_is_no_sidecar(tmp_path, content):
     (tmp_path / "run.json").write_bytes(content)
     with pytest.raises(OptionError, match=r"run\.json cannot be read"):

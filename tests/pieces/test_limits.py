@@ -154,7 +154,8 @@ def test_without_a_default_cap_there_is_no_option_for_it():
         ({}, 1, r"Mine always computes the first 1 step, .* skip of 1 active step\. It takes at least 2 "),
         ({"skip_first": 3, "skip_last": 2}, 5, "first 3 steps and the last 2 steps, .* of 5 .* at least 6 .*--mine-"),
         ({"skip_first": 0.2, "skip_last": 0.1}, 2, "first 0.2 of the run and the last 0.1 of the run, .* least 3 "),
-        ({"skip_first": 0.5, "skip_last": 0.5}, None, "however many steps there are. Lower --mine-skip-first"),
+        ({"skip_first": 0.5, "skip_last": 0.5}, None, "of a run of 1000 steps, or of any shorter one. Lower --mine-"),
+        ({"skip_first": 999, "skip_last": 1}, None, "first 999 steps and the last 1 step, .* of a run of 1000 steps"),
     ],
 )
 def test_windows_that_leave_nothing_are_refused(limits, steps, message):
@@ -165,3 +166,20 @@ def test_windows_that_leave_nothing_are_refused(limits, steps, message):
 def test_windows_that_leave_a_step_are_not_refused():
     refuse_short_run("Mine", "mine", Limits(skip_first=3, skip_last=2), 6)
     refuse_short_run("Mine", "mine", Limits(skip_first=3, skip_last=2), None)
+
+
+@pytest.mark.parametrize(
+    ("first", "needed", "words"),
+    [
+        (0, 3, "2 steps"),
+        (1, 3, "2 steps"),
+        (4, 5, "4 steps"),
+        (0.1, 3, r"0\.1 of the run \(at least 2 steps\)"),
+    ],
+)
+def test_a_strategy_that_needs_more_than_one_computed_step_first(first, needed, words):
+    limits = Limits(skip_first=first)
+    assert shortest_run(first, 0, 2) == needed
+    refuse_short_run("Mine", "mine", limits, needed, least_first=2)
+    with pytest.raises(Refused, match=f"always computes the first {words}, .* takes at least {needed} "):
+        refuse_short_run("Mine", "mine", limits, needed - 1, least_first=2)

@@ -15,12 +15,13 @@ from tiny_models import generate, same
 
 from mflux_teacache import Decision, Refused, attach, hookimpl
 from mflux_teacache.attachment import Request, attach_requests
-from mflux_teacache.errors import OptionError, UnknownPlugin
+from mflux_teacache.errors import OptionError, PluginWarning, UnknownPlugin
 from mflux_teacache.option_types import threshold
 from mflux_teacache.options import from_keywords
 from mflux_teacache.plugins import Installed, Loaded, load
 from mflux_teacache.shadow import plan
 from mflux_teacache.shadow.plugin import Shadow
+from mflux_teacache.shadow.simulate import Simulation
 
 pytestmark = [pytest.mark.usefixtures("tiny"), pytest.mark.filterwarnings("ignore::mflux_teacache.PluginWarning")]
 
@@ -193,6 +194,35 @@ def test_a_strategy_is_told_of_what_it_would_have_reused(photo, installed):
     assert reused is held
 
 
+class AnotherShape(Pattern):
+    """Reuses a residual of one row, which would be added to every row."""
+
+    @hookimpl
+    def mflux_pre_transformer(self, step):
+        return Decision.reuse([residual[:, :1] for residual in self.residuals]) if step.index else Decision.compute()
+
+
+def test_a_residual_that_does_not_fit_computes_as_in_a_real_run(photo, installed):
+    installed(AnotherShape)
+    _, recorded = shadow("flux2-guidance", photo)
+    [run] = values(recorded)["runs"]
+    assert run["pattern"] == "C" * STEPS
+
+
+def test_what_is_made_here_is_evaluated_with_the_step(photo, installed, monkeypatch):
+    """Residuals after block 0 are no part of the step's own result, and lazy they would keep its activations."""
+    installed(PatternAfterFirstBlock)
+    evaluated, evaluate = [], mx.eval
+    monkeypatch.setattr(mx, "eval", lambda *arrays: (evaluated.extend(arrays), evaluate(*arrays))[1])
+    follow, made = Simulation.follow, []
+    monkeypatch.setattr(Simulation, "follow", lambda self, step: (follow(self, step), made.append(step))[0])
+    shadow("flux2-guidance", photo)
+    assert len(made) == STEPS
+    residuals = [step.after(1).branches[0].residual for step in made]
+    lists = [arrays for arrays in evaluated if isinstance(arrays, list)]
+    assert all(any(residual is array for arrays in lists for array in arrays) for residual in residuals)
+
+
 # --- the run itself ----------------------------------------------------------------------------------------------
 
 
@@ -252,6 +282,20 @@ def test_a_strangers_strategy_at_multiples_of_its_threshold(photo, installed):
     ]
     assert [len(run["errors"]) for run in values(recorded)["runs"]] == [1, 2, 3, 5, 5]
     assert values(recorded)["left_out"] == {}
+
+
+class TellsWithoutAnOption(Pattern):
+    """Records a threshold that no option changes."""
+
+    @hookimpl
+    def mflux_image_metadata(self):
+        return {"threshold": 0.5}
+
+
+def test_a_threshold_that_cannot_be_changed_is_looked_at_once(photo, installed):
+    installed(TellsWithoutAnOption)
+    _, recorded = shadow("flux2-guidance", photo)
+    assert len(values(recorded)["runs"]) == 1
 
 
 def test_thresholds_of_ones_own_apply_where_there_is_one(photo, installed):
@@ -329,3 +373,23 @@ def test_each_image_has_its_files(photo, installed, tmp_path, capsys):
     assert [len(run["pattern"]) for run in written["runs"]] == [5] * 5
     assert capsys.readouterr().out.count("shadow: every step was computed.") == 2
     assert all(math.isfinite(error) for run in written["runs"] for error in run["errors"])
+
+
+def test_a_file_that_cannot_be_written_costs_neither_the_other_nor_the_image(photo, installed, tmp_path):
+    installed(Thirds)
+    model, arguments = cases_flux.CASES["flux2-guidance"].make(photo)
+    (tmp_path / "s_2.json").mkdir()
+    with attach(model, "shadow", plot=tmp_path / "s.png", json=tmp_path / "s.json"):
+        generate(model, num_inference_steps=4, **arguments)
+        with pytest.warns(PluginWarning, match=r"--shadow-json is .*s_2\.json, which could not be written: Is a dir"):
+            generate(model, num_inference_steps=4, **arguments)
+    assert (tmp_path / "s_2.png").is_file()
+
+
+def test_files_in_ones_home(photo, installed, tmp_path, monkeypatch):
+    installed(Thirds)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    model, arguments = cases_flux.CASES["flux2-guidance"].make(photo)
+    with attach(model, "shadow", json="~/s.json"):
+        generate(model, num_inference_steps=4, **arguments)
+    assert (tmp_path / "s.json").is_file()

@@ -166,6 +166,16 @@ def test_latents_of_another_shape_compute_until_a_rate_is_known_again():
     assert image.pattern == "CCSSCCSSS"
 
 
+def test_a_first_branch_that_was_reused_teaches_nothing():
+    """Its output is what was predicted, not what the body makes of the input; the second branch had to compute."""
+    latents = [level(1.0 + step / 8) for step in range(4)]
+    outputs = [level(value) for value in (2.0, 3.0, 100.0, 5.0)]
+    image = attached(thresh=9, skip_first=2, skip_last=0).run(
+        4, branches=2, latents=latents, outputs=outputs, refusing={(2, 1)}
+    )
+    assert [decision.prediction for decision in image.decisions[2:]] == pytest.approx([1 / 3, 1 / 3])
+
+
 def test_numbers_that_are_not_finite_compute_until_they_are_again():
     values = [1.0 + step / 64 for step in range(9)]
     values[4] = math.nan
@@ -216,6 +226,18 @@ def test_the_options_and_what_is_recorded():
 
 
 def test_windows_that_leave_nothing_are_refused():
-    with pytest.raises(Refused, match="EasyCache always computes the first 0.15 of the run and the last 0.05 of "):
+    with pytest.raises(
+        Refused, match=r"EasyCache always computes the first 0.15 of the run \(at least 2 steps\) and the last 0.05 of "
+    ):
         EasyCache().mflux_check(from_keywords(PLUGIN, {}), Target(pipeline="Flux1", active_steps=2))
-    EasyCache().mflux_check(from_keywords(PLUGIN, {}), Target(pipeline="Flux1", active_steps=3))
+    EasyCache().mflux_check(from_keywords(PLUGIN, {}), Target(pipeline="Flux1", active_steps=4))
+
+
+@pytest.mark.parametrize("first", [0, 1, 2])
+def test_it_skips_in_the_shortest_run_that_it_does_not_refuse(first):
+    windows = {"skip_first": first, "skip_last": 0}
+    with pytest.raises(Refused, match=r"the first 2 steps, which leaves nothing to skip of 2 active steps"):
+        EasyCache().mflux_check(from_keywords(PLUGIN, windows), Target(pipeline="Flux1", active_steps=2))
+    EasyCache().mflux_check(from_keywords(PLUGIN, windows), Target(pipeline="Flux1", active_steps=3))
+    latents = [level(1.0 + step / 64) for step in range(3)]
+    assert attached(thresh=9, **windows).run(3, latents=latents, outputs=latents).pattern == "CCS"

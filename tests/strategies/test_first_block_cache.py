@@ -175,3 +175,10 @@ def test_a_run_of_one_step_is_refused():
         plugin.mflux_check(options, Target(pipeline="Flux1", active_steps=1))
     plugin.mflux_check(options, Target(pipeline="Flux1", active_steps=2))
     plugin.mflux_check(options, Target(pipeline="Flux1"))
+
+
+def test_each_image_starts_afresh_and_leaves_nothing():
+    plugin = attached(thresh=0.25)
+    assert [run(plugin, [1.0] * 3).pattern for _ in range(2)] == ["CSS", "CSS"]
+    assert plugin.instance._run.cache.empty
+    assert plugin.instance._reference is None

@@ -103,6 +103,19 @@ def test_the_plugin_that_is_replayed_need_not_be_installed(sidecar, photo):
 
 
 @pytest.mark.usefixtures("tiny")
+def test_a_file_in_ones_home(sidecar, photo, monkeypatch):
+    path = sidecar()
+    monkeypatch.setenv("HOME", str(path.parent))
+    model, _ = CASES["flux2-guidance"].make(photo)
+    with attach(model, "replay", **{"from": f"~/{path.name}"}):
+        pass
+    with pytest.raises(
+        OptionError, match="'~nobody-here/run.json' begins with the home of a user who is not known here"
+    ):
+        attach(model, "replay", **{"from": "~nobody-here/run.json"})
+
+
+@pytest.mark.usefixtures("tiny")
 def test_nothing_is_kept_after_an_image(sidecar, photo):
     from strategies import kept
 

@@ -83,7 +83,12 @@ def test_exactly_one_way(keywords, given):
         ({"pattern": "CSCSC"}, 1, "CSCSC has 5 letters, but the run has 1 active step "),
         ({"every": 2}, 2, "--schedule-every 2 leaves nothing to skip of 2 active steps"),
         ({"ratio": 0.1}, 4, "--schedule-ratio 0.1 leaves nothing to skip of 4 active steps"),
-        ({"ratio": 0.9, "skip_first": 3}, 20, "asks to skip 18 of 20 .* leave 16 .* a ratio of at most 0.8,"),
+        (
+            {"ratio": 0.9, "skip_first": 3},
+            20,
+            "asks to skip 18 of 20 .* leave 16 .* a ratio of at most 0.8, or a lower",
+        ),
+        ({"ratio": 0.5, "skip_first": 9}, 6, r"leave none that may be skipped\. Use a lower --schedule-skip-first"),
     ],
 )
 def test_runs_that_do_not_fit_are_refused_once_their_steps_are_known(keywords, steps, message):

@@ -162,6 +162,12 @@ def test_a_bad_change_comes_out_of_the_budget():
     ]
 
 
+def test_what_changes_were_like_before_a_bad_one_is_still_known():
+    verdicts = spend([0.1, math.nan, 0.2, 0.6, 0.1, 0.1, 0.1], Budget(total=8, computed=6))
+    # 0.6 so far; two steps more of the mean of 0.1, 0.2 and 0.6; two computed ones left
+    assert verdicts[4].state.threshold == pytest.approx((0.6 + 0.3 * 2) / 3)
+
+
 def test_a_bad_change_is_computed_beyond_the_budget_and_says_so():
     verdicts = spend([1.0, 1.0, math.inf, 1.0, 1.0, 1.0, 1.0], Budget(total=8, computed=2))
     assert [v.kind for v in verdicts] == ["force", "reuse", "reuse", "force", "force", "reuse", "reuse", "force"]

@@ -159,3 +159,25 @@ def test_a_polynomial_that_could_never_skip(write):
     with pytest.raises(OptionError, match=r"negative from the start.*Record the range"):
         load(write(negative))
     assert load(write(negative | {"range": [0.2, 0.9]})).upper == 0.9
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[" * 100_000, "is not JSON"),
+        (json.dumps(MINE | {"schema": True}), 'is not a JSON object with "schema": 1'),
+        (json.dumps(MINE | {"schema": 1.0}), 'is not a JSON object with "schema": 1'),
+        (json.dumps(MINE | {"polynomial": [10**400, 1.0]}), "it must be a list of numbers"),
+        (json.dumps(MINE | {"r2": -(10**400)}), "r2 = -1000.*it must be a number"),
+        (json.dumps(MINE | {"polynomial": [1e-320, 1.0, 1.0, 0.1]}), "too small beside the others"),
+        (json.dumps(MINE | {"polynomial": [1e308, 1e308, 1e308, 1.0]}), "some are too large"),
+    ],
+)
+def test_what_a_float_cannot_hold_is_refused(write, content, message):
+    with pytest.raises(OptionError, match=message):
+        load(write(content))
+
+
+def test_the_home_of_nobody():
+    with pytest.raises(OptionError, match=r"cannot read the calibration ~nobody-here/x\.json"):
+        load("~nobody-here/x.json")

@@ -88,8 +88,8 @@ def test_a_calibration_that_does_not_exist():
         (1, {"skip_first": 0, "skip_last": 0}, r"first 1 step, .* of 1 active step\. It takes at least 2 "),
         (6, {"skip_first": 4, "skip_last": 2}, r"first 4 steps and the last 2 steps, .* at least 7 "),
         (3, {"skip_first": 0.4, "skip_last": 0.3}, r"first 0\.4 of the run and the last 0\.3 of .* at least 5 "),
-        (None, {"skip_first": 0.5, "skip_last": 0.5}, "nothing to skip, however many steps there are"),
-        (50, {"skip_first": 0.5, "skip_last": 0.5}, "nothing to skip, however many steps there are"),
+        (None, {"skip_first": 0.5, "skip_last": 0.5}, "nothing to skip of a run of 1000 steps, or of any shorter"),
+        (50, {"skip_first": 0.5, "skip_last": 0.5}, "nothing to skip of a run of 1000 steps, or of any shorter"),
     ],
 )
 def test_a_run_that_is_shorter_than_its_windows(steps, keywords, message):

@@ -175,3 +175,26 @@ def test_a_model_without_a_name(path):
 
 def test_rates_are_what_relative_l1_makes_of_the_signal():
     assert [b / a - 1 for a, b in pairwise(grown(RATES))] == pytest.approx(RATES)
+
+
+def test_runs_of_other_lengths_are_left_out(path):
+    """With fewer steps each goes further: no one polynomial fits both."""
+    plugin = attached(path)
+    record(plugin)
+    with pytest.warns(PluginWarning, match="leaves out image 1: it has 11 steps, and the ones before have 21"):
+        record(plugin, RATES[:10])
+    assert load(path).note.startswith("Fitted to 1 image. The threshold")
+
+
+def test_changes_that_are_all_alike_leave_nothing_to_explain(path):
+    """A share of no variance is no number, and a file with NaN is none that ``teacache`` takes."""
+    plugin = attached(path)
+    signals = [level(value) for value in grown(RATES)]
+    plugin.run(STEPS, signals=signals, computes=lambda step, branch: 2.0**step)
+    assert load(path).r2 is None
+
+
+@pytest.mark.parametrize("distilled", [False, True])
+def test_a_distilled_models_calibration_says_so(path, distilled):
+    record(attached(path, Target(pipeline="Flux1", distilled=distilled)))
+    assert load(path).distilled == distilled

@@ -56,7 +56,9 @@ class EasyCache:
 
     @hookimpl
     def mflux_check(self, options: argparse.Namespace, target: Target) -> None:
-        limits.refuse_short_run("EasyCache", PLUGIN, limits.from_options(options), target.active_steps)
+        # Its rate comes from two computed steps.
+        windows = limits.from_options(options)
+        limits.refuse_short_run("EasyCache", PLUGIN, windows, target.active_steps, least_first=2)
 
     @hookimpl
     def mflux_attach(self, options: argparse.Namespace) -> None:
