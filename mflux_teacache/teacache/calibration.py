@@ -195,8 +195,8 @@ def _positive_roots(polynomial: tuple[float, ...] | list[float]) -> list[float]:
             roots = np.roots(polynomial).tolist()
     except np.linalg.LinAlgError as error:
         raise OptionError(
-            f"TeaCache cannot follow its polynomial: of {list(polynomial)} (its coefficients, or its slope's) some are too "
-            f"large, or too small beside the others. Set to 0 what is next to nothing."
+            f"TeaCache cannot follow its polynomial: of {list(polynomial)} (its coefficients, or its slope's) some are "
+            f"too large, or too small beside the others. Set to 0 what is next to nothing."
         ) from error
     return sorted({root.real for root in roots if abs(root.imag) < 1e-9 and root.real > 0})
 
