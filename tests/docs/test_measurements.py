@@ -11,6 +11,7 @@ import pytest
 from fences import ROOT
 
 PAGE = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+TEXT = " ".join(PAGE.split())  # however its lines are broken
 COLUMNS = (
     "all computed",
     "skipping",
@@ -49,7 +50,7 @@ def test_a_row_of_the_table(row: list[str]) -> None:
 
 def test_the_demo_on_a_processor() -> None:
     computed, skipping = (f"{median(values):.3f}" for values in ratios("demo-cpu").values())
-    assert f"{computed} with all computed, {skipping} skipping" in PAGE
+    assert f"{computed} with all computed, {skipping} skipping" in TEXT
 
 
 def test_what_tracing_makes_of_the_floor() -> None:
@@ -61,9 +62,7 @@ def test_what_tracing_makes_of_the_floor() -> None:
         ]
         return f"{median(shares):.3f}"
 
-    said = re.search(
-        r"of its loop: (\S+) for FLUX.2 at 512.*?, (\S+)\s+at 1024x1024, and (\S+) for Z-Image", PAGE, re.S
-    )
+    said = re.search(r"of its loop: (\S+) for FLUX.2 at 512.*?, (\S+) at 1024x1024, and (\S+) for Z-Image", TEXT)
     assert said is not None
     assert said.groups() == tuple(map(share, ("klein-4b-512", "klein-4b-1024", "z-image-1024")))
 
@@ -72,22 +71,28 @@ def test_how_far_repetitions_are_apart() -> None:
     def spread(values: list[float]) -> float:
         return (max(values) - min(values)) / median(values)
 
+    def largest(*names: str) -> float:
+        return max(spread(values) for name in names for values in ratios(name).values())
+
     names = {re.findall(r"measurements/(.+)\.json", row[-1])[0] for row in ROWS}
-    large = {name: of for name in names if name.endswith("1024") for of in [ratios(name)]}
-    odd = sorted(large["qwen-1024"].pop("skipping"))
-    assert (odd[0], odd[-2], odd[-1]) == pytest.approx((0.393, 0.397, 0.430), abs=5e-4)
-    assert max(spread(values) for of in large.values() for values in of.values()) <= 0.065
-    assert max(spread(values) for name in names - set(large) for values in ratios(name).values()) <= 0.185
-    assert "(0.430, the other three 0.393 to\n0.397), and up to 18% at 512x512" in PAGE
-    assert "up to 6% of the median above the smallest at 1024x1024" in PAGE
+    qwen = {name for name in names if name.startswith("qwen")}
+    small = {name for name in names if "512" in name}
+    assert largest(*names - qwen - small) <= 0.065
+    assert largest(*qwen) <= 0.105
+    assert largest(*small) <= 0.185
+    assert (
+        "is up to 6% of the median above the smallest at 1024x1024, for Qwen-Image up to 10%, and up to 18% at 512x512"
+        in TEXT
+    )
 
 
 def test_how_often_it_was_repeated() -> None:
-    names = ("klein-4b-512", "klein-4b-1024", "flux1-512", "flux1-1024", "z-image-1024", "qwen-1024")
-    assert [len(ratios(name)["skipping"]) for name in names] == [15, 9, 8, 4, 5, 4]
+    names = ("klein-4b-512", "klein-4b-1024", "flux1-512", "flux1-1024", "z-image-1024", "qwen-1024", "fibo-1024")
+    assert [len(ratios(name)["skipping"]) for name in names] == [15, 9, 8, 4, 5, 4, 3]
+    assert len(ratios("qwen-1024-compiled")["skipping"]) == 2
     assert (
-        "Medians of 15\nrepetitions for FLUX.2 at 512x512, 9 at 1024x1024, 8 and 4 for FLUX.1, 5 for Z-Image and 4 for "
-        "Qwen-Image" in PAGE
+        "Medians of 15 repetitions for FLUX.2 at 512x512, 9 at 1024x1024, 8 and 4 for FLUX.1, 5 for Z-Image, "
+        "4 for Qwen-Image and 3 for FIBO" in TEXT
     )
 
 
@@ -95,12 +100,13 @@ def test_all_computed_measured_once_more() -> None:
     names = ("flux1-1024-computed", "z-image-1024-computed", "flux1-512-computed")
     large, image, small = (ratios(name)["all computed"] for name in names)
     said = [f"{median(values):.3f}" for values in (large, image, small)]
-    assert "{} and {} at 1024x1024, {} at 512x512".format(*said) in PAGE
-    assert f"the {len(small)} ratios are {min(small):.3f} to {max(small):.3f}" in PAGE
+    assert "{} and {} at 1024x1024, {} at 512x512".format(*said) in TEXT
+    assert f"the {len(small)} ratios are {min(small):.3f} to {max(small):.3f}" in TEXT
 
 
 def test_memory() -> None:
-    for name, said in (("klein-4b", "FLUX.2"), ("flux1", "FLUX.1"), ("z-image", "Z-Image"), ("qwen", "Qwen-Image")):
+    families = {"klein-4b": "FLUX.2", "flux1": "FLUX.1", "z-image": "Z-Image", "qwen": "Qwen-Image", "fibo": "FIBO"}
+    for name, said in families.items():
         peak = {
             variant: max(
                 run["loop"]["peak_bytes"] for run in measured(f"{name}-1024")["runs"] if run["variant"] == variant
@@ -108,4 +114,4 @@ def test_memory() -> None:
             for variant in ("plain", "skipping")
         }
         plain, skipping = (f"{peak[variant] / 2**30:.2f}" for variant in ("plain", "skipping"))
-        assert re.search(rf"{said} {plain} and\s{skipping} GiB", PAGE), said
+        assert re.search(rf"{said} {plain} and {skipping} GiB", TEXT), said
