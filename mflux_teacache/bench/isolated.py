@@ -32,20 +32,21 @@ def in_processes(variants: Sequence[Variant], settings: Settings, report: Report
     Raises:
         SystemExit: with the exit code of a process that failed; it said why on stderr.
     """
-    loads = []
+    loads, first_images = [], list[Run]()
     turns = [(repetition, variant.name) for repetition in range(settings.repetitions) for variant in variants]
 
     def made() -> Iterator[Run]:
         for repetition, name in tqdm(turns, desc="all runs", unit="process", leave=False):
-            load, run = _in_process(settings, name, repetition)
+            load, run, first = _in_process(settings, name, repetition)
             loads.append(load)
+            first_images.extend(first)
             yield run
 
     runs, interrupted = measure.collected(made(), len(variants), report)
-    return Measured(tuple(loads[: len(runs)]), runs, interrupted)
+    return Measured(tuple(loads[: len(runs)]), runs, interrupted, tuple(first_images))
 
 
-def _in_process(settings: Settings, variant: str, repetition: int) -> tuple[Phase, Run]:
+def _in_process(settings: Settings, variant: str, repetition: int) -> tuple[Phase, Run, list[Run]]:
     task = json.dumps({"settings": settings.as_json(), "variant": variant})
     done = subprocess.run(
         [sys.executable, "-m", "mflux_teacache.bench.isolated"], input=task, stdout=subprocess.PIPE, text=True
@@ -53,7 +54,8 @@ def _in_process(settings: Settings, variant: str, repetition: int) -> tuple[Phas
     if done.returncode != 0:
         raise SystemExit(done.returncode)
     answer = json.loads(done.stdout.splitlines()[-1])
-    return Phase(**answer["load"]), replace(Run.from_json(answer["run"]), repetition=repetition)
+    first = [Run.from_json(run) for run in answer["first_images"]]
+    return Phase(**answer["load"]), replace(Run.from_json(answer["run"]), repetition=repetition), first
 
 
 def _child(task: dict[str, Any]) -> dict[str, Any]:
@@ -61,7 +63,11 @@ def _child(task: dict[str, Any]) -> dict[str, Any]:
     [variant] = (variant for variant in variants_of(settings) if variant.name == task["variant"])
     measured = measure.interleaved(subject_of(settings), [variant], settings, lambda _: None)
     [load], [run] = measured.loads, measured.runs
-    return {"load": asdict(load), "run": run.as_json()}
+    return {
+        "load": asdict(load),
+        "run": run.as_json(),
+        "first_images": [first.as_json() for first in measured.first_images],
+    }
 
 
 def main() -> None:

@@ -26,11 +26,13 @@ class Measured:
     loads: of the model, once for each process.
     runs: in the order in which they were made, of whole repetitions.
     interrupted: there were to be more.
+    first_images: those that each process began to warm up with, one of each of its variants; none without warm-up.
     """
 
     loads: tuple[Phase, ...]
     runs: tuple[Run, ...]
     interrupted: bool = False
+    first_images: tuple[Run, ...] = ()
 
 
 def interleaved(subject: Subject, variants: Sequence[Variant], settings: Settings, report: Report) -> Measured:
@@ -38,8 +40,10 @@ def interleaved(subject: Subject, variants: Sequence[Variant], settings: Setting
     watch = Stopwatch()
     with subject.load() as model:
         load = watch.lap()
-        for variant in _with_bar(variants, "warm-up", settings.warm_up):
+        warm_ups = [
             run_once(model, variant, subject.arguments, -1, f"warm-up, {variant.name}")
+            for variant in _with_bar(variants, "warm-up", settings.warm_up)
+        ]
 
         def made() -> Iterator[Run]:
             for place, variant in enumerate(_with_bar(variants, "all runs", settings.repetitions)):
@@ -48,7 +52,7 @@ def interleaved(subject: Subject, variants: Sequence[Variant], settings: Setting
                 yield run_once(model, variant, subject.arguments, repetition, label)
 
         runs, interrupted = collected(made(), len(variants), report)
-    return Measured((load,), runs, interrupted)
+    return Measured((load,), runs, interrupted, tuple(warm_ups[: len(variants)]))
 
 
 def collected(made: Iterable[Run], variants: int, report: Report) -> tuple[tuple[Run, ...], bool]:

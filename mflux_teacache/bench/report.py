@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import median
 
 from mflux_teacache.bench.runs import Phase, Run
 from mflux_teacache.bench.summary import Spread, Summary
@@ -17,6 +18,7 @@ ratio    loop seconds over those of the plain run of the same repetition
 floor    computed steps over all steps: the ratio, were a skipped step free
 reached  floor over ratio: the share of the floor's speed-up that was reached
 saved    (1 - ratio) over (1 - floor): the share of what could be saved
+beyond   of a first image: building kernels, each once, for the first variant that needs it; MLX may keep them on disk
 [ ]      smallest to largest; before it the median"""
 
 
@@ -33,8 +35,9 @@ def run_line(run: Run, names: Sequence[str]) -> str:
     )
 
 
-def summary_tables(summaries: Sequence[Summary], loads: Sequence[Phase]) -> str:
-    return "\n\n".join([_ratios(summaries), _steps(summaries), _memory(summaries, loads), LEGEND])
+def summary_tables(summaries: Sequence[Summary], loads: Sequence[Phase], first_images: Sequence[Run]) -> str:
+    once = [_once(summaries, first_images)] if first_images else []
+    return "\n\n".join([_ratios(summaries), _steps(summaries), *once, _memory(summaries, loads), LEGEND])
 
 
 def _ratios(summaries: Sequence[Summary]) -> str:
@@ -67,6 +70,14 @@ def _steps(summaries: Sequence[Summary]) -> str:
         )
         for entry in summaries
     ]
+    return "\n".join(table(heading, rows))
+
+
+def _once(summaries: Sequence[Summary], first_images: Sequence[Run]) -> str:
+    heading = ("the first image, to warm up", "loop, s", "beyond the others")
+    loops = {entry.variant: entry.loop.median for entry in summaries}
+    firsts = {name: median(run.loop.seconds for run in first_images if run.variant == name) for name in loops}
+    rows = [(name, f"{first:.3f}", f"{first - loops[name]:+.3f}") for name, first in firsts.items()]
     return "\n".join(table(heading, rows))
 
 

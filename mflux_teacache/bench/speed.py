@@ -127,7 +127,7 @@ def run(args: argparse.Namespace) -> int:
     if measured.interrupted:
         print("\ninterrupted: these are the whole repetitions")
     summaries = summary.summarise(measured.runs)
-    print(f"\n{report.summary_tables(summaries, measured.loads)}")
+    print(f"\n{report.summary_tables(summaries, measured.loads, measured.first_images)}")
     _write(settings, subject, measured, summaries)
     return INTERRUPTED if measured.interrupted else 0
 
@@ -251,6 +251,7 @@ def as_json(settings: Settings, subject: Subject, measured: Measured, summaries:
         "versions": versions(*more),
         "machine": machine(),
         "loads": [asdict(load) for load in measured.loads],
+        "first_images": [run.as_json() for run in measured.first_images],
         "runs": [run.as_json() for run in measured.runs],
         "summary": [entry.as_json() for entry in summaries],
     }

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -193,6 +194,8 @@ def test_variants_take_turns_after_the_warm_up(model: Any) -> None:
     assert [(run.repetition, run.variant) for run in measured.runs] == [(n, name) for n in range(2) for name in names]
     assert tuple(reported) == measured.runs
     assert len(measured.loads) == 1
+    assert [run.variant for run in measured.first_images] == names
+    assert measure.interleaved(subject(model), made[:1], replace(settings, warm_up=0), print).first_images == ()
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, StopImageGenerationException])

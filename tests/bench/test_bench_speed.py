@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+from dataclasses import replace
 from typing import Any
 
 import PIL.Image
@@ -25,6 +26,7 @@ def test_the_command(commands: Any) -> None:
 
     content = json.loads((commands.folder / "speed.json").read_text())
     assert content["schema"] == 1
+    assert content["first_images"] == []  # none to warm up
     assert content["settings"]["pattern"] == "CSC"
     assert content["arguments"]["width"] == 32
     assert set(content["versions"]) == {"python", "mlx", "mflux", "mflux-teacache-plugin"}
@@ -38,12 +40,13 @@ def test_the_command(commands: Any) -> None:
         assert picture.width == 1600
 
 
-SETTINGS = Settings(steps=2, pattern="CS", width=32, height=32, warm_up=0, repetitions=4)
+SETTINGS = Settings(steps=2, pattern="CS", width=32, height=32, warm_up=1, repetitions=4)
 
 
 def test_a_run_in_a_process_of_its_own() -> None:
-    load, run = isolated._in_process(SETTINGS, "skipping", 3)
+    load, run, [first] = isolated._in_process(SETTINGS, "skipping", 3)
     assert (run.variant, run.repetition, run.pattern) == ("skipping", 3, "CS")
+    assert (first.variant, first.repetition, first.pattern) == ("skipping", -1, "CS")
     assert load.seconds > 0
 
 
@@ -59,8 +62,9 @@ def test_processes_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
 
     from mflux_teacache.bench.variants import variants_of
 
-    def made(settings: Settings, variant: str, repetition: int) -> tuple[Any, Run]:
-        return bench_runs.phase(), bench_runs.run(variant, repetition, "CS", [1, 1])
+    def made(settings: Settings, variant: str, repetition: int) -> tuple[Any, Run, list[Run]]:
+        run = bench_runs.run(variant, repetition, "CS", [1, 1])
+        return bench_runs.phase(), run, [replace(run, repetition=-1)]
 
     monkeypatch.setattr(isolated, "_in_process", made)
     reported: list[Run] = []
@@ -69,6 +73,7 @@ def test_processes_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [(run.repetition, run.variant) for run in measured.runs] == [(n, name) for n in range(4) for name in names]
     assert tuple(reported) == measured.runs
     assert len(measured.loads) == 12
+    assert [first.variant for first in measured.first_images] == names * 4
 
 
 def test_a_package_without_metadata_has_no_version() -> None:

@@ -98,7 +98,7 @@ def test_runs_go_through_json() -> None:
 
 def test_the_tables() -> None:
     runs = bench_runs.some()
-    text = report.summary_tables(summary.summarise(runs), [bench_runs.phase(4.0, 3 * 2**30, 2**30)])
+    text = report.summary_tables(summary.summarise(runs), [bench_runs.phase(4.0, 3 * 2**30, 2**30)], [])
     lines = [line.split() for line in text.splitlines()]
     assert next(line[:11] for line in lines if line[:2] == ["skipping", "2/4"]) == [
         "skipping",
@@ -116,6 +116,23 @@ def test_the_tables() -> None:
     assert "all computed, pair by pair: 1.000  1.500" in text
     assert ["plain", "1500.0", "[1000.0", "to", "2000.0]", "1000.0", "[1000.0", "to", "1000.0]", "-"] in lines
     assert "loading the model took 4.0 s, peak 3.00 GiB, 1.00 GiB after it" in text
+
+
+def test_what_the_first_image_takes_once() -> None:
+    """Of several processes the median."""
+    names = ("plain", "all computed", "skipping")
+    seconds = {"plain": (9, 1), "all computed": (4, 3), "skipping": (2.75, 0)}
+    first = [bench_runs.run(name, -1, "C", [seconds[name][place]]) for place in range(2) for name in names]
+    load = bench_runs.phase()
+    text = report.summary_tables(summary.summarise(bench_runs.some()), [load], first)
+    begin = text.index("the first image")
+    assert [line.split() for line in text[begin:].splitlines()[:4]] == [
+        ["the", "first", "image,", "to", "warm", "up", "loop,", "s", "beyond", "the", "others"],
+        ["plain", "5.000", "+0.500"],  # the others' median is 4.5
+        ["all", "computed", "3.500", "-2.000"],
+        ["skipping", "1.375", "-1.750"],
+    ]
+    assert "the first image" not in report.summary_tables(summary.summarise(bench_runs.some()), [load], [])
 
 
 def test_a_line_for_each_repetition() -> None:
