@@ -32,7 +32,8 @@ def in_processes(variants: Sequence[Variant], settings: Settings, report: Report
     Raises:
         SystemExit: with the exit code of a process that failed; it said why on stderr.
     """
-    loads, first_images = [], list[Run]()
+    loads: list[Phase] = []
+    first_images: list[Run] = []
     turns = [(repetition, variant.name) for repetition in range(settings.repetitions) for variant in variants]
 
     def made() -> Iterator[Run]:

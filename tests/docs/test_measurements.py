@@ -48,6 +48,14 @@ def test_a_row_of_the_table(row: list[str]) -> None:
     assert (settings["steps"], settings["pattern"].count("S")) == (steps, skipped)
 
 
+def test_what_the_readme_says_of_it() -> None:
+    skipping = sorted(row[4] for row in ROWS)
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert {row[2] for row in ROWS} == {"0.400"}
+    took = f"the five models that we timed took {skipping[0]} to {skipping[-1]} of it"
+    assert f"where that limit is 0.400 of plain mflux's time, {took}" in readme
+
+
 def test_the_demo_on_a_processor() -> None:
     computed, skipping = (f"{median(values):.3f}" for values in ratios("demo-cpu").values())
     assert f"{computed} with all computed, {skipping} skipping" in TEXT
