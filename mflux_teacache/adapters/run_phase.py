@@ -108,9 +108,9 @@ class RunPhase:
             assert self.dtypes is not None, "what was never computed has no residual that fits"
             # A residual that a plugin keeps in a wider dtype must not widen what comes after the body.
             image = (self._base.image + self._residual).astype(self.dtypes.output)
-            self._reused = self._base._replace(image=image)
+            self._reused = Streams(image, _blank(self._base.text))
         if self._reused.text is None:  # the first list may have the image's rows alone
-            self._reused = self._reused._replace(text=call.streams(self._image_rows).text)
+            self._reused = self._reused._replace(text=_blank(call.streams(self._image_rows).text))
         return call.pack(self._reused.copy())
 
     def _compute(self, call: BlockCall, begins: bool) -> Any:
@@ -145,3 +145,8 @@ class RunPhase:
         else:
             self.branches.append(Branch(self._base.image, own(self._reused.image), reused=True))
         self._reused = self._carry = None  # what the probe left belongs to the first branch
+
+
+def _blank(text: mx.array | None) -> mx.array | None:
+    """Zeros in the place of text. Nothing after a body reads it, so nothing of it need be evaluated."""
+    return None if text is None else mx.zeros_like(text)

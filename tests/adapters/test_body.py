@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
@@ -129,6 +130,33 @@ def test_the_signal_is_what_block_0_hands_to_its_attention(make: Any, family: Fa
     body = Body(transformer, family)
     body.install()
     assert same(body.probe(lambda: transformer(**arguments), first_block=True).modulated_input, seen[0])
+
+
+@FAMILIES
+def test_a_skipped_step_evaluates_nothing_of_the_text(make: Any, family: Family, by_hand: Any, tmp_path: Path) -> None:
+    """But for what a block 0 that runs makes of it for the image: there not what that block adds to the text."""
+    transformer, arguments = make()
+    name = "prompt_embeds" if family is FLUX1 else "encoder_hidden_states"
+    prompt = arguments[name] = mx.abs(arguments[name])  # a node of the graph, which an evaluated array is not
+    added = seen_by(transformer.transformer_blocks[0].norm2_context)
+
+    def nodes(*arrays: mx.array) -> int:
+        mx.export_to_dot(str(tmp_path / "graph.dot"), *arrays)
+        return (tmp_path / "graph.dot").read_text().count("shape=rectangle")
+
+    def needs(result: mx.array, array: mx.array) -> bool:
+        return nodes(result, array) == nodes(result)
+
+    for residual_after in (0, 1):
+        body = Body(transformer, family, residual_after)
+        body.install()
+        plain, [computed] = body.run(lambda: transformer(**arguments), [], None)
+        assert needs(plain, prompt)
+        assert needs(plain, added[-1]["x"])
+        reused, _ = body.run(lambda: transformer(**arguments), [mx.zeros(computed.input.shape)], None)
+        assert needs(reused, prompt) == bool(residual_after)
+        assert not needs(reused, added[-1]["x"])
+        body.restore()
 
 
 @pytest.mark.parametrize(
