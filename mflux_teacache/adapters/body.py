@@ -5,7 +5,8 @@ phase what to do; without one, and after ``restore()``, the model runs as mflux 
 
 * probe (``probe_phase``): stop at block 0 with its inputs. What comes later in the forward is never built.
 * run (``run_phase``): per guidance branch, compute the body and note its input and output, or let its blocks
-  return ``input + residual`` whatever they are called with. MLX is lazy, so what is passed by is never evaluated.
+  return ``input + residual``, and zeros for text, whatever they are called with. MLX is lazy, so what is passed by is
+  never evaluated.
 * both in one (``deciding_phase``), where the forward is not compiled: pause at block 0, and run on from there.
 
 Arrays that mflux's forward may change in place (``+=`` in FLUX.1 with ControlNet) are copied where they are
