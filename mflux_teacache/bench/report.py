@@ -18,7 +18,6 @@ ratio    loop seconds over those of the plain run of the same repetition
 floor    computed steps over all steps: the ratio, were a skipped step free
 reached  floor over ratio: the share of the floor's speed-up that was reached
 saved    (1 - ratio) over (1 - floor): the share of what could be saved
-beyond   of a first image: building kernels, each once, for the first variant that needs it; MLX may keep them on disk
 [ ]      smallest to largest; before it the median"""
 
 
@@ -78,7 +77,8 @@ def _once(summaries: Sequence[Summary], first_images: Sequence[Run]) -> str:
     loops = {entry.variant: entry.loop.median for entry in summaries}
     firsts = {name: median(run.loop.seconds for run in first_images if run.variant == name) for name in loops}
     rows = [(name, f"{first:.3f}", f"{first - loops[name]:+.3f}") for name, first in firsts.items()]
-    return "\n".join(table(heading, rows))
+    why = "beyond: kernels are built once, for the first variant that needs them, and MLX may keep them on disk"
+    return "\n".join([*table(heading, rows), why])
 
 
 def _memory(summaries: Sequence[Summary], loads: Sequence[Phase]) -> str:
