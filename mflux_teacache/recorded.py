@@ -47,6 +47,10 @@ class Decided:
     cache_dtype: str | None
     entry: dict[str, Any]
 
+    def is_of_another(self, model: str | None) -> bool:
+        """The image is known to be of another model than this one, which is a ``Target.model``."""
+        return self.model is not None and model not in (None, self.model)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:

@@ -23,16 +23,14 @@ class Replacement:
     """A request of ``replay`` that stands in for the plugin that decided.
 
     Attributes:
-        steps: of the recorded image.
-        model: that made it, as ``Target.model``; ``None`` if the file does not say.
+        path: of the sidecar.
+        decided: what it records.
         steps_given: the command line itself says something of how many steps run.
     """
 
     path: Path
-    plugin: str
+    decided: Decided
     request: Request
-    steps: int
-    model: str | None
     steps_given: bool
 
     def why_not(self, target: Target) -> str | None:
@@ -40,15 +38,16 @@ class Replacement:
 
         A file that is at odds with itself is left to ``replay`` to refuse.
         """
-        if self.model is not None and target.model not in (None, self.model):
-            other = f"an image of {self.model}, and this is {target.model}"
-        elif self.steps_given and target.active_steps not in (None, self.steps):
-            other = f"{self.steps} steps, and this run has {target.active_steps}"
+        steps = len(self.decided.pattern)
+        if self.decided.is_of_another(target.model):
+            other = f"an image of {self.decided.model}, and this is {target.model}"
+        elif self.steps_given and target.active_steps not in (None, steps):
+            other = f"{steps} steps, and this run has {target.active_steps}"
         else:
             return None
         return (
-            f"{self.path} records {other}: the steps to skip are not repeated; {self.plugin} decides anew, with the "
-            f"recorded options."
+            f"{self.path} records {other}: the steps to skip are not repeated; {self.decided.plugin} decides anew, "
+            f"with the recorded options."
         )
 
 
@@ -58,7 +57,7 @@ def replacement(path: Path, decided: Decided, parser: argparse.ArgumentParser, a
     """
     plugin = load(REPLAY)
     request = Request(plugin, options.from_keywords(plugin, {"from": path}))
-    return Replacement(path, decided.plugin, request, len(decided.pattern), decided.model, _says_steps(parser, argv))
+    return Replacement(path, decided, request, _says_steps(parser, argv))
 
 
 def _says_steps(parser: argparse.ArgumentParser, argv: Sequence[str]) -> bool:

@@ -106,7 +106,9 @@ class Session:
         if why_not := replacement.why_not(target):
             warnings.warn(why_not, PluginWarning, stacklevel=2)
         else:
-            self._use([replacement.request if r.plugin.name == replacement.plugin else r for r in self._requests])
+            self._use(
+                [replacement.request if r.plugin.name == replacement.decided.plugin else r for r in self._requests]
+            )
 
     def _image_arguments(self, cls: type) -> dict[str, Any]:
         """What the command line says of ``generate_image``'s arguments, so far."""

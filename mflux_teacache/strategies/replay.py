@@ -55,7 +55,7 @@ class Replay:
     @hookimpl
     def mflux_attach(self, options: argparse.Namespace, target: Target) -> None:
         self._decided = _read(options)
-        if self._decided.model is not None and target.model not in (None, self._decided.model):
+        if self._decided.is_of_another(target.model):
             warnings.warn(
                 f"{_path(options)} records an image of {self._decided.model}, and this is {target.model}, of which "
                 f"other steps may matter. Compare with a full run, or let {self._decided.plugin} itself decide: "

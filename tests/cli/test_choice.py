@@ -155,7 +155,8 @@ def test_recorded_decisions_are_repeated(decided, argv):
     found = replacements(Asked(sidecar=decided), argv)
     assert found["watch"] is None
     replacement = found["teacache"]
-    assert (replacement.plugin, replacement.steps, replacement.steps_given) == ("teacache", 4, False)
+    decision = replacement.decided
+    assert (decision.plugin, len(decision.pattern), replacement.steps_given) == ("teacache", 4, False)
     assert (replacement.request.plugin.name, vars(replacement.request.options)) == ("replay", {"from": decided})
     # Without a word on steps, a pattern that does not fit is a fault of the file: replay refuses it.
     for steps in (4, 5, None):
