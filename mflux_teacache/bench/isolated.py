@@ -44,7 +44,7 @@ def in_processes(variants: Sequence[Variant], settings: Settings, report: Report
             yield run
 
     runs, interrupted = measure.collected(made(), len(variants), report)
-    return Measured(tuple(loads[: len(runs)]), runs, interrupted, tuple(first_images))
+    return Measured(tuple(loads[: len(runs)]), runs, interrupted, tuple(first_images[: len(runs)]))
 
 
 def _in_process(settings: Settings, variant: str, repetition: int) -> tuple[Phase, Run, list[Run]]:

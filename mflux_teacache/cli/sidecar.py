@@ -34,7 +34,7 @@ def read(path: Path) -> Recorded:
     try:
         with path.open("rt") as file:
             content = json.load(file)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return Recorded()
     if not isinstance(content, dict) or KEY not in content:
         return Recorded()

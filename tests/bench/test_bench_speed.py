@@ -76,6 +76,23 @@ def test_processes_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [first.variant for first in measured.first_images] == names * 4
 
 
+def test_processes_that_are_interrupted_leave_whole_repetitions(monkeypatch: pytest.MonkeyPatch) -> None:
+    import bench_runs
+
+    from mflux_teacache.bench.variants import variants_of
+
+    def made(settings: Settings, variant: str, repetition: int) -> tuple[Any, Run, list[Run]]:
+        if (repetition, variant) == (1, "skipping"):
+            raise KeyboardInterrupt
+        run = bench_runs.run(variant, repetition, "CS", [1, 1])
+        return bench_runs.phase(), run, [run]
+
+    monkeypatch.setattr(isolated, "_in_process", made)
+    measured = isolated.in_processes(variants_of(SETTINGS), SETTINGS, lambda _: None)
+    assert measured.interrupted
+    assert (len(measured.runs), len(measured.loads), len(measured.first_images)) == (3, 3, 3)
+
+
 def test_a_package_without_metadata_has_no_version() -> None:
     assert machine.version_of("no-such-distribution") == machine.NOT_INSTALLED
     assert machine.version_of("mflux")[0].isdigit()

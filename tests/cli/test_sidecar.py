@@ -35,6 +35,7 @@ def written(folder: Path, content: object) -> Path:
             {"b": {"x": 1.5, "z": ["1", 2]}, "a": {}},
         ),
         ("not json", {}),
+        ("[" * 100_000, {}),
         ("[1, 2]", {}),
         ('"mflux_plugins"', {}),
     ],
