@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from reprlib import repr as brief
 from types import TracebackType
 from typing import Any
 
-from mflux_teacache import metadata, options
+from mflux_teacache import options
 from mflux_teacache.adapters.body import Body
 from mflux_teacache.adapters.entry_check import check_pipeline
 from mflux_teacache.adapters.families import FAMILIES, family_of
 from mflux_teacache.adapters.family import Family
 from mflux_teacache.adapters.lifecycle import MARK, Lifecycle
-from mflux_teacache.adapters.pipelines import Pipeline, pipeline_of, refuse_partly, refuse_unsupported
-from mflux_teacache.adapters.targets import for_image, of_model
-from mflux_teacache.errors import AlreadyAttached, OptionError, UnsupportedModel
-from mflux_teacache.plugins import Loaded, PluginSet, check_fit, load
-from mflux_teacache.records import AttachmentStats, Generation, GenerationStats, Target
-from mflux_teacache.runtime import Runtime
-
-Report = Callable[[GenerationStats], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A plugin that was asked for, with its options."""
-
-    plugin: Loaded
-    options: argparse.Namespace
+from mflux_teacache.adapters.pipelines import Pipeline, pipeline_of, refuse_unsupported
+from mflux_teacache.adapters.targets import of_model
+from mflux_teacache.errors import AlreadyAttached, BrokenPlugin, OptionError, UnsupportedModel
+from mflux_teacache.generations import Generations, Report
+from mflux_teacache.plugins import Loaded, PluginSet, attach_all, check_fit, load
+from mflux_teacache.plugins import Request as Request
+from mflux_teacache.plugins import check_all as check_all
+from mflux_teacache.records import AttachmentStats
 
 
 class Handle:
@@ -40,18 +32,29 @@ class Handle:
         plugins: names of the plugins, in the order in which they were named.
     """
 
-    def __init__(self, plugins: list[str]) -> None:
-        self.stats = AttachmentStats()
+    def __init__(self, plugins: list[str], stats: AttachmentStats) -> None:
+        self.stats = stats
         self.plugins = plugins
-        self._undo: Callable[[], None] = lambda: None
+        self._lifecycle: Lifecycle | None = None
+
+    @property
+    def attached(self) -> bool:
+        """The plugins are on the model."""
+        return self._lifecycle is not None and not self._lifecycle.gone
+
+    @property
+    def leaving(self) -> bool:
+        """``restore()`` was called, and waits for an image."""
+        return self.attached and self._lifecycle is not None and self._lifecycle.leaving
 
     def restore(self) -> None:
-        """Take the plugins off: the model is then bit for bit what it was. A second call does nothing.
+        """Take the plugins off: the model is then bit for bit what it was.
 
         While an image is being made, they stay until it is done. What was wrapped around the model since stays, too.
+        It may be called as often as one likes; where Ctrl-C has interrupted it, the next call does the rest.
         """
-        undo, self._undo = self._undo, lambda: None
-        undo()
+        if self._lifecycle is not None:
+            self._lifecycle.restore()
 
     def __enter__(self) -> Handle:
         return self
@@ -163,6 +166,7 @@ def attach_requests(
         model_path: where a custom checkpoint came from, which a loaded model does not tell.
         compile_blocks: as in ``attach``.
     """
+    _refuse_what_is_no_pipeline(model)
     _refuse_attached(model, "this model")
     _refuse_mlx_teacache(model)
     plugins = PluginSet([request.plugin for request in requests])
@@ -172,48 +176,29 @@ def attach_requests(
         _refuse_attached(getattr(model, attribute), "another model with the same transformer")
     target = replace(of_model(model, family.name), model_path=model_path)
     check_all(plugins, requests, target)
-    for request in requests:
-        plugins.check(request.plugin.name, "mflux_attach", options=request.options, target=target, model=model)
-
-    handle = Handle(plugins.names)
-
-    asked = target
-
-    def check_image(arguments: dict[str, Any]) -> None:
-        nonlocal asked
-        refuse_partly(pipeline, arguments, deciding=plugins.decider is not None)
-        asked = for_image(target, arguments)
-        check_all(plugins, requests, asked)
-
-    def check_run(generation: Generation) -> None:
-        """Again, if mflux makes something else of what was asked for: it knows numbers that nobody gave."""
-        made = target.for_run(generation)
-        if made != asked:
-            check_all(plugins, requests, made)
-
-    def end_image(generation: Generation) -> None:
-        handle.stats.history.append(generation.stats)
-
-    def record_image(image: Any, generation: Generation) -> None:
-        values = runtime.image_metadata(generation)
-        metadata.record(image, plugins, requests, generation, values, compile_blocks=compile_blocks)
-        if report is not None:
-            report(generation.stats)
-
-    runtime = Runtime(plugins, end_image)
+    attach_all(plugins, requests, target, model)
     body = _body(model, family, plugins, compile_blocks)
-    lifecycle = Lifecycle(
-        model, body, runtime, check=check_image, check_run=check_run, record=record_image, handle=handle
-    )
-    lifecycle.install()
-    handle._undo = lifecycle.restore
-    return handle
+
+    stats = AttachmentStats()
+    generations = Generations(model, pipeline, target, requests, plugins, stats, report, compile_blocks=compile_blocks)
+    handle = Handle(plugins.names, stats)
+    handle._lifecycle = Lifecycle(model, body, generations, handle)
+    try:
+        handle._lifecycle.install()
+        return handle
+    except BaseException:  # Ctrl-C as well
+        handle.restore()
+        raise
 
 
-def check_all(plugins: PluginSet, requests: Sequence[Request], target: Target) -> None:
-    """Let every plugin refuse."""
-    for request in requests:
-        plugins.check(request.plugin.name, "mflux_check", options=request.options, target=target)
+def attached(model: Any) -> Handle | None:
+    """The handle of what is attached to a model, for those who have not kept it; ``None`` if nothing is.
+
+    Args:
+        model: an mflux pipeline, or one of its transformers.
+    """
+    handle: Handle | None = getattr(type(model), MARK, None)
+    return handle if handle is not None and handle.attached else None
 
 
 def _family(model: Any, pipeline: Pipeline, plugins: PluginSet) -> Family:
@@ -241,7 +226,13 @@ def _family(model: Any, pipeline: Pipeline, plugins: PluginSet) -> Family:
 def _third_party_families(plugins: PluginSet) -> list[Family]:
     found: list[Family] = []
     for name in plugins.implementers("mflux_families"):
-        found += plugins.check(name, "mflux_families") or []
+        families = plugins.check(name, "mflux_families") or []
+        if not isinstance(families, Sequence) or not all(isinstance(family, Family) for family in families):
+            raise BrokenPlugin(
+                f"plugin {name!r}: mflux_families returned {brief(families)}; it must return a list of "
+                f"mflux_teacache.Family, such as [MINE]."
+            )
+        found += families
     return found
 
 
@@ -250,16 +241,33 @@ def _body(model: Any, family: Family, plugins: PluginSet, compile_blocks: bool) 
     return Body(transformer, family, plugins.residual_after, others, compile_blocks=compile_blocks)
 
 
+def _refuse_what_is_no_pipeline(model: Any) -> None:
+    missing = [name for name in ("generate_image", "callbacks") if getattr(model, name, None) is None]
+    if isinstance(model, type) or "generate_image" in missing:
+        raise UnsupportedModel(
+            f"attach() takes a loaded mflux pipeline, such as Flux1(...) or Flux2Klein(...), and was given "
+            f"{brief(model)}, which makes no images. Load the model first, and attach to that."
+        )
+    if missing or "callbacks" not in vars(model):
+        raise UnsupportedModel(
+            f"{type(model).__name__} has no callback registry of mflux's (model.callbacks), by which plugins hear of "
+            f"its denoising steps. A pipeline of one's own needs self.callbacks = CallbackRegistry(), and a loop that "
+            f"tells it of each step, as mflux's do."
+        )
+
+
 def _refuse_attached(owner: Any, where: str) -> None:
     """Args:
     owner: a pipeline or a transformer.
     """
-    handle = vars(owner).get(MARK)
-    if handle is not None:
+    handle = attached(owner)
+    if handle is not None and handle.leaving:
+        handle.restore()  # which an interrupt has cut off, or which waits for an image
+    if handle is not None and handle.attached:
         what = f"plugin {', '.join(map(repr, handle.plugins))} is" if handle.plugins else "compiled blocks are"
         raise AlreadyAttached(
-            f"{what} attached to {where} already. "
-            f"Call restore() on its handle first, or name all plugins in one attach()."
+            f"{what} attached to {where} already. Call restore() on its handle first, which "
+            f"mflux_teacache.attached(model) returns, or name all plugins in one attach()."
         )
 
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+import warnings
+from collections.abc import Iterator
+
 
 class PluginError(Exception):
     """Base class of every error that this package raises on purpose."""
@@ -48,7 +53,7 @@ class HookFailed(PluginError):
         where = "" if step is None else f" at step {step}"
         super().__init__(
             f"plugin {plugin!r} failed in {hook}{where}: {type(error).__name__}: {error}. "
-            f"The model is as it was before the plugin was attached; run without --plugin {plugin} to go on."
+            f"It is taken off, and the model is as it was before; run without --plugin {plugin} to go on."
         )
         self.plugin = plugin
         self.hook = hook
@@ -59,6 +64,10 @@ class NotWritten(PluginError):
     """A file could not be written when all that it was to hold was done."""
 
 
+class ModelFailed(Exception):
+    """mflux's own forward raised while a plugin read a signal of it. Its cause is what mflux raised."""
+
+
 def is_interruption(error: BaseException) -> bool:
     """Ctrl-C, also as what mflux makes of it in its loop: an ordinary exception of its own."""
     return isinstance(error, KeyboardInterrupt) or type(error).__name__ == "StopImageGenerationException"
@@ -66,3 +75,28 @@ def is_interruption(error: BaseException) -> bool:
 
 class PluginWarning(UserWarning):
     """Something that a user should know, but that does not stop the image."""
+
+
+def warn_kept(message: str) -> None:
+    """Warn of something when an image is done. Nothing that becomes of the warning costs the image.
+
+    Where warnings are errors, or cannot be shown, as on a full device, it goes to standard error, if that takes it.
+    """
+    try:
+        warnings.warn(message, PluginWarning, stacklevel=3)
+    except Exception:  # noqa: BLE001 - whatever a warnings filter or a replaced showwarning raises
+        with contextlib.suppress(Exception):
+            sys.stderr.write(f"warning: {message}\n")
+
+
+@contextlib.contextmanager
+def costing_nothing(what: str) -> Iterator[None]:
+    """For what is done with a finished image: an exception is a warning.
+
+    Args:
+        what: fails, such as "recording what the plugins did".
+    """
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - the image is worth more than what is said of it
+        warn_kept(f"{what} failed: {type(error).__name__}: {error}. The image is kept.")

@@ -132,7 +132,7 @@ class _Computed(NamedTuple):
 
 
 class ResidualCache:
-    """What the last computed steps added to their input: per guidance branch of a step, in mflux's order of calling.
+    """What the last computed steps added to their input, by the numbers of the guidance branches.
 
     It holds the last ``order + 1`` computed residuals of each branch, and nothing is computed until a residual is
     reused. Fill it in ``mflux_post_transformer`` and empty it in ``mflux_generation_end``.
@@ -150,7 +150,7 @@ class ResidualCache:
             raise ValueError(f"the cache's dtype is {dtype!r}; it must be one of {', '.join(DTYPES)}, or None")
         self.order = order
         self.dtype = dtype
-        self._branches: list[deque[_Computed]] = []
+        self._branches: dict[int, deque[_Computed]] = {}
 
     @property
     def values(self) -> dict[str, Any]:
@@ -160,12 +160,12 @@ class ResidualCache:
     @property
     def empty(self) -> bool:
         """No branch has a residual."""
-        return not any(self._branches)
+        return not any(self._branches.values())
 
     @property
     def nbytes(self) -> int:
         """Memory that the residuals take once they are evaluated."""
-        return sum(computed.residual.nbytes for branch in self._branches for computed in branch)
+        return sum(computed.residual.nbytes for branch in self._branches.values() for computed in branch)
 
     def store(self, sigma: float | None, body: Body) -> None:
         """Take in what a step computed. A branch that was reused in it, as all are in a skipped step, adds nothing.
@@ -175,13 +175,12 @@ class ResidualCache:
 
         Args:
             sigma: the step's noise level; ``None`` where it cannot be told, then forecasts hold.
-            body: what the step's body did. Branches that it does not have are dropped: where mflux ends guidance
-                before the run ends, the prompt's branch is the first one and goes on.
+            body: what the step's body did. Branches that it does not have are dropped: mflux may end guidance before
+                the run ends.
         """
-        del self._branches[len(body.branches) :]
-        while len(self._branches) < len(body.branches):
-            self._branches.append(deque(maxlen=self.order + 1))
-        for history, branch in zip(self._branches, body.branches, strict=True):
+        before, self._branches = self._branches, {}
+        for branch in body.branches:
+            history = self._branches[branch.index] = before.get(branch.index) or deque(maxlen=self.order + 1)
             if not branch.reused:
                 residual = keep(branch.residual, self.dtype)
                 if residual.narrowed:
@@ -191,11 +190,11 @@ class ResidualCache:
                 history.appendleft(_Computed(sigma, residual))
 
     def residuals(self, sigma: float | None) -> tuple[mx.array | None, ...]:
-        """One per branch, for ``Decision.reuse``: shape ``(batch, rows, width)`` in the body's dtype, not evaluated.
+        """For ``Decision.reuse``, by the branches' numbers: ``(batch, rows, width)`` in the body's dtype.
 
-        A held residual is the very array that was stored, unless it was narrowed. An extrapolated one is summed in
-        float32 and rounded once: one elementwise operation per residual, in skipped steps only. ``None`` for a branch
-        that never computed.
+        They are not evaluated. A held residual is the very array that was stored, unless it was narrowed. An
+        extrapolated one is summed in float32 and rounded once: one elementwise operation per residual, in skipped steps
+        only. ``None`` for a branch that never computed.
 
         Args:
             sigma: the noise level of the step that reuses them; ``None`` holds.
@@ -208,7 +207,8 @@ class ResidualCache:
                 "the residual cache is empty: no step was computed since it was made or cleared. "
                 "Compute a step and store() its body before reusing it."
             )
-        return tuple(_forecast(sigma, history, self.order) if history else None for history in self._branches)
+        histories = (self._branches.get(number) for number in range(max(self._branches) + 1))
+        return tuple(_forecast(sigma, history, self.order) if history else None for history in histories)
 
     def clear(self) -> None:
         """Drop the arrays."""

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import argparse
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import Distribution, EntryPoint, entry_points
+from reprlib import repr as brief
 from typing import Any
 
 import pluggy
 
 from mflux_teacache import hookspecs
-from mflux_teacache.errors import BrokenPlugin, HookFailed, PluginError, Refused, UnknownPlugin, UnsupportedModel
+from mflux_teacache.errors import (
+    BrokenPlugin,
+    HookFailed,
+    ModelFailed,
+    PluginError,
+    PluginWarning,
+    Refused,
+    UnknownPlugin,
+    UnsupportedModel,
+    is_interruption,
+)
+from mflux_teacache.records import Target
 
 GROUP = "mflux.plugins"
 PROJECT = "mflux"
@@ -101,7 +115,13 @@ def _new_manager(plugins: Mapping[str, Any]) -> pluggy.PluginManager:
             manager.check_pending()
         except (pluggy.PluginValidationError, ValueError) as error:
             raise BrokenPlugin(f"plugin {name!r} does not fit the hooks: {error}. {_known_hooks()}") from error
+        except Exception as error:  # of a property, which pluggy reads in its search for hooks
+            raise BrokenPlugin(
+                f"plugin {name!r} does not fit the hooks: reading its attributes failed: {type(error).__name__}: "
+                f"{error}. Its authors must mend that."
+            ) from error
         _refuse_unmarked(manager, name, plugin)
+        _refuse_what_waits(manager, name, plugin)
     return manager
 
 
@@ -113,6 +133,21 @@ def _refuse_unmarked(manager: pluggy.PluginManager, name: str, plugin: Any) -> N
                 f"plugin {name!r}: {attribute} is not marked. "
                 f"Put @hookimpl (from mflux_teacache import hookimpl) right above its def."
             )
+
+
+def _refuse_what_waits(manager: pluggy.PluginManager, name: str, plugin: Any) -> None:
+    """Calling a coroutine or a generator only makes one, and its body never runs."""
+    for caller in manager.get_hookcallers(plugin) or ():
+        for implementation in caller.get_hookimpls():
+            wraps = implementation.wrapper or implementation.hookwrapper
+            function = implementation.function
+            generates = inspect.isgeneratorfunction(function) and not wraps
+            if generates or inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+                kind = "a generator" if generates else "async"
+                raise BrokenPlugin(
+                    f"plugin {name!r}: {caller.name} is {kind}, and hooks are called as plain functions. Write it "
+                    f"without {'yield' if generates else 'async'}."
+                )
 
 
 def _known_hooks() -> str:
@@ -169,26 +204,34 @@ class Hooks:
     def _guarded(self, plugin: str, hook: str, step: int | None, arguments: dict[str, Any]) -> Any:
         try:
             return self.call(plugin, hook, **arguments)
-        except UnsupportedModel:
+        except (UnsupportedModel, PluginWarning):  # a warning is one that the user has made an error
             raise
-        except Exception as error:
+        except ModelFailed as failure:
+            raise failure.__cause__ or failure from None
+        except BaseException as error:  # SystemExit, GeneratorExit and asyncio's CancelledError as well
+            if is_interruption(error):
+                raise
             raise HookFailed(plugin, hook, step, error) from error
 
 
 class PluginSet(Hooks):
-    """The plugins of one attachment, instantiated.
+    """The plugins of one attachment, instantiated: for one image at a time.
 
     Args:
         plugins: what was asked for, in the order in which it was named.
+        shared: instances, by name, that are taken and not made.
 
     Raises:
         Refused: two of them decide.
         BrokenPlugin: one cannot be made, or does not fit the hooks.
     """
 
-    def __init__(self, plugins: list[Loaded]) -> None:
+    def __init__(self, plugins: list[Loaded], shared: Mapping[str, Any] | None = None) -> None:
         self.loaded = {plugin.name: plugin for plugin in plugins}
-        self._instances = {plugin.name: _make(plugin) for plugin in plugins}
+        shared = shared or {}
+        self._instances = {
+            plugin.name: shared[plugin.name] if plugin.name in shared else _make(plugin) for plugin in plugins
+        }
         super().__init__(self._instances)
         deciders = self.implementers(DECIDES)
         if len(deciders) > 1:
@@ -203,14 +246,32 @@ class PluginSet(Hooks):
         return list(self.loaded)
 
     @property
+    def keeping_images_apart(self) -> dict[str, Any]:
+        """The instances, by name, of which one serves images that overlap."""
+        return {name: plugin for name, plugin in self._instances.items() if _flag(name, plugin, "keeps_images_apart")}
+
+    def again(self) -> PluginSet:
+        """Further instances, for another image at the same time."""
+        return PluginSet(list(self.loaded.values()), self.keeping_images_apart)
+
+    def mixed_up_with(self, others: PluginSet) -> list[str]:
+        """Names of plugins that are one object in both sets, and do not say that they keep images apart."""
+        apart = self.keeping_images_apart
+        return [
+            name
+            for name, plugin in self._instances.items()
+            if name not in apart and plugin is others._instances.get(name)
+        ]
+
+    @property
     def residual_after(self) -> int:
         """How many of the body's first blocks the deciding plugin wants to run in every step."""
         if self.decider is None:
             return 0
-        value = getattr(self._instances[self.decider], "residual_after", 0)
+        value = _attribute(self.decider, self._instances[self.decider], "residual_after", 0)
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise BrokenPlugin(
-                f"plugin {self.decider!r}: residual_after is {value!r}; it must be a whole number from 0, "
+                f"plugin {self.decider!r}: residual_after is {brief(value)}; it must be a whole number from 0, "
                 f"the number of blocks that run in every step."
             )
         return value
@@ -224,22 +285,78 @@ class PluginSet(Hooks):
         """
         try:
             return self.call(plugin, hook, **arguments)
-        except PluginError:
+        except (PluginError, PluginWarning):  # a warning is one that the user has made an error
             raise
-        except Exception as error:
+        except BaseException as error:
+            if is_interruption(error):
+                raise
             raise BrokenPlugin(
                 f"plugin {plugin!r} failed in {hook}: {type(error).__name__}: {error}. "
                 f"Leave out --plugin {plugin}, or report this to its authors."
             ) from error
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A plugin that was asked for, with its options."""
+
+    plugin: Loaded
+    options: argparse.Namespace
+
+
+def check_all(plugins: PluginSet, requests: Sequence[Request], target: Target) -> None:
+    """Let every plugin refuse."""
+    for request in requests:
+        plugins.check(request.plugin.name, "mflux_check", options=request.options, target=target)
+
+
+def attach_all(
+    plugins: PluginSet, requests: Sequence[Request], target: Target, model: Any, *, without: PluginSet | None = None
+) -> None:
+    """Let every plugin read its options.
+
+    Args:
+        without: a set that is attached already: those that it shares with this one are, too.
+    """
+    attached = {} if without is None else without.keeping_images_apart
+    for request in requests:
+        name = request.plugin.name
+        if name not in attached:
+            plugins.check(name, "mflux_attach", options=request.options, target=target, model=model)
+
+
 def _make(plugin: Loaded) -> Any:
     try:
-        return plugin.factory()
+        made = plugin.factory()
     except PluginError:
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        if is_interruption(error):
+            raise
         raise BrokenPlugin(
             f"plugin {plugin.name!r} cannot be made: {type(error).__name__}: {error}. "
             f"Its class is called without arguments; options come with mflux_attach."
+        ) from error
+    if made is None or isinstance(made, type):
+        raise BrokenPlugin(
+            f"plugin {plugin.name!r} cannot be made: calling it gave {brief(made)}, and it must give an object with "
+            f"hooks. Name the plugin's class, or a function that returns an instance of it."
+        )
+    return made
+
+
+def _flag(name: str, plugin: Any, attribute: str) -> bool:
+    value = _attribute(name, plugin, attribute, False)
+    if not isinstance(value, bool):
+        raise BrokenPlugin(f"plugin {name!r}: {attribute} is {brief(value)}; it must be True or False.")
+    return value
+
+
+def _attribute(name: str, plugin: Any, attribute: str, default: Any) -> Any:
+    try:
+        return getattr(plugin, attribute, default)
+    except Exception as error:
+        raise BrokenPlugin(
+            f"plugin {name!r}: reading {attribute} failed: {type(error).__name__}: {error}. Leave out --plugin {name}, "
+            f"or report this to its authors."
         ) from error

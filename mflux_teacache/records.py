@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
 
 Outcome = Literal["computed", "forced", "skipped"]
 Status = Literal["running", "finished", "interrupted", "failed"]
+
+KEPT_IMAGES = 1000  # in AttachmentStats.history: some megabytes, and more than one run of a command makes
 
 LETTERS: dict[Outcome, str] = {"computed": "C", "forced": "C", "skipped": "S"}
 
@@ -69,8 +72,8 @@ class Decision:
     the accumulated value; the last of these that is given is what the strategy held against ``threshold``.
 
     Attributes:
-        residuals: ``None`` = compute; else one residual per guidance branch, in mflux's order of calling.
-            A branch whose entry is missing, ``None`` or of another shape computes.
+        residuals: ``None`` = compute; else one residual per guidance branch of the image, as ``Body.residuals`` has
+            them. A branch whose entry is missing, ``None`` or of another shape computes.
         forced: computed because of a rule (window, cap, no reference) and not because of the threshold.
         reason: a few words, such as ``"first steps"``.
     """
@@ -201,19 +204,32 @@ class GenerationStats:
 class AttachmentStats:
     """Everything that happened under one attachment, image by image.
 
-    Counts are over the finished images; an interrupted or failed one is in ``history`` only.
+    Counts are over all finished images; an interrupted or failed one is in ``history`` only.
+
+    Attributes:
+        history: the latest images, at most ``KEPT_IMAGES``, so that a server's memory does not grow.
     """
 
     history: list[GenerationStats] = field(default_factory=list)
+    _earlier: Counter[str] = field(default_factory=Counter)  # counts of the finished images that history lacks
+
+    def add(self, image: GenerationStats) -> None:
+        """Take in an image when its loop has ended; the same object again changes nothing."""
+        if any(image is known for known in self.history):
+            return
+        self.history.append(image)
+        while len(self.history) > KEPT_IMAGES:
+            self._earlier += _counts(self.history.pop(0))
 
     @property
     def finished(self) -> list[GenerationStats]:
+        """Those of ``history``."""
         return [image for image in self.history if image.status == "finished"]
 
     @property
     def generations(self) -> int:
         """Finished images."""
-        return len(self.finished)
+        return self._total("images")
 
     @property
     def last_generation(self) -> GenerationStats | None:
@@ -222,23 +238,34 @@ class AttachmentStats:
 
     @property
     def computed_count(self) -> int:
-        return sum(image.computed_count for image in self.finished)
+        return self._total("computed")
 
     @property
     def forced_count(self) -> int:
-        return sum(image.forced_count for image in self.finished)
+        return self._total("forced")
 
     @property
     def skipped_count(self) -> int:
-        return sum(image.skipped_count for image in self.finished)
+        return self._total("skipped")
 
     @property
     def total_active_steps(self) -> int:
-        return sum(len(image.decisions) for image in self.finished)
+        return self._total("steps")
 
     @property
     def speedup_estimate(self) -> float:
         return speedup(self.total_active_steps, self.skipped_count)
+
+    def _total(self, what: str) -> int:
+        return self._earlier[what] + sum(_counts(image)[what] for image in self.history)
+
+
+def _counts(image: GenerationStats) -> Counter[str]:
+    """Nothing, for one that is not finished."""
+    if image.status != "finished":
+        return Counter()
+    outcomes = Counter[str](record.decision for record in image.decisions)
+    return outcomes + Counter(images=1, steps=len(image.decisions))
 
 
 def speedup(steps: int, skipped: int) -> float:
@@ -370,12 +397,15 @@ class BodyBranch:
         output: image part of the body's output, same shape.
         residual: ``output - input``, or the residual that was reused.
         reused: the output is ``input`` plus a residual that a plugin gave; the body did not run.
+        index: the branch's number in the image. Branches are numbered from 0 in the order in which they first run, and
+            are known again by what mflux asks them for, such as a prompt. -1 = its place in the step.
     """
 
     input: mx.array
     output: mx.array
     residual: mx.array
     reused: bool
+    index: int = -1
 
 
 @dataclass(slots=True, eq=False)
@@ -384,10 +414,16 @@ class Body:
 
     branches: tuple[BodyBranch, ...]
 
+    def __post_init__(self) -> None:
+        for place, branch in enumerate(self.branches):
+            if branch.index < 0:
+                branch.index = place
+
     @property
-    def residuals(self) -> tuple[mx.array, ...]:
-        """One per branch: what ``Decision.reuse`` takes in a later step."""
-        return tuple(branch.residual for branch in self.branches)
+    def residuals(self) -> tuple[mx.array | None, ...]:
+        """What ``Decision.reuse`` takes later: by the branches' numbers, ``None`` for one that did not run."""
+        by_number = {branch.index: branch.residual for branch in self.branches}
+        return tuple(by_number.get(number) for number in range(max(by_number, default=-1) + 1))
 
     @property
     def computed(self) -> bool:

@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import mlx.core as mx
 
-from mflux_teacache.errors import BrokenPlugin, HookFailed, PluginError, PluginWarning, UnsupportedModel
+from mflux_teacache.decision_check import misfit_of, readable
+from mflux_teacache.errors import (
+    BrokenPlugin,
+    HookFailed,
+    ModelFailed,
+    PluginError,
+    UnsupportedModel,
+    is_interruption,
+    warn_kept,
+)
 from mflux_teacache.plugins import DECIDES, PluginSet
-from mflux_teacache.records import Body, BodyBranch, Decision, Generation, Outcome, Status, Step, StepRecord
+from mflux_teacache.records import (
+    Body,
+    BodyBranch,
+    Decision,
+    Generation,
+    GenerationStats,
+    Outcome,
+    Status,
+    Step,
+    StepRecord,
+)
 
 
 class Probed(Protocol):
@@ -49,10 +68,12 @@ class Forward(Protocol):
     A step may need several: mflux calls some transformers once per guidance branch.
     """
 
-    def run(self, decide: Callable[[], Residuals]) -> tuple[Any, Sequence[Ran]]:
-        """Run through, and return mflux's result and the branches. Branch i reuses the i-th residual where it fits.
+    def run(self, decide: Callable[[], Residuals]) -> tuple[Any, Mapping[int, Ran]]:
+        """Run through, and return mflux's result and the branches that ran.
 
-        ``decide`` is called once, before the body would run; from then on the forward can be probed.
+        They are in the order in which they ran, by the numbers that they have in the image, and each reuses the
+        residual of its own number where it fits. ``decide`` is called once, before the body would run; from then on the
+        forward can be probed.
         """
 
     def probe(self, *, first_block: bool) -> Probed:
@@ -89,7 +110,8 @@ class _Signals:
 
     def probe(self, *, first_block: bool) -> Probed:
         if self.probed is None or (first_block and self.probed.first_block_residual is None):
-            self.probed = self._live.probe(first_block=first_block)
+            with _model_s_own_errors():
+                self.probed = self._live.probe(first_block=first_block)
         return self.probed
 
     @property
@@ -110,21 +132,24 @@ class _Signals:
         return self._keep(residual)
 
     def latents(self) -> mx.array:
-        return self._live.latents()
+        with _model_s_own_errors():
+            return self._live.latents()
 
     def sigma(self) -> float | None:
-        if self.known_sigma is None and (sigma := self._live.sigma()) is not None:
-            [self.known_sigma] = read_floats(sigma)
+        with _model_s_own_errors():
+            if self.known_sigma is None and (sigma := self._live.sigma()) is not None:
+                [self.known_sigma] = read_floats(sigma)
         return self.known_sigma
 
     def relative_l1(self, now: mx.array, earlier: mx.array) -> float:
         if now.shape != earlier.shape or now.dtype != earlier.dtype:
             return float("nan")
         change = _relative_l1(now, earlier)
-        sigma = self._live.sigma() if self.known_sigma is None else self.known_sigma
-        if sigma is None:
-            return read_floats(change)[0]
-        number, self.known_sigma = read_floats(change, sigma)  # the sigma comes with the same wait
+        with _model_s_own_errors():
+            sigma = self._live.sigma() if self.known_sigma is None else self.known_sigma
+            if sigma is None:
+                return read_floats(change)[0]
+            number, self.known_sigma = read_floats(change, sigma)  # the sigma comes with the same wait
         return number
 
     def close(self) -> None:
@@ -137,60 +162,87 @@ class _Signals:
         return signal
 
 
+@contextlib.contextmanager
+def _model_s_own_errors() -> Iterator[None]:
+    """What mflux's forward raises is no fault of the plugin that reads from it, and arrives as without plugins."""
+    try:
+        yield
+    except PluginError:
+        raise
+    except Exception as error:
+        raise ModelFailed from error
+
+
 class _OpenStep(NamedTuple):
     step: Step
     decision: Decision
     signals: _Signals
-    branches: list[Ran]
+    branches: dict[int, Ran]
 
 
 class Runtime:
-    """Takes one image after the other through the hooks of a set of plugins.
+    """Takes one image through the hooks of a set of plugins.
 
     Args:
         plugins: who is asked and told.
-        on_end: called with each image's generation when its denoising loop has ended, finished or not.
+        generation: the image.
     """
 
-    def __init__(self, plugins: PluginSet, on_end: Callable[[Generation], None]) -> None:
-        self._plugins = plugins
-        self._on_end = on_end
+    def __init__(self, plugins: PluginSet, generation: Generation) -> None:
+        self.plugins = plugins
+        self.generation = generation
         self._open: _OpenStep | None = None
         self._branches: int | None = None
         self._begun = 0.0
         self._index = 0
-        self.generation: Generation | None = None
+        self._warned: set[str] = set()
+        self._untold = plugins.implementers("mflux_generation_end")
+        self._stats: GenerationStats | None = None
 
-    def start(self, generation: Generation) -> None:
+    def start(self) -> None:
         """The denoising loop is about to begin."""
-        self.generation = generation
-        self._branches, self._index = None, 0
         self._begun = time.perf_counter()
-        self._plugins.tell("mflux_generation_start", generation=generation)
+        self.plugins.tell("mflux_generation_start", generation=self.generation)
 
     def predict(self, forward: Forward) -> Any:
         """One of mflux's calls for a prediction: the step's first one decides, the others follow."""
         result, ran = forward.run(lambda: self._residuals(forward))
         if self._open is not None:
-            self._open.branches.extend(ran)
+            self._open.branches.update(ran)
         return result
 
     def _residuals(self, forward: Forward) -> Residuals:
-        """Of the branches that are still to run."""
+        """By the numbers of the branches."""
         self._open = self._open or self._begin(forward)
-        return (self._open.decision.residuals or ())[len(self._open.branches) :]
+        return self._open.decision.residuals or ()
 
     def _begin(self, forward: Forward) -> _OpenStep:
-        assert self.generation is not None
         signals = _Signals(forward)
         step = Step(self._index, self.generation, self._branches, signals)
-        self._plugins.tell("mflux_step_start", step.index, step=step)
-        decision = self._plugins.ask(DECIDES, step.index, step=step)
+        self.plugins.tell("mflux_step_start", step.index, step=step)
+        decision = self.plugins.ask(DECIDES, step.index, step=step)
+        return _OpenStep(step, self._checked(decision), signals, {})
+
+    def _checked(self, decision: object) -> Decision:
+        """What a hook answered, as it is recorded.
+
+        Raises:
+            HookFailed: what it would reuse is of no use. Odd numbers and reasons, which are for people, are left out
+                with a warning.
+        """
         if decision is None:
-            decision = Decision.compute()
-        elif misfit := _misfit(decision):
-            raise HookFailed(str(self._plugins.decider), DECIDES, step.index, BrokenPlugin(misfit))
-        return _OpenStep(step, decision, signals, [])
+            return Decision.compute()
+        misfit = misfit_of(decision)
+        if misfit is not None or not isinstance(decision, Decision):
+            raise HookFailed(str(self.plugins.decider), DECIDES, self._index, BrokenPlugin(misfit))
+        decision, odd = readable(decision)
+        for what in odd:
+            if what not in self._warned:
+                self._warned.add(what)
+                warn_kept(
+                    f"plugin {self.plugins.decider!r}: {DECIDES} returned a Decision with {what}. It is left out."
+                )
+        return decision
 
     def end_step(self, latents: mx.array) -> None:
         """mflux's scheduler has taken its step; ``latents`` are the new ones, not evaluated.
@@ -198,8 +250,6 @@ class Runtime:
         Raises:
             UnsupportedModel: it was the first step, and no prediction ran the body. Later ones mflux may leave out.
         """
-        if self.generation is None:
-            return
         if self._index == 0 and (self._open is None or not self._open.branches):
             raise UnsupportedModel(
                 "the transformer that the plugins are attached to was not called for the first denoising step, so they "
@@ -209,11 +259,11 @@ class Runtime:
         if self._open is not None:
             step, decision, signals, ran = self._open
             rows = step.generation.target_rows
-            body = Body(tuple(_branch(decision, place, branch, rows) for place, branch in enumerate(ran)))
+            body = Body(tuple(_branch(decision, number, branch, rows) for number, branch in ran.items()))
             self._branches = len(ran)
-            self._plugins.tell("mflux_post_transformer", step.index, step=step, body=body)
+            self.plugins.tell("mflux_post_transformer", step.index, step=step, body=body)
             self.generation.records.append(_record(step, decision, ran, signals))
-            kept = [branch.residual for branch in body.branches if not branch.reused] if self._plugins.decider else []
+            kept = [branch.residual for branch in body.branches if not branch.reused] if self.plugins.decider else []
             # Together with the new latents, for which mflux is about to wait: residuals that stay lazy
             # would keep every activation of the step.
             mx.async_eval(latents, *kept, *signals.read)
@@ -226,69 +276,63 @@ class Runtime:
             self._open = None
 
     def end(self, status: Status) -> None:
-        """The loop is over: finished, interrupted or failed. Does nothing if it was said already."""
+        """The loop is over: finished, interrupted or failed. May be called again where an interrupt cut it off."""
         self._close_step()
-        generation, self.generation = self.generation, None
-        if generation is None:
-            return
-        generation.seconds = time.perf_counter() - self._begun
-        generation.status = status
+        if self.generation.status == "running":
+            self.generation.seconds = time.perf_counter() - self._begun
+            self.generation.status = status
         with ExitStack() as each:  # is told, also where one before it is interrupted; the last one pushed is the first
-            each.callback(self._on_end, generation)
-            for plugin in reversed(self._plugins.implementers("mflux_generation_end")):
-                each.callback(self._tell_end, plugin, generation)
+            for plugin in reversed(self._untold):
+                each.callback(self._tell_end, plugin)
 
-    def _tell_end(self, plugin: str, generation: Generation) -> None:
+    def _tell_end(self, plugin: str) -> None:
         try:
-            self._plugins.call(plugin, "mflux_generation_end", generation=generation)
-        except Exception as error:  # noqa: BLE001 - a finished image is worth more than a plugin's complaint
+            self.plugins.call(plugin, "mflux_generation_end", generation=self.generation)
+        except BaseException as error:
+            if is_interruption(error):
+                raise
             _warn(plugin, "mflux_generation_end", error)
+        finally:
+            self._untold.remove(plugin)
 
-    def image_metadata(self, generation: Generation) -> dict[str, Any]:
+    @property
+    def stats(self) -> GenerationStats:
+        """Of the image when its loop has ended; always the same object."""
+        if self._stats is None:
+            self._stats = self.generation.stats
+        return self._stats
+
+    def image_metadata(self) -> dict[str, Any]:
         """What each plugin wants recorded, by its name."""
         recorded = {}
-        for plugin in self._plugins.implementers("mflux_image_metadata"):
+        for plugin in self.plugins.implementers("mflux_image_metadata"):
             try:
-                recorded[plugin] = self._plugins.call(plugin, "mflux_image_metadata", generation=generation)
-            except Exception as error:  # noqa: BLE001 - as above
+                recorded[plugin] = self.plugins.call(plugin, "mflux_image_metadata", generation=self.generation)
+            except BaseException as error:
+                if is_interruption(error):
+                    raise
                 _warn(plugin, "mflux_image_metadata", error)
         return recorded
 
 
-def _misfit(decision: object) -> str | None:
-    """What is wrong with a hook's answer; ``None`` if nothing is. Whether a residual's shape fits, its branch tells."""
-    if not isinstance(decision, Decision):
-        return f"it returned {decision!r} where a Decision or None is expected"
-    for place, residual in enumerate(decision.residuals or ()):
-        if residual is None:
-            continue
-        kind = residual.dtype if isinstance(residual, mx.array) else type(residual).__name__
-        if not isinstance(kind, mx.Dtype) or not mx.issubdtype(kind, mx.floating):
-            return (
-                f"its residual for branch {place} is of {kind}, where an mlx array of a floating-point dtype is "
-                f"expected, or None to compute"
-            )
-    return None
-
-
-def _branch(decision: Decision, place: int, ran: Ran, target_rows: int | None) -> BodyBranch:
+def _branch(decision: Decision, number: int, ran: Ran, target_rows: int | None) -> BodyBranch:
     if ran.reused:
         assert decision.residuals is not None
-        residual = decision.residuals[place]
+        residual = decision.residuals[number]
         assert residual is not None
-        return BodyBranch(ran.input, ran.output, residual, reused=True)
+        return BodyBranch(ran.input, ran.output, residual, reused=True, index=number)
     body_input, output = ran.input, ran.output
     if ran.in_full:  # the model has taken in its reference images: later steps have the target's rows alone
         body_input, output = body_input[:, :target_rows], output[:, :target_rows]
-    return BodyBranch(body_input, output, output - body_input, reused=False)
+    return BodyBranch(body_input, output, output - body_input, reused=False, index=number)
 
 
-def _record(step: Step, decision: Decision, branches: Sequence[Ran], signals: _Signals) -> StepRecord:
+def _record(step: Step, decision: Decision, branches: Mapping[int, Ran], signals: _Signals) -> StepRecord:
     outcome: Outcome = "forced" if decision.forced else "computed"
     reason = decision.reason
     if decision.residuals is not None:
         outcome = "skipped"
-        if computed := [place for place, branch in enumerate(branches) if not branch.reused]:
+        if computed := [number for number, branch in branches.items() if not branch.reused]:
             outcome, reason = "forced", _why_computed(branches, computed)
     return StepRecord(
         index=step.index,
@@ -302,17 +346,14 @@ def _record(step: Step, decision: Decision, branches: Sequence[Ran], signals: _S
     )
 
 
-def _why_computed(branches: Sequence[Ran], computed: Sequence[int]) -> str:
+def _why_computed(branches: Mapping[int, Ran], computed: Sequence[int]) -> str:
     """Of branches that a plugin wanted to reuse."""
-    in_full = [place for place in computed if branches[place].in_full]
-    misfits = [place for place in computed if place not in in_full]
+    in_full = [number for number in computed if branches[number].in_full]
+    misfits = [number for number in computed if number not in in_full]
     reasons = (("the model needs all of branch", in_full), ("no residual fits branch", misfits))
-    return "; ".join(f"{why} {', '.join(map(str, places))}" for why, places in reasons if places)
+    return "; ".join(f"{why} {', '.join(map(str, numbers))}" for why, numbers in reasons if numbers)
 
 
-def _warn(plugin: str, hook: str, error: Exception) -> None:
-    warnings.warn(
-        f"plugin {plugin!r} failed in {hook}: {type(error).__name__}: {error}. The image is kept.",
-        PluginWarning,
-        stacklevel=2,
-    )
+def _warn(plugin: str, hook: str, error: BaseException) -> None:
+    """A finished image is worth more than a plugin's complaint."""
+    warn_kept(f"plugin {plugin!r} failed in {hook}: {type(error).__name__}: {error}. The image is kept.")

@@ -22,19 +22,22 @@ from typing import Any, Protocol
 
 import mlx.core as mx
 
-from mflux_teacache.adapters import swaps
 from mflux_teacache.adapters.block_call import BlockCall
 from mflux_teacache.adapters.body_blocks import Entry, blocks_of, entries_of
 from mflux_teacache.adapters.compiled_blocks import CompiledBlocks
-from mflux_teacache.adapters.deciding_phase import Decide, DecidingPhase
+from mflux_teacache.adapters.deciding_phase import Decide, DecidingPhase, Pause
 from mflux_teacache.adapters.entry_check import check_block
-from mflux_teacache.adapters.family import Family
+from mflux_teacache.adapters.family import Dual, Family, Joint
+from mflux_teacache.adapters.here import Here
 from mflux_teacache.adapters.probe_phase import Carry, Probe, ProbePhase, Stopped
 from mflux_teacache.adapters.run_phase import Branch, Dtypes, RunPhase
+from mflux_teacache.adapters.swaps import Swaps, subclass
 from mflux_teacache.errors import UnsupportedModel
 
+_BODY = "_mflux_plugins_body"  # on the class of a block, while it asks this body's phases
 
-class _Phase(Protocol):
+
+class Phase(Protocol):
     def at(self, call: BlockCall) -> Any:
         """In the place of the call."""
 
@@ -51,6 +54,9 @@ class Body:
         residual_after: how many first blocks run in every step; the residual is taken after them.
         others: the transformers that the pipeline calls for its further guidance branches, if it has several.
         compile_blocks: compile each block on its own, where mflux does not compile more than that.
+
+    Attributes:
+        here: what each thread is in the middle of. Blocks ask the phase of their own thread.
 
     Raises:
         UnsupportedModel: a block list, a block's method or argument, or a part of block 0 that the family's entry
@@ -79,25 +85,38 @@ class Body:
                 f"at least one must be left to skip."
             )
         self.family = family
-        self._residual_after = residual_after
-        self._entries = [entries_of(block, index, stage, family) for index, (stage, block) in enumerate(blocks)]
-        for name, entry in self._entries[0].items():
-            check_block(blocks[0][1], name, entry.signature, family)
-        self._blocks = [weakref.ref(block) for each in (blocks, *more) for _, block in each]
+        self.here = Here()
         self.compiled_blocks = CompiledBlocks(family.looked_at, family.numbered) if compile_blocks else None
-        self.dtypes: Dtypes | None = None  # from one run to the next
-        self._phase: _Phase | None = None
-        self._undo = contextlib.ExitStack()
+        self._residual_after = residual_after
+        self._length = len(blocks)
+        self._transformers = [weakref.ref(each) for each in (transformer, *others)]
+        self._swaps = Swaps()
+        stage, first = blocks[0]
+        for name, entry in entries_of(type(first), 0, stage, family).items():
+            check_block(first, name, entry.signature, family)
 
     def install(self) -> None:
-        """Swap the blocks' methods. Those that mflux has freed are none of our business."""
-        for place, reference in enumerate(self._blocks):
-            if (block := reference()) is not None:
-                self._undo.callback(swaps.methods(block, self._gates(self._entries[place % len(self._entries)])))
+        """Let the blocks ask the phases: all of them at first, and later those that have taken another's place.
+
+        Raises:
+            UnsupportedModel: a block lacks what the family's entry names, or there are more or fewer than before.
+        """
+        for reference in self._transformers:
+            if (transformer := reference()) is None:
+                continue  # freed by mflux's memory saver
+            blocks = blocks_of(transformer, self.family)
+            if len(blocks) != self._length:
+                raise UnsupportedModel(
+                    f"{type(transformer).__name__} had {self._length} blocks when plugins were attached to it, and now "
+                    f"it has {len(blocks)}. Attach again."
+                )
+            for place, (stage, block) in enumerate(blocks):
+                if getattr(type(block), _BODY, None) is not self:
+                    self._swaps.swap(block, self._asking(block, place, stage))
 
     def restore(self) -> None:
         """Give the blocks their classes back."""
-        self._undo.close()
+        self._swaps.undo()
 
     def end_image(self) -> None:
         """The denoising loop is over."""
@@ -119,48 +138,61 @@ class Body:
         return phase.found
 
     def run(
-        self, forward: Callable[[], Any], residuals: Sequence[mx.array | None], carry: Carry | None
+        self,
+        forward: Callable[[], Any],
+        residuals: Sequence[mx.array | None],
+        carry: Carry | None,
+        dtypes: Dtypes | None = None,
     ) -> tuple[Any, list[Branch]]:
         """Run ``forward``; branch i reuses ``residuals[i]`` if it fits and the family lets it, and computes otherwise.
 
         Args:
             carry: from the probe of the same forward, if there was one.
+            dtypes: of the stream that the residuals were made in; ``None`` = whichever there is now.
 
         Returns what ``forward`` returns, and its branches in the order of their calls.
         """
-        return self._through(forward, RunPhase(self.family, self._residual_after, residuals, carry, self.dtypes))
+        return self._through(forward, RunPhase(self.family, self._residual_after, residuals, carry, dtypes))
 
-    def run_deciding(self, forward: Callable[[], Any], decide: Decide) -> tuple[Any, list[Branch]]:
+    def run_deciding(
+        self, forward: Callable[[], Any], decide: Decide, dtypes: Dtypes | None = None
+    ) -> tuple[Any, list[Branch]]:
         """As ``run``, but the residuals are decided on the way, where block 0 of the first branch is called.
 
         Nothing that comes before the body is built or evaluated twice. Not for a compiled forward: Python does not
         run in its middle.
         """
-        return self._through(forward, DecidingPhase(self.family, self._residual_after, decide, self.dtypes))
+
+        def decide_aside(pause: Pause) -> Sequence[mx.array | None]:
+            with self.here.aside():
+                return decide(pause)
+
+        return self._through(forward, DecidingPhase(self.family, self._residual_after, decide_aside, dtypes))
 
     def _through(self, forward: Callable[[], Any], phase: RunPhase) -> tuple[Any, list[Branch]]:
         with self._in(phase):
             result = forward()
         phase.end_branch()
-        self.dtypes = phase.dtypes
         return result, phase.branches
-
-    @property
-    def busy(self) -> bool:
-        """A phase is on: the transformer is being called on our behalf."""
-        return self._phase is not None
 
     def evaluate(self, *arrays: Any) -> None:
         """``mx.eval`` for a forward that evaluates work beside the body, such as a ControlNet's blocks."""
-        (mx.eval if self._phase is None else self._phase.evaluate)(*arrays)
+        phase = self.here.phase
+        (mx.eval if phase is None else phase.evaluate)(*arrays)
 
     @contextlib.contextmanager
-    def _in(self, phase: _Phase) -> Iterator[None]:
-        self._phase = phase
+    def _in(self, phase: Phase) -> Iterator[None]:
+        before, self.here.phase = self.here.phase, phase
         try:
             yield
         finally:
-            self._phase = None
+            self.here.phase = before
+
+    def _asking(self, block: Any, place: int, stage: Dual | Joint) -> type:
+        """The subclass of a block's class whose methods ask the phase: once, also if two threads come here at once."""
+        theirs = next(cls for cls in type(block).__mro__ if vars(cls).get(_BODY) is not self)
+        entries = entries_of(theirs, place, stage, self.family)
+        return subclass(theirs, {_BODY: self, **self._gates(entries)})
 
     def _gates(self, entries: Mapping[str, Entry]) -> dict[str, Callable[..., Any]]:
         """A block's methods in its subclass."""
@@ -168,8 +200,9 @@ class Body:
 
     def _gate(self, entry: Entry) -> Callable[..., Any]:
         def call(block: Any, *args: Any, **kwargs: Any) -> Any:
-            if self._phase is None:
+            phase = self.here.phase
+            if phase is None:
                 return entry.forward(block, *args, **kwargs)
-            return self._phase.at(BlockCall(entry, self.family, self.compiled_blocks, block, args, kwargs))
+            return phase.at(BlockCall(entry, self.family, self.compiled_blocks, block, args, kwargs))
 
         return call

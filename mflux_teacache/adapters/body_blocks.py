@@ -37,16 +37,16 @@ def blocks_of(transformer: Any, family: Family) -> list[tuple[Dual | Joint, Any]
     return [(stage, block) for stage in family.body for block in _listed(transformer, stage, family)]
 
 
-def entries_of(block: Any, place: int, stage: Dual | Joint, family: Family) -> dict[str, Entry]:
-    """Those of the methods that the family's entry names which the block has, by name.
+def entries_of(cls: type, place: int, stage: Dual | Joint, family: Family) -> dict[str, Entry]:
+    """Those of the methods that the family's entry names which a block of this class has, by name.
 
     Raises:
         UnsupportedModel: it has none, or a method lacks the argument that holds a stream.
     """
-    entries = {name: _entry(block, name, place, stage, family) for name in stage.methods if hasattr(type(block), name)}
+    entries = {name: _entry(cls, name, place, stage, family) for name in stage.methods if hasattr(cls, name)}
     if not entries:
         methods = " or ".join(map(repr, stage.methods))
-        raise changed(f"{type(block).__name__} in {stage.blocks!r} has no method {methods}", family)
+        raise changed(f"{cls.__name__} in {stage.blocks!r} has no method {methods}", family)
     return entries
 
 
@@ -62,10 +62,10 @@ def _member(owner: Any, name: str) -> Any:
     return owner.get(name) if type(owner) is dict else getattr(owner, name, None)
 
 
-def _entry(block: Any, method: str, place: int, stage: Dual | Joint, family: Family) -> Entry:
-    where = type(block).__name__ if method == "__call__" else f"{type(block).__name__}.{method}"
-    forward = getattr(type(block), method)
-    signature = of_method(type(block), method)
+def _entry(cls: type, method: str, place: int, stage: Dual | Joint, family: Family) -> Entry:
+    where = cls.__name__ if method == "__call__" else f"{cls.__name__}.{method}"
+    forward = getattr(cls, method)
+    signature = of_method(cls, method)
     needed = (stage.image, stage.text) if isinstance(stage, Dual) else (stage.stream,)
     if missing := [name for name in needed if name not in signature.parameters]:
         has = ", ".join(signature.parameters)

@@ -8,12 +8,15 @@ ones, not bit-identical.
 
 from __future__ import annotations
 
+import itertools
+import operator
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
+from mlx import nn
 from mlx.utils import tree_flatten
 
 from mflux_teacache.errors import PluginWarning, UnsupportedModel
@@ -24,23 +27,41 @@ _CONSTANTS = (int, float, str, type(None))  # what a compiled function takes, be
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class _Parts:
+    """A block taken apart.
+
+    Attributes:
+        arrays: of the block and the modules in it, also those that are no parameters: inputs of its function.
+        rest: all else that its forward may read, such as classes and a LoRA's scale, which its function takes over.
+    """
+
+    arrays: list[mx.array]
+    rest: list[Any]
+
+    def is_like(self, rest: Sequence[Any]) -> bool:
+        """Whether a function that took over ``rest`` is right for this block."""
+        return len(self.rest) == len(rest) and all(map(_equal, self.rest, rest))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Compiled:
     """One compiled function for all blocks that are alike but for the values of their arrays.
 
     Attributes:
-        built_in: what it has taken over from the block that it was traced with (``_built_in``).
-        call: calls a block by it, with the arguments that are its inputs.
+        rest: what it has taken over from the block that it was made for.
+        call: from a block's arrays, and the arguments that are inputs, to what the block returns.
     """
 
-    built_in: list[Any]
-    call: Callable[[Any, Mapping[str, Any]], Any]
+    rest: list[Any]
+    call: Callable[[list[mx.array], Mapping[str, Any]], Any]
 
 
 class CompiledBlocks:
     """Compiles blocks as they are called, and keeps the functions that one image after the other calls.
 
     The arrays of a block, and of its call, are inputs of its function: so nothing of the model or of a prompt is
-    held from one image to the next, when mflux may have freed the model, or changed it.
+    held from one image to the next, when mflux may have freed the model, or changed it. All else of a block is looked
+    at in each call, since it may change between two steps.
 
     Args:
         looked_at: names of block arguments whose values the block's own Python looks at. They are constants of the
@@ -53,7 +74,7 @@ class CompiledBlocks:
         self._looked_at = looked_at
         self._numbered = numbered
         self._compiled: dict[tuple[Any, ...], list[_Compiled]] = {}  # by how they are called
-        self._used: dict[tuple[Any, ...], _Compiled] = {}  # in this image; by how, and by which block
+        self._latest: dict[tuple[Any, ...], tuple[list[Any], _Compiled]] = {}  # by how, and by which block
         self._given: type | None = None  # an object that a block is called with, and that no function takes
         self._said_so = False
 
@@ -69,15 +90,15 @@ class CompiledBlocks:
 
     def end_image(self) -> None:
         """Forget what this image did not call: functions for many sizes and prompts would pile up."""
-        if self._given is not None and not self._used:
+        if self._given is not None and not self._latest:
             self.change_nothing(
                 f"the model's blocks are called with an object ({self._given.__name__}), and what is compiled takes "
                 f"arrays"
             )
-        used = set(self._used.values())
-        kept = {call: [one for one in functions if one in used] for call, functions in self._compiled.items()}
-        self._compiled = {call: functions for call, functions in kept.items() if functions}
-        self._used = {}
+        latest, self._latest = self._latest, {}
+        used = {compiled for _, compiled in list(latest.values())}  # other images may be under way
+        kept = {kind: [one for one in functions if one in used] for kind, functions in list(self._compiled.items())}
+        self._compiled = {kind: functions for kind, functions in kept.items() if functions}
         self._given = None
 
     def call(self, forward: BlockForward, block: Any, arguments: Mapping[str, Any]) -> Any:
@@ -96,22 +117,24 @@ class CompiledBlocks:
         constants: dict[str, Any] = {name: read[name] for name in self._looked_at if read.get(name) is not None}
         inputs = {name: value for name, value in read.items() if name not in constants}
         kind = (forward, *unread, *map(_form, leaves), *map(_values, constants.values()))
+        parts = _taken_apart(block, self._numbered)
         key = (id(block), kind)
-        if key not in self._used:
+        rest, compiled = self._latest.get(key, ([], None))
+        if compiled is None or not _identical(parts.rest, rest):
             constants |= {name: _Unread(name) for name in unread}
-            self._used[key] = self._function(kind, forward, block, constants)
-        return self._used[key].call(block, inputs)
+            compiled = self._function(kind, forward, block, parts, constants)
+            self._latest[key] = parts.rest, compiled
+        return compiled.call(parts.arrays, inputs)
 
     def _function(
-        self, kind: tuple[Any, ...], forward: BlockForward, block: Any, constants: Mapping[str, Any]
+        self, kind: tuple[Any, ...], forward: BlockForward, block: Any, parts: _Parts, constants: Mapping[str, Any]
     ) -> _Compiled:
         """That of a block like this one, of this image or the one before; else a new one."""
-        built_in = list(_built_in(block, self._numbered))
         functions = self._compiled.setdefault(kind, [])
         for known in functions:
-            if known.built_in == built_in:
+            if parts.is_like(known.rest):
                 return known
-        functions.append(_Compiled(built_in, _compiled(forward, constants, self._numbered)))
+        functions.append(_Compiled(parts.rest, _compiled(forward, block, constants, self._numbered)))
         return functions[-1]
 
 
@@ -132,64 +155,85 @@ class _Unread:
 
 
 def _compiled(
-    forward: BlockForward, constants: Mapping[str, Any], numbered: tuple[str, ...]
-) -> Callable[[Any, Mapping[str, Any]], Any]:
-    called: list[Any] = []  # the block, for as long as it runs
+    forward: BlockForward, block: Any, constants: Mapping[str, Any], numbered: tuple[str, ...]
+) -> Callable[[list[mx.array], Mapping[str, Any]], Any]:
+    """Args:
+    block: is not held, nor any of its arrays.
+    """
+    like_it = _rebuilt(block, itertools.repeat(_HOLE))
+    vars(like_it).update({name: _Unread(name) for name in numbered if name in vars(like_it)})
 
     def traced(arrays: list[mx.array], inputs: Mapping[str, Any]) -> Any:
-        """With the function's inputs in the places of the block's own arrays."""
-        block = called[-1]
-        slots = [*_slots(block), *_numbers(block, numbered)]
-        own = [holder[place] for holder, place in slots]
-        _fill(slots, [*arrays, *(_Unread(place) for _, place in slots[len(arrays) :])])
-        try:
-            return forward(block, **inputs, **constants)
-        finally:
-            _fill(slots, own)
+        """The arrays are the function's inputs, in a block of its own: the model's is not touched while this runs."""
+        return forward(_rebuilt(like_it, iter(arrays)), **inputs, **constants)
 
-    function = mx.compile(traced)
-
-    def call(block: Any, inputs: Mapping[str, Any]) -> Any:
-        called.append(block)
-        try:
-            return function([holder[place] for holder, place in _slots(block)], inputs)
-        finally:
-            called.pop()
-
-    return call
+    return mx.compile(traced)
 
 
-def _fill(slots: list[tuple[Any, Any]], values: list[Any]) -> None:
-    for (holder, place), value in zip(slots, values, strict=True):
-        holder[place] = value
+def _taken_apart(block: Any, numbered: tuple[str, ...]) -> _Parts:
+    arrays: list[mx.array] = []
+    # While plugins are attached, each block has a first class of its own.
+    rest: list[Any] = [*type(block).__mro__[1:]]
+    for name, value in vars(block).items():
+        if name not in numbered:
+            rest += name, value
+    _collect(block, arrays, rest)
+    return _Parts(arrays, rest)
 
 
-def _slots(tree: Any) -> Iterator[tuple[Any, Any]]:
-    """Where a module and those in it hold arrays; also those that are no parameters, whose names begin with ``_``."""
+def _collect(tree: Any, arrays: list[mx.array], rest: list[Any]) -> None:
+    """What the entries of a module, or of a list or dict in one, come to."""
     for place, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
         if isinstance(value, mx.array):
-            yield tree, place
-        elif isinstance(value, dict | list):
-            yield from _slots(value)
+            arrays.append(value)
+            rest.append(place)
+        elif isinstance(value, _TREES):
+            rest += place, type(value)
+            if isinstance(value, nn.Module):
+                rest += vars(value)
+                rest += vars(value).values()
+            _collect(value, arrays, rest)
+        else:
+            rest += place, value
 
 
-def _numbers(block: Any, names: tuple[str, ...]) -> Iterator[tuple[Any, Any]]:
-    """Where a block keeps its number."""
-    return ((vars(block), name) for name in names if name in vars(block))
+_TREES = (dict, list, tuple)  # a module is a dict
 
 
-def _built_in(block: Any, numbered: tuple[str, ...]) -> Iterator[Any]:
-    """What else of a block its forward may read: of each module the classes, the names of its arrays, and plain
-    attributes, such as a LoRA's scale. Lists, dicts and tuples of plain values are kept with the arrays.
-    """
-    yield [(place, leaf) for place, leaf in tree_flatten(dict(block)) if not isinstance(leaf, mx.array)]
-    for name, module in block.named_modules():
-        attributes = dict(vars(module))
-        classes = type(module).__mro__
-        if module is block:
-            classes = classes[1:]  # while plugins are attached, each block has a first one of its own
-            attributes = {key: value for key, value in attributes.items() if key not in numbered}
-        yield name, classes, [place for place, value in module.items() if isinstance(value, mx.array)], attributes
+def _rebuilt(tree: Any, arrays: Iterator[Any]) -> Any:
+    """The same modules, lists and dicts with other arrays, taken from the iterator in the order of ``_collect``."""
+    if isinstance(tree, mx.array) or tree is _HOLE:
+        return next(arrays)
+    if isinstance(tree, nn.Module):
+        cls: Any = type(tree)
+        module = cls.__new__(cls)
+        vars(module).update(vars(tree))
+        dict.update(module, {name: _rebuilt(value, arrays) for name, value in tree.items()})
+        return module
+    if isinstance(tree, dict):
+        return {name: _rebuilt(value, arrays) for name, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        make = getattr(tree, "_make", type(tree))  # a named tuple takes its fields apart
+        return make(_rebuilt(value, arrays) for value in tree)
+    return tree
+
+
+_HOLE = object()  # where an array was
+
+
+def _identical(one: Sequence[Any], other: Sequence[Any]) -> bool:
+    return len(one) == len(other) and all(map(operator.is_, one, other))
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """The same object, or plain values that are equal: others may compare by what they hold, or not at all."""
+    return one is other or (type(one) is type(other) and _is_plain(one) and bool(one == other))
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple | set | frozenset):
+        return all(map(_is_plain, value))
+    return isinstance(value, (*_CONSTANTS, bytes))
 
 
 def _form(leaf: tuple[str, Any]) -> tuple[Any, ...]:

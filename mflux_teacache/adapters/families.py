@@ -133,6 +133,7 @@ FLUX1 = Family(
     latents="hidden_states",
     packed=True,
     numbered=("layer",),
+    made_anew=("controlnet_block_samples", "controlnet_single_block_samples"),
 )
 
 FLUX2 = Family(
@@ -170,6 +171,7 @@ Z_IMAGE = Family(
     sigma=_z_image_sigma,
     latents=("latents", "x"),  # of the predict function, of the transformer
     predict=("_predict",),
+    made_anew=("controlnet_block_samples",),
 )
 
 FIBO = Family(
@@ -255,6 +257,7 @@ IRIS = Family(
     modulated_input=_iris_input,
     sigma=lambda call: call["t"][:1] / 1000,  # of a batch of two, for guidance
     latents="x",
+    made_anew=("y", "y_mask"),  # both prompts of that batch
 )
 
 MOSS_IMAGE = Family(

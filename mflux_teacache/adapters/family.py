@@ -93,6 +93,9 @@ class Family:
             whether it hides anything. Compiled blocks take them as constants.
         numbered: block arguments and attributes that hold the block's place among its like, and that nothing reads.
             Without them blocks are alike, and those compiled on their own share a function.
+        made_anew: of the arguments of a call for a prediction, beside what ``sigma`` and ``latents`` read, those that
+            mflux makes anew for each step, such as a ControlNet's samples. All others tell one guidance branch from
+            another, since a branch gets the same objects in each step.
     """
 
     name: str
@@ -109,6 +112,7 @@ class Family:
     compiles: tuple[tuple[str, str], ...] = ()
     looked_at: tuple[str, ...] = ()
     numbered: tuple[str, ...] = ()
+    made_anew: tuple[str, ...] = ()
 
     @property
     def attributes(self) -> tuple[str, ...]:

@@ -2,37 +2,62 @@
 
 from __future__ import annotations
 
-import functools
 import types
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import mlx.core as mx
 
 from mflux_teacache.adapters.body import Body
+from mflux_teacache.adapters.branches import Branches
 from mflux_teacache.adapters.deciding_phase import Pause
 from mflux_teacache.adapters.entry_check import Given
-from mflux_teacache.adapters.family import Family
 from mflux_teacache.adapters.probe_phase import Carry, Probe
-from mflux_teacache.adapters.run_phase import Branch
-from mflux_teacache.adapters.streams import Streams
+from mflux_teacache.adapters.run_phase import Branch, Dtypes
+from mflux_teacache.adapters.streams import Streams, own
 from mflux_teacache.runtime import Residuals
 
 Probing = Callable[[dict[str, Any], bool, Any], Any]
 Running = Callable[[dict[str, Any], tuple[Any, ...], Any], Any]
 
 
-class _Prediction:
-    """Args:
-    arguments: of mflux's call for a prediction, by name.
+class _Forward:
+    """A call for a prediction.
+
+    Args:
+        arguments: of the call, by name.
+        branches: those of the image.
+        asked: what tells this call from others; ``None`` = its arguments.
     """
 
-    def __init__(self, family: Family, arguments: dict[str, Any]) -> None:
-        self._family = family
+    def __init__(
+        self, body: Body, arguments: dict[str, Any], branches: Branches, asked: dict[str, Any] | None = None
+    ) -> None:
+        self._body = body
         self._arguments = arguments
+        # What is read of it, also when the step is over: a scheduler may step in place.
+        self._entered = {
+            name: own(value) if isinstance(value, mx.array) else value for name, value in arguments.items()
+        }
+        self._branches = branches
+        self._prediction = branches.prediction(arguments, asked)
+
+    def run(self, decide: Callable[[], Residuals]) -> tuple[Any, dict[int, Branch]]:
+        def residuals() -> Residuals:
+            """Of the branches that this prediction runs, as far as it is known which."""
+            decided = decide()
+            own = [decided[number] if number < len(decided) else None for number in self._prediction.branches]
+            return own if any(residual is not None for residual in own) else ()
+
+        result, ran = self._run(residuals)
+        return result, self._branches.numbered(self._prediction, ran)
+
+    def _run(self, residuals: Callable[[], Residuals]) -> tuple[Any, list[Branch]]:
+        raise NotImplementedError
 
     def sigma(self) -> mx.array | float | None:
-        return self._family.sigma(self._given)
+        return self._body.family.sigma(self._given)
 
     def latents(self) -> mx.array:
         latents: mx.array = self._given.latents()
@@ -40,46 +65,67 @@ class _Prediction:
 
     @property
     def _given(self) -> Given:
-        return Given(self._arguments, "mflux's call for a prediction", self._family)
+        return Given(self._entered, "mflux's call for a prediction", self._body.family)
 
 
-class EagerForward(_Prediction):
-    """A prediction that runs as Python, once: it pauses at block 0 until it is decided how to go on."""
+class EagerForward(_Forward):
+    """A prediction that runs as Python, once: it pauses at block 0 until it is decided how to go on.
 
-    def __init__(self, body: Body, predict: Callable[..., Any], arguments: dict[str, Any]) -> None:
-        super().__init__(body.family, arguments)
-        self._body = body
+    Args:
+        predict: what mflux calls.
+    """
+
+    def __init__(
+        self,
+        body: Body,
+        predict: Callable[..., Any],
+        arguments: dict[str, Any],
+        branches: Branches,
+    ) -> None:
+        super().__init__(body, arguments, branches)
         self._predict = predict
         self._pause: Pause | None = None
 
-    def run(self, decide: Callable[[], Residuals]) -> tuple[Any, list[Branch]]:
-        def decide_here(pause: Pause) -> Residuals:
+    def _run(self, residuals: Callable[[], Residuals]) -> tuple[Any, list[Branch]]:
+        def decide(pause: Pause) -> Residuals:
             self._pause = pause
-            return decide()
+            return residuals()
 
-        return self._body.run_deciding(lambda: self._predict(**self._arguments), decide_here)
+        return self._body.run_deciding(lambda: self._predict(**self._arguments), decide, self._prediction.dtypes)
 
     def probe(self, *, first_block: bool) -> Probe:
         assert self._pause is not None, "the forward has come to its body"
         return self._pause.probe(first_block=first_block)
 
 
-class CompiledForward(_Prediction):
-    """A prediction in two compiled functions: as far as block 0, if a signal is read, and through."""
+class CompiledForward(_Forward):
+    """A prediction in two compiled functions: as far as block 0, if a signal is read, and through.
 
-    def __init__(self, family: Family, probe: Probing, run: Running, arguments: dict[str, Any]) -> None:
-        super().__init__(family, arguments)
-        self._probe = probe
-        self._run = run
+    Args:
+        predict: the functions.
+    """
+
+    def __init__(
+        self,
+        body: Body,
+        predict: CompiledPredict,
+        arguments: dict[str, Any],
+        branches: Branches,
+        asked: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(body, arguments, branches, asked)
+        self._predict = predict
         self._found: Probe | None = None
 
-    def run(self, decide: Callable[[], Residuals]) -> tuple[Any, list[Branch]]:
-        residuals = tuple(decide())
-        result, branches = self._run(self._arguments, residuals, self._carried())
+    def _run(self, residuals: Callable[[], Residuals]) -> tuple[Any, list[Branch]]:
+        with self._body.here.aside():
+            decided = tuple(residuals())
+        self._predict.dtypes = self._prediction.dtypes
+        result, branches = self._predict.run(self._arguments, decided, self._carried())
         return result, [_branch(branch) for branch in branches]
 
     def probe(self, *, first_block: bool) -> Probe:
-        entry, modulated_input, *more = self._probe(self._arguments, first_block, self._carried())
+        entry, modulated_input, *more = self._predict.probe(self._entered, first_block, self._carried())
         first, first_block_residual = more if first_block else (None, None)
         first = None if first is None else Streams(*first)
         self._found = Probe(Streams(*entry), modulated_input, first, first_block_residual)
@@ -91,15 +137,21 @@ class CompiledForward(_Prediction):
         return tuple(_arrays(streams) for streams in carry if streams is not None) or None
 
 
-def compiled_forward(body: Body, predict: Callable[..., Any]) -> Callable[[dict[str, Any]], CompiledForward]:
-    """From arguments to a call of a predict function that mflux compiles, compiled as two: probe, and run.
+class CompiledPredict:
+    """A predict function that mflux compiles, compiled as two: probe, and run.
 
-    They live as long as mflux's own compiled function: one image. Residuals and the probe's arrays are
-    inputs, since arrays that a compiled function captures are constants. The functions hold ``predict``, and
-    nothing here holds them in a circle, so the transformer goes when mflux drops its predict.
+    It lives as long as mflux's own compiled function: one image. Residuals and the probe's arrays are inputs, since
+    arrays that a compiled function captures are constants. The functions hold ``predict``, and nothing here holds them
+    in a circle, so the transformer goes when mflux drops its predict.
+
+    Attributes:
+        dtypes: of the stream that residuals were made in, which ``run`` sees when it is traced, and cannot be given.
     """
-    probe, run = mx.compile(_probing(body, predict)), mx.compile(_running(body, predict))
-    return functools.partial(CompiledForward, body.family, probe, run)
+
+    def __init__(self, body: Body, predict: Callable[..., Any]) -> None:
+        self.dtypes: Dtypes | None = None
+        self.probe = mx.compile(_probing(body, predict))
+        self.run = mx.compile(_running(body, predict, weakref.ref(self)))
 
 
 def _probing(body: Body, predict: Callable[..., Any]) -> Probing:
@@ -111,10 +163,12 @@ def _probing(body: Body, predict: Callable[..., Any]) -> Probing:
     return probe
 
 
-def _running(body: Body, predict: Callable[..., Any]) -> Running:
+def _running(body: Body, predict: Callable[..., Any], owner: weakref.ref[CompiledPredict]) -> Running:
     def run(arguments: dict[str, Any], residuals: tuple[Any, ...], carry: Any) -> Any:
         carried = None if carry is None else _carry(*carry)
-        result, branches = body.run(lambda: predict(**arguments), residuals, carried)
+        alive = owner()
+        assert alive is not None, "who calls this holds it"
+        result, branches = body.run(lambda: predict(**arguments), residuals, carried, alive.dtypes)
         # A compiled function returns arrays only; the key tells what the branch did.
         return result, [{_done(branch): (branch.input, branch.output)} for branch in branches]
 

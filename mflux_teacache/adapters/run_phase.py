@@ -40,11 +40,10 @@ class RunPhase:
         residual_after: how many first blocks run in every branch.
         residuals: branch i reuses the i-th one, if it fits.
         carry: of the first branch, from a probe.
-        dtypes: ``None`` = the body has not been computed yet.
+        dtypes: of the stream that the residuals were made in; ``None`` = whichever there is now.
 
     Attributes:
         branches: those that have ended, in the order of their calls.
-        dtypes: kept up to date.
     """
 
     def __init__(
@@ -56,7 +55,7 @@ class RunPhase:
         dtypes: Dtypes | None,
     ) -> None:
         self.branches: list[Branch] = []
-        self.dtypes = dtypes
+        self._dtypes = dtypes
         self._family = family
         self._residual_after = residual_after
         self._residuals = residuals
@@ -100,14 +99,14 @@ class RunPhase:
 
     def _fits(self, residual: mx.array, stream: mx.array) -> bool:
         """A stream of another size or type than the residual was made in must compute."""
-        return residual.shape == stream.shape and self.dtypes is not None and self.dtypes.input == stream.dtype
+        return residual.shape == stream.shape and (self._dtypes is None or self._dtypes.input == stream.dtype)
 
     def _skip(self, call: BlockCall) -> Any:
         if self._reused is None:
             assert self._residual is not None
-            assert self.dtypes is not None, "what was never computed has no residual that fits"
             # A residual that a plugin keeps in a wider dtype must not widen what comes after the body.
-            image = (self._base.image + self._residual).astype(self.dtypes.output)
+            dtype = self._base.image.dtype if self._dtypes is None else self._dtypes.output
+            image = (self._base.image + self._residual).astype(dtype)
             self._reused = Streams(image, _blank(self._base.text))
         if self._reused.text is None:  # the first list may have the image's rows alone
             self._reused = self._reused._replace(text=_blank(call.streams(self._image_rows).text))
@@ -140,7 +139,6 @@ class RunPhase:
             return
         if self._reused is None:
             output = self._computed().image
-            self.dtypes = Dtypes(self._base.image.dtype, output.dtype)
             self.branches.append(Branch(self._base.image, output, reused=False, in_full=self._in_full))
         else:
             self.branches.append(Branch(self._base.image, own(self._reused.image), reused=True))

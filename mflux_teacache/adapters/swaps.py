@@ -1,4 +1,7 @@
-"""Changes to somebody else's objects that can be taken back.
+"""Changes to somebody else's objects that can be taken back, at any moment and as often as one likes.
+
+An object is changed by its class: it becomes an instance of a subclass, and what it holds is not touched. So nothing of
+ours goes along where it is copied, saved or asked for its parameters.
 
 What somebody has put on top since stays when ours is taken back; and so does ours beneath it, which must then do
 nothing.
@@ -10,41 +13,87 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
-Undo = Callable[[], None]
+from mflux_teacache.errors import UnsupportedModel
+
+_MISSING = object()
 
 
-def attribute(owner: Any, name: str, value: Any) -> Undo:
-    """Set an attribute on the object over its class's."""
-    missing = object()
-    before = vars(owner).get(name, missing)
-    setattr(owner, name, value)
-    reference = weakref.ref(owner)
+class Swaps:
+    """What has been changed, so that all of it can be taken back.
 
-    def undo() -> None:
-        alive = reference()
-        if alive is None or vars(alive).get(name) is not value:
-            return
-        delattr(alive, name)
-        if before is not missing:
-            setattr(alive, name, before)
-
-    return undo
-
-
-def methods(module: Any, replaced: Mapping[str, Callable[..., Any]]) -> Undo:
-    """Make a module one of a subclass that differs in these methods only.
-
-    Names and reprs are those of the class itself, and parameters and ``isinstance`` are not touched.
+    Each change is noted before it is made, and taking one back that was not made, or was taken back already, does
+    nothing. So an interrupt between any two lines leaves nothing that ``undo`` would miss.
     """
-    cls = type(module)
+
+    def __init__(self) -> None:
+        self._undo: list[Callable[[], None]] = []
+
+    def swap(self, instance: Any, ours: type) -> None:
+        """Make an object an instance of ``ours``, a subclass of its class."""
+        theirs, reference = type(instance), weakref.ref(instance)
+
+        def undo() -> None:
+            alive = reference()
+            if alive is not None and type(alive) is ours:
+                alive.__class__ = theirs
+
+        self._undo.append(undo)
+        instance.__class__ = ours
+
+    def set(self, instance: Any, name: str, value: Any) -> None:
+        """Put ``value`` in the place of an attribute that somebody has set on the object itself."""
+        before, reference = vars(instance).get(name, _MISSING), weakref.ref(instance)
+
+        def undo() -> None:
+            alive = reference()
+            if alive is None or vars(alive).get(name) is not value:
+                return
+            if before is _MISSING:
+                delattr(alive, name)
+            else:
+                setattr(alive, name, before)
+
+        self._undo.append(undo)
+        setattr(instance, name, value)
+
+    def undo(self) -> None:
+        """Take everything back, the latest change first."""
+        for undo in reversed(self._undo):
+            undo()
+        self._undo.clear()
+
+
+def subclass(cls: type, members: Mapping[str, Any], metaclass: type | None = None) -> type:
+    """A subclass that differs in these members only.
+
+    Its name and reprs are those of the class itself. A copy of an instance, or a pickled one, is one of the class.
+
+    Args:
+        metaclass: ``None`` = the class's own.
+
+    Raises:
+        UnsupportedModel: the class does not let itself be extended.
+    """
+
+    def __reduce_ex__(instance: Any, protocol: Any) -> Any:
+        made: Any = getattr(cls, "__reduce_ex__")(instance, protocol)  # noqa: B009 - typed as object's
+        if isinstance(made, str):
+            return made
+        return tuple(_with_class(part, ours, cls) if isinstance(part, tuple) else part for part in made)
+
     names = {"__module__": cls.__module__, "__qualname__": cls.__qualname__}
-    ours = type(cls.__name__, (cls,), {**replaced, **names})
-    module.__class__ = ours
-    reference = weakref.ref(module)
+    try:
+        ours: type = (metaclass or type(cls))(
+            cls.__name__, (cls,), {"__reduce_ex__": __reduce_ex__, **members, **names}
+        )
+    except Exception as error:
+        raise UnsupportedModel(
+            f"the model has a part of the class {cls.__module__}.{cls.__qualname__}, which cannot be extended "
+            f"({type(error).__name__}: {error}), so plugins cannot see when it is called. Has something wrapped it? "
+            f"Attach first, and wrap it afterwards."
+        ) from error
+    return ours
 
-    def undo() -> None:
-        alive = reference()
-        if alive is not None and type(alive) is ours:
-            alive.__class__ = cls
 
-    return undo
+def _with_class(arguments: tuple[Any, ...], ours: type, theirs: type) -> tuple[Any, ...]:
+    return tuple(theirs if argument is ours else argument for argument in arguments)

@@ -119,7 +119,7 @@ class WarmUp:
 
     def __init__(self, residual_after: int) -> None:
         self.residual_after = residual_after
-        self._residuals: tuple[mx.array, ...] = ()
+        self._residuals: tuple[mx.array | None, ...] = ()
 
     @hookimpl
     def mflux_pre_transformer(self, step: Step) -> Decision:

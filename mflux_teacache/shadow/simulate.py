@@ -38,7 +38,7 @@ class ComputedStep:
             branch = self._bodies[0].branches[0]
             base = branch.input + self.step.first_block_residual
             residual = branch.output - base
-            self._bodies[blocks] = Body((BodyBranch(base, branch.output, residual, reused=False),))
+            self._bodies[blocks] = Body((BodyBranch(base, branch.output, residual, reused=False, index=branch.index),))
         return self._bodies[blocks]
 
     @property
@@ -174,8 +174,8 @@ def _as_reused(full: Body, residuals: Sequence[mx.array | None]) -> Body:
     """The body as it would have been: a branch without a fitting residual computes, as in a real run."""
     return Body(
         tuple(
-            _reused(branch, residuals[place]) if place < len(residuals) else branch
-            for place, branch in enumerate(full.branches)
+            _reused(branch, residuals[branch.index]) if branch.index < len(residuals) else branch
+            for branch in full.branches
         )
     )
 
@@ -183,7 +183,7 @@ def _as_reused(full: Body, residuals: Sequence[mx.array | None]) -> Body:
 def _reused(branch: BodyBranch, residual: mx.array | None) -> BodyBranch:
     if residual is None or residual.shape != branch.input.shape:
         return branch
-    return BodyBranch(branch.input, branch.input + residual, residual, reused=True)
+    return BodyBranch(branch.input, branch.input + residual, residual, reused=True, index=branch.index)
 
 
 def _relative_l1(output: mx.array, computed: mx.array) -> mx.array:

@@ -24,7 +24,9 @@ class Change(NamedTuple):
 
 def observed(step: Step, body: Body) -> tuple[mx.array, ...]:
     """What changes: the signal, then one residual per guidance branch, each without reference images."""
-    return tuple(step.target_part(array) for array in (step.modulated_input, *body.residuals))
+    return tuple(
+        step.target_part(array) for array in (step.modulated_input, *(each.residual for each in body.branches))
+    )
 
 
 def change(step: Step, now: Sequence[mx.array], before: Sequence[mx.array]) -> Change:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -177,8 +178,8 @@ def test_a_stream_of_another_type_computes() -> None:
     body = Body(transformer, FLUX2)
     body.install()
     _, [computed] = body.run(lambda: transformer(**arguments), [], None)
-    body.dtypes = Dtypes(mx.bfloat16, mx.bfloat16)  # as if the last computed step had run in another precision
-    _, [branch] = body.run(lambda: transformer(**arguments), [computed.output - computed.input], None)
+    other = Dtypes(mx.bfloat16, mx.bfloat16)  # as if the last computed step had run in another precision
+    _, [branch] = body.run(lambda: transformer(**arguments), [computed.output - computed.input], None, other)
     assert not branch.reused
 
 
@@ -219,7 +220,7 @@ def test_the_body_does_not_keep_the_transformer_alive() -> None:
     body.install()
     forward = functools.partial(transformer, **arguments)
     body.run(forward, [], body.probe(forward, first_block=True).carry())
-    blocks = body._blocks
+    blocks = [weakref.ref(block) for block in transformer.transformer_blocks]
     del transformer, forward
     gc.collect()
     assert all(block() is None for block in blocks)

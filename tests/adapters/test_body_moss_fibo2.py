@@ -156,14 +156,15 @@ def test_a_reuse_on_which_guidance_ends_takes_the_prompt_s_residual(photo: Path)
     assert same(at_the_end.branches[0].residual, before.branches[0].residual)
 
 
-def test_a_longer_stream_computes_and_the_other_branch_is_reused(photo: Path) -> None:
+def test_another_prompt_computes_and_the_other_branch_is_reused(photo: Path) -> None:
     model, arguments = cases_fibo2.CASES["fibo2-text-images"].make(photo)
     plugin, made = kept(Pattern)
     with attach(model, plugin) as handle:
         generate(model, **arguments)
     assert [branch.reused for branch in made[0].bodies[1].branches] == [False, True]
     record = handle.stats.history[0].decisions[1]
-    assert (record.decision, record.reason) == ("forced", "no residual fits branch 0")
+    # Not branch 0: its prompt has no picture of the text yet.
+    assert (record.decision, record.reason) == ("forced", "no residual fits branch 2")
 
 
 STEP_REUSE = pytest.mark.parametrize("name", ["moss-guidance", "fibo2-guidance", "fibo2-edit-guidance"])

@@ -99,8 +99,7 @@ def test_a_pause_can_be_probed_when_mflux_has_changed_its_arrays(first_block: bo
             pause.probe(first_block=True)
         return [residual] if skip else []
 
-    body.dtypes = Dtypes(mx.float32, mx.float32)
-    result, [branch] = body.run_deciding(lambda: stack(noisy), decide)
+    result, [branch] = body.run_deciding(lambda: stack(noisy), decide, Dtypes(mx.float32, mx.float32))
     assert branch.reused == skip
     assert mx.allclose(result, 2 * noisy + residual if skip else plain, atol=1e-6)
     assert same(branch.input, 2 * noisy)

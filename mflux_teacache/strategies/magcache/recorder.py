@@ -53,7 +53,7 @@ class MagCacheRecord(Recording):
 
     @hookimpl
     def mflux_post_transformer(self, step: Step, body: Body) -> None:
-        now = tuple(step.target_part(residual) for residual in body.residuals)
+        now = tuple(step.target_part(branch.residual) for branch in body.branches)
         before, self._image.residuals = self._image.residuals, now
         ratio = 1.0 if step.index == 0 else _ratio(now, before)
         # A residual that was reused tells nothing.
