@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mflux_teacache.attachment import Handle as Handle
     from mflux_teacache.attachment import apply_teacache as apply_teacache
     from mflux_teacache.attachment import attach as attach
+    from mflux_teacache.attachment import attached as attached
     from mflux_teacache.errors import PluginError as PluginError
     from mflux_teacache.errors import PluginWarning as PluginWarning
     from mflux_teacache.errors import Refused as Refused
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 _HOME = {
     "apply_teacache": "attachment",
     "attach": "attachment",
+    "attached": "attachment",
     "Body": "records",
     "Decision": "records",
     "Dual": "adapters.family",

@@ -5,6 +5,11 @@ for each attachment, without arguments, so its state lives on the instance. It m
 ``hookimpl`` and takes only the arguments it needs, by name: later versions may add arguments, never
 rename one.
 
+Images of one model may overlap: in two threads, or because a callback makes a preview. Each of them then has an
+instance of its own, made and attached as the first one was. A plugin that looks at all images together, such as
+one that measures, can set ``keeps_images_apart = True`` on its class: one instance serves them all, and keeps what
+belongs to one image by ``generation.number``.
+
 Plugins are called in the order in which they were named. Arrays are MLX arrays that are *not evaluated*
 unless a docstring says so; a hook that reads a number out of one waits for the device. No hook may
 change an array that it is given.
@@ -68,7 +73,8 @@ def mflux_check(options: argparse.Namespace, target: Target) -> None:
 def mflux_attach(options: argparse.Namespace, target: Target, model: Any) -> None:
     """Read the options and build the plugin's state.
 
-    When: once per attachment, after ``mflux_check``, when the weights are loaded.
+    When: once per instance, after ``mflux_check``, when the weights are loaded: at the attachment, and again for
+    another instance where images overlap.
 
     Args:
         options: the plugin's own options, without their prefix.
@@ -121,8 +127,9 @@ def mflux_pre_transformer(step: Step) -> Decision | None:
 
     Returns ``None`` = compute, or a ``Decision``: ``Decision.compute(...)``, or
     ``Decision.reuse(residuals)`` with one residual per guidance branch, each of the shape of the body's
-    image stream. A branch without a matching residual computes, and so does one of which the model needs more
-    than the output (a key/value cache that it fills); the record says so.
+    image stream, at the place of the branch's number: as ``Body.residuals`` has them. A branch without a matching
+    residual computes, and so does one of which the model needs more than the output (a key/value cache that it
+    fills); the record says so.
 
     A plugin class may set ``residual_after: int = 0``, or its ``mflux_attach`` on the instance: how many of the
     body's first blocks run in every step. The residual is then the body's output minus *their* output. Raising
@@ -139,8 +146,9 @@ def mflux_post_transformer(step: Step, body: Body) -> None:
 
     Args:
         step: as before; its signals can still be read.
-        body: per branch the body's ``input``, ``output`` and ``residual``, ``(batch, rows, width)``. Where a
-            plugin decides, the residuals of a computed step are evaluated together with the new latents.
+        body: per branch the body's ``input``, ``output`` and ``residual``, ``(batch, rows, width)``, and ``index``,
+            its number in the image. Where a plugin decides, the residuals of a computed step are evaluated together
+            with the new latents.
 
     Returns ``None``. Keep ``body.residuals``, not ``body``: a kept ``input`` or ``output`` keeps its memory.
     Raising ends the image as above. May evaluate arrays, at the price of a wait.

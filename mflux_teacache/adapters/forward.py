@@ -149,6 +149,8 @@ class CompiledPredict:
     """
 
     def __init__(self, body: Body, predict: Callable[..., Any]) -> None:
+        if body.compiled_blocks is not None:
+            body.compiled_blocks.change_nothing("mflux compiles this model itself")
         self.dtypes: Dtypes | None = None
         self.probe = mx.compile(_probing(body, predict))
         self.run = mx.compile(_running(body, predict, weakref.ref(self)))

@@ -57,8 +57,6 @@ class Predictions:
             build_plain: makes mflux's own, for calls that belong to no image.
             compiled: mflux compiles it.
         """
-        if compiled and self._body.compiled_blocks is not None:
-            self._body.compiled_blocks.change_nothing("mflux compiles this model itself")
         signature = inspect.signature(predict)
         plain: list[Callable[..., Any]] = []
         halves = CompiledPredict(self._body, predict) if compiled else None

@@ -130,11 +130,11 @@ class _Scaled(nn.Module):
 
 def test_blocks_that_are_alike_share_a_function_and_others_do_not() -> None:
     def forward(block: Any, x: mx.array) -> mx.array:
-        traced.append(id(block))
+        traced.append((block.scale, *block))
         scaled = x * block.weight * block.scale
         return scaled + block["bias"] if "bias" in block else scaled - block["shift"] if "shift" in block else scaled
 
-    traced: list[int] = []
+    traced: list[tuple[Any, ...]] = []
     first, alike, scaled = _Scaled(2), _Scaled(5), _Scaled(5, scale=3)
     biased, shifted = _Scaled(5, bias="bias"), _Scaled(5, bias="shift")
     weight_of = {id(block): block.weight[0].item() for block in (first, alike, scaled, biased, shifted)}
@@ -146,7 +146,7 @@ def test_blocks_that_are_alike_share_a_function_and_others_do_not() -> None:
             moved = 1 if block is biased else -1 if block is shifted else 0
             assert result == [2 * by + moved, 3 * by + moved]
         blocks.end_image()
-    assert traced == [*map(id, (first, scaled, biased, shifted))]
+    assert traced == [(1, "weight"), (3, "weight"), (1, "weight", "bias"), (1, "weight", "shift")]
 
     first.scale = 7
     assert blocks.call(forward, first, {"x": x}).tolist() == [2 * 14, 3 * 14]
@@ -167,6 +167,32 @@ def test_blocks_that_differ_in_plain_values_only_do_not_share(kind: Any) -> None
     blocks, x = CompiledBlocks(), mx.array([1.0])
     narrow, wide = (_Windowed(kind([size, 8])) for size in (2, 5))
     assert [blocks.call(forward, block, {"x": x}).item() for block in (narrow, wide, narrow)] == [2, 5, 2]
+
+
+def test_tracing_does_not_touch_the_block() -> None:
+    """Another thread may be running it, and an interrupt may come while it is traced."""
+
+    def forward(block: Any, x: mx.array) -> mx.array:
+        assert original.weight is weight
+        assert block is not original
+        raise KeyboardInterrupt
+
+    original = _Scaled(2)
+    weight = original.weight
+    with pytest.raises(KeyboardInterrupt):
+        CompiledBlocks().call(forward, original, {"x": mx.array([1.0])})
+    assert original.weight is weight
+
+
+def test_a_module_that_takes_another_s_place_within_an_image_is_seen() -> None:
+    def forward(block: Any, x: mx.array) -> mx.array:
+        return x * block.inner.weight * block.inner.scale
+
+    blocks, x = CompiledBlocks(), mx.array([1.0, 1.0])
+    block = nn.Module()
+    for inner in (_Scaled(2), _Scaled(2, scale=5), _Scaled(3, scale=5), _Scaled(3)):
+        block.inner = inner
+        assert blocks.call(forward, block, {"x": x}).tolist() == [inner.weight[0].item() * inner.scale] * 2
 
 
 def test_a_transformer_is_traced_once_for_each_kind_of_its_blocks() -> None:
