@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import Distribution, EntryPoint, entry_points
 from reprlib import repr as brief
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
@@ -24,7 +24,9 @@ from mflux_teacache.errors import (
     UnsupportedModel,
     is_interruption,
 )
-from mflux_teacache.records import Target
+
+if TYPE_CHECKING:
+    from mflux_teacache.records import Target
 
 GROUP = "mflux.plugins"
 PROJECT = "mflux"

@@ -52,7 +52,8 @@ ALLOWED = {
     "options": {"errors", "plugins"},
     "metadata": {"errors", "options", "records"},
     "recorded": {"adapters", "errors", "forecast", "metadata", "storage"},
-    "runtime": {"errors", "plugins", "records"},
+    "decision_check": {"records"},
+    "runtime": {"decision_check", "errors", "plugins", "records"},
     "adapters": {"errors", "records", "runtime", "adapters"},
     "teacache": {*CONTRACT, "teacache"},
     "strategies": {*CONTRACT, "strategies"},
@@ -66,7 +67,8 @@ ALLOWED = {
     "bench/tables": set(),
     # A host of its own: it loads, attaches and calls other plugins.
     "shadow": {"errors", "hookspecs", "option_types", "options", "output_files", "plugins", "records", "shadow"},
-    "attachment": {"adapters", "errors", "metadata", "options", "plugins", "records", "runtime"},
+    "generations": {"adapters", "errors", "metadata", "plugins", "records", "runtime"},
+    "attachment": {"adapters", "errors", "generations", "options", "plugins", "records"},
 }
 
 
