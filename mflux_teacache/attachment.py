@@ -39,8 +39,8 @@ class Handle:
 
     @property
     def attached(self) -> bool:
-        """The plugins are on the model."""
-        return self._lifecycle is not None and not self._lifecycle.gone
+        """The plugins are on the model, or something of them still is."""
+        return self._lifecycle is not None and not self._lifecycle.off
 
     @property
     def leaving(self) -> bool:

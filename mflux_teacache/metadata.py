@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mflux_teacache.errors import PluginWarning
+from mflux_teacache.errors import warn_kept
 from mflux_teacache.options import as_json
 from mflux_teacache.records import Generation
 
 if TYPE_CHECKING:
-    from mflux_teacache.attachment import Request
-    from mflux_teacache.plugins import PluginSet
+    from mflux_teacache.plugins import PluginSet, Request
 
 KEY = "mflux_plugins"
 SCHEMA = 1
 COMPILE_BLOCKS = "compile_blocks"
+LARGEST = 2**20  # characters of what one plugin records: it goes into each image, and into its sidecar
 
 
 def record(
@@ -75,14 +74,16 @@ def _recording(cls: type[Any], entry: dict[str, Any]) -> type:
 
 
 def _checked(plugin: str, values: Any) -> Any:
+    """As JSON has them; nothing, with a warning, for what cannot be recorded."""
     if values is None:
         return {}
     try:
-        return json.loads(json.dumps(dict(values), allow_nan=False))
-    except (TypeError, ValueError) as error:
-        warnings.warn(
-            f"plugin {plugin!r}: mflux_image_metadata gave values that are not JSON ({error}). They are not recorded.",
-            PluginWarning,
-            stacklevel=2,
-        )
-        return {}
+        text = json.dumps(dict(values), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        problem = f"values that are not JSON ({error})"
+    else:
+        if len(text) <= LARGEST:
+            return json.loads(text)
+        problem = f"{len(text)} characters of JSON, and {LARGEST} are allowed"
+    warn_kept(f"plugin {plugin!r}: mflux_image_metadata gave {problem}. They are not recorded.")
+    return {}

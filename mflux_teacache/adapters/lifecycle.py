@@ -49,11 +49,12 @@ class Lifecycle:
 
     Attributes:
         leaving: it is to let go, as soon as no image is being made.
-        gone: it has let go; what somebody had wrapped may still be called, and does what mflux's own does.
+        gone: it does nothing yet, or any more: whatever of it is called does what mflux's own does.
+        off: everything has been taken back.
     """
 
     def __init__(self, model: Any, body: Body, owner: Owner, handle: Handle) -> None:
-        self.gone = False
+        self.gone, self.off = True, False
         self._model = weakref.ref(model)
         self._body = body
         self._owner = owner
@@ -67,22 +68,25 @@ class Lifecycle:
         self.leaving = False
 
     def install(self) -> None:
-        """Put everything in place.
+        """Put everything in place, and then begin, so that an image that is under way is not seen from its middle on.
+
+        The pipeline, by which ``attached`` finds the handle, is the first to be changed and the last to be restored.
 
         Raises:
             UnsupportedModel: a part of the model is not as its family's entry describes it. ``restore`` takes back what
                 was done by then.
         """
         model, family = self._model(), self._body.family
-        self._body.install()
+        self._swap(model, self._of_pipeline(type(model)), self._generating(type(model)))
+        for name in {"generate_image", *self._factories} & vars(model).keys():
+            self._swaps.set(model, name, self._of_own(name, vars(model)[name]))
         for transformer in (getattr(model, name) for name in family.attributes):
             self._swap(transformer, self._of_transformer(type(transformer)))
         if family.caller is not None and hasattr(model, family.caller):
             caller = getattr(model, family.caller)
             self._swap(caller, {"__call__": self._predictions.caller(type(caller), type(caller).__call__)})
-        self._swap(model, self._of_pipeline(type(model)), self._generating(type(model)))
-        for name in {"generate_image", *self._factories} & vars(model).keys():
-            self._swaps.set(model, name, self._of_own(name, vars(model)[name]))
+        self._body.install()
+        self.gone = False
 
     def restore(self) -> None:
         """Let go of everything: now, or when the images that are being made are done.
@@ -97,9 +101,10 @@ class Lifecycle:
         if self._under_way():  # since another thread has begun an image just now
             self.gone = False
             return
-        self._swaps.undo()
         self._body.restore()
+        self._swaps.undo()
         self._owner.drop()
+        self.off = True
 
     def _under_way(self) -> bool:
         for call in list(self._calls):

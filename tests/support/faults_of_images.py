@@ -1,0 +1,417 @@
+"""Images that overlap: within one another, in turns and in threads, by every way to call for one."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import mlx.core as mx
+from faults import STEPS, EverySecond, Subject, fault, method, named, plugin, quiet, raising
+from tiny_models import same
+
+from mflux_teacache import Refused, attach
+from mflux_teacache.errors import AlreadyAttached
+
+INNER = {"seed": 7, "num_inference_steps": 3, "height": 48}
+
+
+@contextlib.contextmanager
+def listening(model: Any, **methods: Any) -> Iterator[None]:
+    """A user's callback, for as long as it lasts."""
+    listener = SimpleNamespace(**methods)
+    model.callbacks.register(listener)
+    try:
+        yield
+    finally:
+        for callbacks in vars(vars(model)["callbacks"]).values():
+            if listener in callbacks:
+                callbacks.remove(listener)
+
+
+def _alone(subject: Subject) -> mx.array:
+    with attach(subject.model, EverySecond):
+        return subject.image(**INNER)
+
+
+def _patterns(handle: Any) -> list[str]:
+    return sorted(image.pattern for image in handle.stats.history)
+
+
+# A preview within an image, from a callback or a hook.
+
+
+def _once(function: Callable[[], Any], kept: list[Any]) -> Callable[..., None]:
+    """At the second call, if there is one, and never again: an image within makes callbacks of its own."""
+    calls: list[int] = []
+
+    def call(*_: Any, **__: Any) -> None:
+        calls.append(1)
+        if len(calls) == 2:
+            kept.append(function())
+
+    return call
+
+
+def _in_a_callback(name: str) -> Callable[[Subject], None]:
+    def run(subject: Subject) -> None:
+        want = _alone(subject)
+        made: list[mx.array] = []
+        preview = _once(lambda: subject.image(**INNER), made)
+        if name != "call_in_loop":
+            preview()  # these are called once for an image
+        with attach(subject.model, EverySecond) as handle, listening(subject.model, **{name: preview}):
+            assert same(subject.image(), subject.cached)
+        assert same(made[0], want)
+        assert _patterns(handle) == ["CSC", "CSCS"]
+
+    return run
+
+
+for _name in ("call_before_loop", "call_in_loop", "call_after_loop"):
+    named(f"an_image_within_{_name}", _in_a_callback(_name))
+
+
+def _in_a_hook(name: str) -> Callable[[Subject], None]:
+    def run(subject: Subject) -> None:
+        want = _alone(subject)
+        made: list[mx.array] = []
+        preview = _once(lambda: subject.image(**INNER), made)
+        own = getattr(EverySecond, name, None)
+
+        def with_preview(self: Any, **arguments: Any) -> Any:
+            preview()
+            return own(self, **arguments) if own else None
+
+        hooks: dict[str, Callable[..., Any]] = {
+            "mflux_generation_start": lambda self: with_preview(self),
+            "mflux_step_start": lambda self, step: with_preview(self, step=step),
+            "mflux_pre_transformer": lambda self, step: with_preview(self, step=step),
+            "mflux_post_transformer": lambda self, body: with_preview(self, body=body),
+            "mflux_generation_end": lambda self: with_preview(self),
+        }
+        if name in ("mflux_generation_start", "mflux_generation_end"):
+            preview()
+        with attach(subject.model, plugin(**{name: method(name, hooks[name])})) as handle:
+            assert same(subject.image(), subject.cached)
+        assert same(made[0], want)
+        assert _patterns(handle) == ["CSC", "CSCS"]
+
+    return run
+
+
+for _name in (
+    "mflux_generation_start",
+    "mflux_step_start",
+    "mflux_pre_transformer",
+    "mflux_post_transformer",
+    "mflux_generation_end",
+):
+    named(f"an_image_within_{_name}", _in_a_hook(_name))
+
+
+@fault
+def an_image_within_an_image_within_an_image(subject: Subject) -> None:
+    depth: list[int] = []
+    made: list[mx.array] = []
+
+    def preview(*, t: int, **_: Any) -> None:
+        if t == 1 and len(depth) < 3:
+            depth.append(t)
+            made.append(subject.image(seed=10 + len(depth)))
+
+    with attach(subject.model, EverySecond) as handle, listening(subject.model, call_in_loop=preview):
+        assert same(subject.image(), subject.cached)
+    assert _patterns(handle) == ["CSCS"] * 4
+    for place, image in enumerate(reversed(made)):
+        with attach(subject.model, EverySecond):
+            assert same(subject.image(seed=11 + place), image)
+
+
+@fault
+def an_image_within_that_fails(subject: Subject) -> None:
+    def preview(*, t: int, config: Any, **_: Any) -> None:
+        if t == 1 and config.num_inference_steps == STEPS:
+            with raising(ValueError), listening(subject.model, call_in_loop=_fails):
+                subject.image(**INNER)
+
+    with attach(subject.model, EverySecond) as handle, listening(subject.model, call_in_loop=preview):
+        assert same(subject.image(), subject.cached)
+    assert sorted(image.status for image in handle.stats.history) == ["failed", "finished"]
+
+
+def _fails(**_: Any) -> None:
+    raise ValueError("boom")
+
+
+@fault
+def a_plain_model_with_the_same_transformer_within_an_image(subject: Subject) -> None:
+    """Its calls of the transformer belong to no image of ours."""
+    other = subject.make()
+    other.transformer = subject.model.transformer
+    want = subject.image(other, **INNER)
+    made: list[mx.array] = []
+    preview = _once(lambda: subject.image(other, **INNER), made)
+    with attach(subject.model, EverySecond) as handle, listening(subject.model, call_in_loop=preview):
+        assert same(subject.image(), subject.cached)
+        with raising(AlreadyAttached):
+            attach(other, EverySecond)
+            raise AssertionError("attached as if nothing had been")
+    assert same(made[0], want)
+    assert _patterns(handle) == ["CSCS"]
+
+
+@fault
+def the_transformer_called_within_a_callback(subject: Subject) -> None:
+    transformer = subject.model.transformer
+    calls: list[Any] = []
+
+    class Seen(type(transformer)):  # type: ignore[misc]
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            calls.append((args, kwargs))
+            return super().__call__(*args, **kwargs)
+
+    cls, transformer.__class__ = type(transformer), Seen
+    subject.image()
+    args, kwargs = calls[0]
+    transformer.__class__ = cls
+    results: list[mx.array] = []
+    again = _once(lambda: transformer(*args, **kwargs), results)
+    with attach(subject.model, EverySecond) as handle, listening(subject.model, call_in_loop=again):
+        assert same(subject.image(), subject.cached)
+    assert _patterns(handle) == ["CSCS"]
+    if not hasattr(subject.model, "_predict"):  # what mflux compiles was called with placeholders
+        assert same(results[0], transformer(*args, **kwargs))
+
+
+# Ways to call for an image.
+
+
+def _extended(subject: Subject) -> Any:
+    class Mine(type(subject.model)):  # type: ignore[misc]
+        def preview(self, **arguments: Any) -> Any:
+            return super().generate_image(**arguments)
+
+        def twice(self, **arguments: Any) -> Any:
+            self.generate_image(**{**arguments, "seed": 99})
+            return super().generate_image(**arguments)
+
+    return Mine
+
+
+@contextlib.contextmanager
+def _of_class(model: Any, cls: type) -> Iterator[None]:
+    before, model.__class__ = type(model), cls
+    try:
+        yield
+    finally:
+        model.__class__ = before
+
+
+def _arguments(subject: Subject) -> dict[str, Any]:
+    from faults import FAMILIES, SIZE
+
+    return {"seed": 1, "prompt": "x", "num_inference_steps": STEPS, **SIZE, **FAMILIES[subject.family][1]}
+
+
+@fault
+def a_subclass_that_calls_the_method_of_its_base(subject: Subject) -> None:
+    with _of_class(subject.model, _extended(subject)):
+        with attach(subject.model, EverySecond) as handle:
+            image = subject.model.preview(**_arguments(subject))
+            again = subject.model.twice(**_arguments(subject))
+        assert [entry.pattern for entry in handle.stats.history] == ["CSCS"] * 3
+        for each in (image, again):
+            assert each._get_metadata()["mflux_plugins"]["pattern"] == "CSCS"
+        with attach(subject.model, EverySecond):
+            assert image.image.tobytes() == subject.model.generate_image(**_arguments(subject)).image.tobytes()
+
+
+@fault
+def a_subclass_whose_image_fails(subject: Subject) -> None:
+    with _of_class(subject.model, _extended(subject)), attach(subject.model, EverySecond) as handle:
+        with raising(ValueError), listening(subject.model, call_in_loop=_fails):
+            subject.model.preview(**_arguments(subject))
+        assert [image.status for image in handle.stats.history] == ["failed"]
+        assert same(subject.image(), subject.cached)
+
+
+@fault
+def generate_image_of_the_class(subject: Subject) -> None:
+    cls = type(subject.model)
+    with quiet() as caught, attach(subject.model, EverySecond) as handle:
+        plain = cls.generate_image(subject.make(), **_arguments(subject))
+        assert handle.stats.history == []
+        cls.generate_image(subject.model, **_arguments(subject))
+        assert [image.pattern for image in handle.stats.history] == ["CSCS"]
+        with raising(ValueError), listening(subject.model, call_in_loop=_fails):
+            cls.generate_image(subject.model, **_arguments(subject))
+        assert [image.status for image in handle.stats.history] == ["finished", "failed"]
+        assert same(subject.image(), subject.cached)
+    assert {"pipeline's class" in str(warning.message) for warning in caught} == {True}
+    assert plain is not None
+
+
+@fault
+def generate_image_of_what_the_class_is_while_attached(subject: Subject) -> None:
+    with attach(subject.model, EverySecond) as handle:
+        image = type(subject.model).generate_image(subject.model, **_arguments(subject))
+    assert image._get_metadata()["mflux_plugins"]["pattern"] == "CSCS"
+    assert len(handle.stats.history) == 1
+
+
+@fault
+def wrong_arguments(subject: Subject) -> None:
+    with raising(TypeError):
+        subject.model.generate_image(colour="red")
+    with attach(subject.model, EverySecond) as handle, raising(TypeError):
+        subject.model.generate_image(colour="red")
+    assert handle.stats.history == []
+
+
+# A plugin that is one object for all images.
+
+
+@fault
+def one_object_for_two_images_at_a_time(subject: Subject) -> None:
+    only = EverySecond()
+    seen: list[str] = []
+
+    def preview(*, t: int, config: Any, **_: Any) -> None:
+        if t == 1 and not seen:
+            seen.append("")
+            with contextlib.suppress(Refused):
+                subject.image(**INNER)
+                seen.append("made")
+
+    with attach(subject.model, lambda: only) as handle, listening(subject.model, call_in_loop=preview):
+        assert same(subject.image(), subject.cached)
+        assert seen == [""]  # refused, and the first one went on
+        assert same(subject.image(), subject.cached)
+    assert _patterns(handle) == ["CSCS", "CSCS"]
+
+
+@fault
+def one_object_that_keeps_images_apart(subject: Subject) -> None:
+    class Counts:
+        keeps_images_apart = True
+
+        def __init__(self) -> None:
+            self.steps: dict[int, int] = {}
+
+        mflux_post_transformer = method("mflux_post_transformer", lambda self, step: self._count(step))
+
+        def _count(self, step: Any) -> None:
+            self.steps[step.generation.number] = self.steps.get(step.generation.number, 0) + 1
+
+    only = Counts()
+    preview = _once(lambda: subject.image(**INNER), [])
+    with attach(subject.model, lambda: only) as handle, listening(subject.model, call_in_loop=preview):
+        assert same(subject.image(), subject.plain)
+    assert only.steps == {0: STEPS, 1: 3}
+    assert len(handle.stats.history) == 2
+
+
+# Switched on and off while an image is made.
+
+
+def _switched_on(*, thread: bool) -> Callable[[Subject], None]:
+    def run(subject: Subject) -> None:
+        handles: list[Any] = []
+        told: list[int] = []
+
+        def switch(*, t: int, **_: Any) -> None:
+            told.append(t)
+            if t == 1 and not handles:
+                if thread:
+                    other = threading.Thread(target=lambda: handles.append(attach(subject.model, EverySecond)))
+                    other.start()
+                    other.join()
+                else:
+                    handles.append(attach(subject.model, EverySecond))
+
+        with listening(subject.model, call_in_loop=switch):
+            assert same(subject.image(), subject.plain)
+            assert told == list(range(STEPS))
+        assert same(subject.image(), subject.cached)
+        assert _patterns(handles[0]) == ["CSCS"]
+
+    return run
+
+
+for _thread in (False, True):
+    named(f"switched_on_in_{'another_thread' if _thread else 'a_callback'}", _switched_on(thread=_thread))
+
+
+@fault
+def switched_off_in_a_callback(subject: Subject) -> None:
+    handle = attach(subject.model, EverySecond)
+
+    def switch(*, t: int, **_: Any) -> None:
+        if t == 1:
+            handle.restore()
+            with raising(AlreadyAttached):
+                attach(subject.model, EverySecond)
+                raise AssertionError("attached to what is being taken off")
+
+    with listening(subject.model, call_in_loop=switch):
+        assert same(subject.image(), subject.cached)  # it stays until the image is done
+    assert not handle.attached
+    assert same(subject.image(), subject.plain)
+
+
+@fault
+def switched_off_by_a_hook_of_an_image_within(subject: Subject) -> None:
+    handles: list[Any] = []
+
+    def leave(self: Any, step: Any) -> None:
+        if step.active_steps == 3:
+            handles[0].restore()
+
+    preview = _once(lambda: subject.image(**INNER), [])
+    handles.append(attach(subject.model, plugin(mflux_step_start=method("mflux_step_start", leave))))
+    with listening(subject.model, call_in_loop=preview):
+        assert same(subject.image(), subject.cached)
+    assert _patterns(handles[0]) == ["CSC", "CSCS"]
+    assert not handles[0].attached
+
+
+# Threads.
+
+
+@fault
+def two_threads(subject: Subject) -> None:
+    want = {seed: subject.image(seed=seed) for seed in (1, 2)}
+    with attach(subject.model, EverySecond):
+        want = {seed: subject.image(seed=seed) for seed in (1, 2)}
+    mx.eval(list(want.values()))
+    wrong: list[Any] = []
+
+    def work(seed: int) -> None:
+        try:
+            for _ in range(2):
+                image = subject.model.generate_image(**{**_arguments(subject), "seed": seed})
+                if image._get_metadata()["mflux_plugins"]["pattern"] != "CSCS":
+                    wrong.append(image)
+                images[seed] = image.image
+        except BaseException as error:  # noqa: BLE001 - it is told below
+            wrong.append(error)
+        finally:
+            if hasattr(mx, "clear_streams"):
+                mx.clear_streams()
+
+    images: dict[int, Any] = {}
+    with attach(subject.model, EverySecond) as handle:
+        alone = {seed: subject.model.generate_image(**{**_arguments(subject), "seed": seed}).image for seed in want}
+        threads = [threading.Thread(target=work, args=(seed,)) for seed in want]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert wrong == []
+    assert {seed: image.tobytes() for seed, image in images.items()} == {
+        seed: image.tobytes() for seed, image in alone.items()
+    }
+    assert _patterns(handle) == ["CSCS"] * 6

@@ -1,0 +1,377 @@
+"""What users and apps do to a model while plugins are on it: copies, replaced parts, wrappers."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import mlx.core as mx
+from faults import EverySecond, Subject, fault, named, raising
+from mflux.callbacks.callback_registry import CallbackRegistry
+from tiny_models import same
+
+from mflux_teacache import PluginError, attach, attached
+from mflux_teacache.errors import UnsupportedModel
+
+# Copies belong to nobody.
+
+
+@fault
+def a_shallow_copy_with_a_transformer_of_its_own(subject: Subject) -> None:
+    other = _doubled(subject.make().transformer)
+    plain = subject.make()
+    plain.transformer = other
+    want = subject.image(plain)
+    with attach(subject.model, EverySecond) as handle:
+        copied = copy.copy(subject.model)
+        copied.transformer = other
+        assert same(subject.image(copied), want)
+        assert handle.stats.history == []
+        with attach(copied, EverySecond) as its_own:
+            assert not same(subject.image(copied), want)
+            assert len(its_own.stats.history) == 1
+        assert same(subject.image(), subject.cached)
+    assert same(subject.image(copied), want)
+
+
+@fault
+def a_shallow_copy_with_the_same_transformer(subject: Subject) -> None:
+    cls = type(subject.model)
+    with attach(subject.model, EverySecond) as handle:
+        copied = copy.copy(subject.model)
+        assert type(copied) is cls
+        assert same(subject.image(copied), subject.plain)
+        assert handle.stats.history == []
+        with raising(PluginError):
+            attach(copied, EverySecond)
+            raise AssertionError("its transformer is attached to")
+    assert same(subject.image(copied), subject.plain)
+
+
+@fault
+def a_deep_copy_of_the_blocks(subject: Subject) -> None:
+    """Where they can be copied at all: FIBO's hold functions."""
+    if subject.family == "fibo":
+        return
+    with attach(subject.model, EverySecond):
+        copied = subject.make()
+        for name in ("transformer_blocks", "single_transformer_blocks"):
+            setattr(copied.transformer, name, copy.deepcopy(getattr(subject.model.transformer, name)))
+        assert same(subject.image(copied), subject.plain)
+        with attach(copied, EverySecond):
+            assert same(subject.image(copied), subject.cached)
+    assert same(subject.image(copied), subject.plain)
+
+
+@fault
+def a_pickled_block(subject: Subject) -> None:
+    block = subject.model.transformer.single_transformer_blocks[0]
+    cls = type(block)
+    with attach(subject.model, EverySecond):
+        reduced = block.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
+    assert cls in reduced[1]
+
+
+# Parts that take another's place.
+
+
+def _doubled(transformer: Any) -> Any:
+    transformer.proj_out.weight = transformer.proj_out.weight * 2
+    return transformer
+
+
+def _block(name: str, place: int) -> Callable[[Subject], None]:
+    def run(subject: Subject) -> None:
+        blocks, others = (getattr(model.transformer, name) for model in (subject.model, subject.make()))
+        block = blocks[place]
+        with attach(subject.model, EverySecond):
+            blocks[place] = others[place]  # of the same weights
+            assert same(subject.image(), subject.cached)
+            blocks[place] = block
+            assert same(subject.image(), subject.cached)
+
+    return run
+
+
+for _name, _place in (("transformer_blocks", 0), ("transformer_blocks", -1), ("single_transformer_blocks", -1)):
+    named(f"a_block_replaced_at_{_name}_{_place}".replace("-1", "the_end"), _block(_name, _place))
+
+
+@fault
+def a_block_replaced_within_an_image(subject: Subject) -> None:
+    blocks, other = subject.model.transformer.single_transformer_blocks, subject.make()
+    block, replacement = blocks[0], other.transformer.single_transformer_blocks[0]
+
+    def replace(*, t: int, **_: Any) -> None:
+        if t == 0:
+            blocks[0] = replacement
+
+    with attach(subject.model, EverySecond), _callback(subject.model, call_in_loop=replace):
+        assert same(subject.image(), subject.cached)
+    blocks[0] = block
+
+
+@fault
+def a_block_taken_out(subject: Subject) -> None:
+    blocks = subject.model.transformer.single_transformer_blocks
+    with attach(subject.model, EverySecond):
+        taken = blocks.pop()
+        with raising(UnsupportedModel):
+            subject.image()
+            raise AssertionError("a body of another length is not said to be one")
+    blocks.append(taken)
+
+
+@fault
+def the_block_list_replaced(subject: Subject) -> None:
+    transformer = subject.model.transformer
+    blocks, others = transformer.single_transformer_blocks, subject.make().transformer.single_transformer_blocks
+    with attach(subject.model, EverySecond):
+        transformer.single_transformer_blocks = others
+        assert same(subject.image(), subject.cached)
+    transformer.single_transformer_blocks = blocks
+
+
+@fault
+def a_block_whose_class_cannot_be_extended(subject: Subject) -> None:
+    block = subject.model.transformer.single_transformer_blocks[0]
+    cls = type(block)
+
+    class Final(cls):  # type: ignore[misc,valid-type]
+        def __init_subclass__(cls, **_: Any) -> None:
+            raise TypeError("final class")
+
+    block.__class__ = Final
+    with raising(PluginError):
+        attach(subject.model, EverySecond)
+        raise AssertionError("attached as if nothing had been")
+    assert type(block) is Final
+    block.__class__ = cls
+
+
+@fault
+def the_transformer_replaced(subject: Subject) -> None:
+    model, transformer = subject.model, subject.model.transformer
+    with attach(model, EverySecond):
+        model.transformer = subject.make().transformer
+        with raising(UnsupportedModel):
+            subject.image()
+            raise AssertionError("plugins did nothing, and nobody said so")
+    model.transformer = transformer
+
+
+@fault
+def the_transformer_freed(subject: Subject) -> None:
+    """As mflux's memory saver does it; mflux's own error is no fault of the plugin."""
+    model, transformer = subject.model, subject.model.transformer
+    model.transformer = None
+    with raising(TypeError, AttributeError):
+        subject.image()
+    model.transformer = transformer
+    with attach(model, EverySecond):
+        model.transformer = None
+        with raising(TypeError, AttributeError):
+            subject.image()
+    model.transformer = transformer
+
+
+# Callback registries.
+
+
+class _Listener:
+    def call_in_loop(self, **_: Any) -> None: ...
+
+
+def _callback(model: Any, **methods: Any) -> Any:
+    """Registered for as long as a with statement lasts."""
+    import contextlib
+    import types
+
+    @contextlib.contextmanager
+    def registered() -> Any:
+        listener = types.SimpleNamespace(**methods)
+        model.callbacks.register(listener)
+        try:
+            yield listener
+        finally:
+            for callbacks in vars(vars(model)["callbacks"]).values():
+                if listener in callbacks:
+                    callbacks.remove(listener)
+
+    return registered()
+
+
+def _fresh_registry(model: Any) -> None:
+    model.callbacks = CallbackRegistry()
+    model.callbacks.register(_Listener())
+
+
+def _own_list(model: Any) -> None:
+    model.callbacks.in_loop = [_Listener()]
+
+
+def _cleared(name: str) -> Callable[[Any], None]:
+    return lambda model: getattr(model.callbacks, name).clear()
+
+
+def _view_put_back(model: Any) -> None:
+    kept = model.callbacks
+    model.callbacks = CallbackRegistry()
+    model.callbacks = kept
+
+
+REGISTRY_CHANGES: dict[str, Callable[[Any], None]] = {
+    "a_fresh_registry": _fresh_registry,
+    "a_list_of_their_own": _own_list,
+    "a_registry_put_back": _view_put_back,
+    **{f"{name}_cleared": _cleared(name) for name in ("before_loop", "in_loop", "after_loop", "interrupt")},
+}
+
+
+def _registry(change: Callable[[Any], None]) -> Callable[[Subject], None]:
+    def run(subject: Subject) -> None:
+        model = subject.model
+        registry = vars(model)["callbacks"]
+        kept = {name: list(callbacks) for name, callbacks in vars(registry).items()}
+        with attach(model, EverySecond) as handle:
+            change(model)
+            assert same(subject.image(), subject.cached)
+            assert [image.pattern for image in handle.stats.history] == ["CSCS"]
+        vars(model)["callbacks"] = registry
+        vars(registry).update(kept)
+
+    return run
+
+
+for _name, _change in REGISTRY_CHANGES.items():
+    named(f"callbacks_{_name}", _registry(_change))
+
+
+# Wrappers.
+
+
+def _signature_is_mflux_s_own(subject: Subject) -> None:
+    plain = inspect.signature(subject.model.generate_image)
+    with attach(subject.model, EverySecond):
+        assert inspect.signature(subject.model.generate_image) == plain
+
+
+named("the_signature_of_generate_image", _signature_is_mflux_s_own)
+
+
+@fault
+def generate_image_wrapped_restored_and_attached_again(subject: Subject) -> None:
+    model = subject.model
+    handle = attach(model, EverySecond)
+    inner = model.generate_image
+    model.generate_image = functools.wraps(inner)(lambda *args, **kwargs: inner(*args, **kwargs))
+    handle.restore()
+    assert same(subject.image(), subject.plain)
+    with attach(model, EverySecond) as again:
+        assert same(subject.image(), subject.cached)
+        assert len(again.stats.history) == 1
+    assert same(subject.image(), subject.plain)
+    del model.generate_image
+
+
+@fault
+def generate_image_wrapped_before_and_after(subject: Subject) -> None:
+    model = subject.model
+    original = model.generate_image
+    calls: list[str] = []
+    model.generate_image = lambda **arguments: calls.append("before") or original(**arguments)
+    with attach(model, EverySecond) as handle:
+        inner = model.generate_image
+        model.generate_image = lambda **arguments: calls.append("after") or inner(**arguments)
+        assert same(subject.image(), subject.cached)
+        assert calls == ["after", "before"]
+        assert len(handle.stats.history) == 1
+    assert same(subject.image(), subject.plain)
+    del model.generate_image
+
+
+@fault
+def a_predict_function_that_was_put_back(subject: Subject) -> None:
+    model = subject.model
+    if not hasattr(model, "_predict"):
+        return
+    with attach(model, EverySecond):
+        dead = model._predict
+    model._predict = dead
+    assert same(subject.image(), subject.plain)
+    with attach(model, EverySecond):
+        assert same(subject.image(), subject.cached)
+    del model._predict
+
+
+@fault
+def a_wrapper_around_a_block_that_stays(subject: Subject) -> None:
+    block = subject.model.transformer.transformer_blocks[0]
+    cls = type(block)
+    handle = attach(subject.model, EverySecond)
+
+    class Timed(type(block)):  # type: ignore[misc]
+        pass
+
+    block.__class__ = Timed
+    assert same(subject.image(), subject.cached)
+    handle.restore()
+    assert same(subject.image(), subject.plain)
+    with attach(subject.model, EverySecond):
+        assert same(subject.image(), subject.cached)
+    block.__class__ = cls
+
+
+# What attach() is given in the place of a model.
+
+NO_MODELS: dict[str, Any] = {
+    "none": None,
+    "a_number": 5,
+    "a_name": "dev",
+    "a_dict": {},
+    "a_list": [],
+    "an_object": object(),
+    "a_function": lambda: None,
+    "an_array": mx.zeros((2,)),
+}
+
+
+def _no_model(given: Any) -> Callable[[Subject], None]:
+    def run(subject: Subject) -> None:
+        assert attached(given) is None
+        with raising(UnsupportedModel):
+            attach(given, EverySecond)
+            raise AssertionError("attached as if nothing had been")
+
+    return run
+
+
+for _name, _given in NO_MODELS.items():
+    named(f"{_name}_for_a_model", _no_model(_given))
+
+
+@fault
+def a_class_for_a_model(subject: Subject) -> None:
+    with raising(UnsupportedModel):
+        attach(type(subject.model), EverySecond)
+        raise AssertionError("attached as if nothing had been")
+
+
+@fault
+def a_transformer_for_a_model(subject: Subject) -> None:
+    with raising(UnsupportedModel):
+        attach(subject.model.transformer, EverySecond)
+        raise AssertionError("attached as if nothing had been")
+
+
+@fault
+def a_model_without_callbacks(subject: Subject) -> None:
+    model = subject.make()
+    del model.callbacks
+    with raising(UnsupportedModel):
+        attach(model, EverySecond)
+        raise AssertionError("attached as if nothing had been")
