@@ -1,4 +1,4 @@
-"""Ctrl-C at each line of attach, image and restore, and at random moments: all can be taken off, and no harm is done."""
+"""Ctrl-C at each line of attach, image and restore, and at random moments: all can be taken off, and no harm done."""
 
 from __future__ import annotations
 
