@@ -81,6 +81,10 @@ def test_ctrl_c_at_every_line(act: Act, subject: Subject) -> None:
     _interrupt(act, subject, range(1, _lines(act, subject) + 1))
 
 
+# Python drops what is raised while it frees an object, such as tqdm's progress bar.
+FREED = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
 def _random_moments(subject: Subject, count: int) -> None:
     chance = random.Random(subject.family)
     begun = time.perf_counter()
@@ -103,12 +107,14 @@ def _random_moments(subject: Subject, count: int) -> None:
     subject.verify()
 
 
+@FREED
 @pytest.mark.parametrize("subject", FAMILIES, indirect=True)
 def test_ctrl_c_at_a_few_random_moments(subject: Subject) -> None:
     _random_moments(subject, 20)
 
 
 @pytest.mark.slow
+@FREED
 @pytest.mark.parametrize("subject", FAMILIES, indirect=True)
 def test_ctrl_c_at_a_thousand_random_moments(subject: Subject) -> None:
     _random_moments(subject, 1000)
