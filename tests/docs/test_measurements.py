@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 from fences import ROOT
 
+from mflux_teacache import attach
+from mflux_teacache.cli.arguments import COMPILE_BLOCKS_HELP
+
 PAGE = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
 TEXT = " ".join(PAGE.split())  # however its lines are broken
 COLUMNS = (
@@ -123,3 +126,20 @@ def test_memory() -> None:
         }
         plain, skipping = (f"{peak[variant] / 2**30:.2f}" for variant in ("plain", "skipping"))
         assert re.search(rf"{said} {plain} and {skipping} GiB", TEXT), said
+
+
+def test_what_compiled_blocks_gave_is_said_alike_everywhere() -> None:
+    """Also in the help of each of mflux's commands, and in the docstring of ``attach``."""
+
+    def off(*names: str) -> list[str]:
+        compiled = "all computed, blocks compiled"
+        return sorted({f"{100 * (1 - median(ratios(name)[compiled])):.0f}" for name in names}, key=int)
+
+    flux, qwen, fibo = off("flux1-512", "flux1-1024"), off("qwen-1024-compiled"), off("fibo-1024")
+    assert (len(flux), len(qwen), len(fibo)) == (2, 1, 1)
+    said = (
+        f"it took {flux[0]} to {flux[1]}% off the time of FLUX.1 and {qwen[0]}% off that of Qwen-Image, "
+        f"and added {-int(fibo[0])}% to that of FIBO"
+    )
+    for text in (PAGE, COMPILE_BLOCKS_HELP.replace(" percent", "%"), attach.__doc__):
+        assert said in " ".join((text or "").split())
