@@ -67,6 +67,7 @@ def test_importing_it_loads_nothing_heavy() -> None:
         (["--compare", "other"], "--compare other is not known. There are: mlx-teacache"),
         (["--plugin", "teacache", "--compare", "mlx-teacache"], "so the pattern must be given"),
         (["--json", "a.txt"], "--json is a.txt; its name must end in .json. Try --json a.json"),
+        (["--png", "a.jpeg"], "--png is a.jpeg; its name must end in .png. Try --png a.png."),
         (["--png", "no/a.png"], "--png is no/a.png, but there is no folder no"),
         (["--png", "folder.png"], "--png is folder.png, which is a folder"),
     ],

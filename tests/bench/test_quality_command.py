@@ -166,6 +166,8 @@ def test_the_sheet_shows_each_setting_s_own_images_and_distances(
     [
         (["--first-seed", "-1"], "--first-seed is -1; it must be a whole number from 0"),
         (["--prompts", "5000000"], "--prompts is 5000000; it must be a whole number from 1 to 10000"),
+        (["--png", "a.jpg"], "--png is a.jpg; its name must end in .png. Try --png a.png."),
+        (["--sheet", "a.webp"], "--sheet is a.webp; its name must end in .png. Try --sheet a.png."),
         (["--png", "a.png", "--sheet", "./a.png"], "--png and --sheet both are a.png"),
         (["--patterns", "CCS", "--steps", "4"], "--patterns CCS has 3 letters for 4 steps"),
         (["--setting", "teacache thresh"], "--teacache-thresh takes a value; True says only on or off"),

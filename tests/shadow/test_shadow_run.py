@@ -348,6 +348,8 @@ def test_what_strategies_warn_of_is_a_note_and_said_once(photo, capsys):
         ({"strategies": "replay"}, Refused, "plugin 'replay' decides nothing"),
         ({"strategies": ","}, OptionError, "',' names no plugin"),
         ({"thresholds": "0.1,high"}, OptionError, "'high' is not a finite number"),
+        ({"plot": "x.jpg"}, OptionError, r"--shadow-plot is x\.jpg; its name must end in \.png\. Try .* x\.png\."),
+        ({"json": "x"}, OptionError, r"--shadow-json is x; its name must end in \.json\. Try --shadow-json x\.json\."),
         ({"plot": "nowhere/x.png"}, Refused, r"--shadow-plot is nowhere/x\.png, but there is no folder nowhere"),
         ({}, Refused, r"none does\. refusesmodel: Flux2Klein is none of its models\.$"),
     ],
