@@ -236,10 +236,12 @@ def _measure(settings: Settings, subject: Subject) -> Measured:
 
     variants = variants_of(settings)
     names = [variant.name for variant in variants]
-    images = settings.repetitions * len(variants)
+    runs = settings.repetitions * len(variants)
+    images = runs + settings.warm_up * (runs if settings.isolated else len(variants))
     print(
-        f"{subject.title}\n{images} images, {settings.repetitions} of each variant in turn"
-        f"{', each in a process of its own' if settings.isolated else ''}, after {settings.warm_up} to warm up\n"
+        f"{subject.title}\n{settings.repetitions} of each variant in turn"
+        f"{', each in a process of its own' if settings.isolated else ''}, after {settings.warm_up} to warm up: "
+        f"{images} images in all\n"
     )
     print(report.run_heading(names), flush=True)
 

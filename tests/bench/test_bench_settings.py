@@ -143,15 +143,19 @@ def test_a_package_to_compare_with_is_judged_before_the_model_loads(monkeypatch:
         speed.run(parsed("--compare", "mlx-teacache"))
 
 
-@pytest.mark.parametrize(("words", "place"), [([], "interleaved"), (["--isolated"], "in_processes")])
-def test_where_it_is_measured(words: list[str], place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("words", "place", "images"), [([], "interleaved", 21), (["--isolated"], "in_processes", 45)])
+def test_where_it_is_measured(
+    words: list[str], place: str, images: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each process warms up for itself."""
     from mflux_teacache.bench import isolated, measure
     from mflux_teacache.bench.subjects import subject_of
 
     monkeypatch.setattr(measure, "interleaved", lambda *_: "interleaved")
     monkeypatch.setattr(isolated, "in_processes", lambda *_: "in_processes")
-    made = settings(*words)
+    made = settings(*words, "--warm-up", "2")
     assert speed._measure(made, subject_of(made)) == place
+    assert f" {images} images in all\n" in capsys.readouterr().out
 
 
 def test_models_that_there_is_no_pipeline_for() -> None:
