@@ -16,7 +16,7 @@ import pytest
 import supported_page
 from fences import PAGES, ROOT, Fence, fences
 
-from mflux_teacache import hookspecs
+from mflux_teacache import hookspecs, records
 
 HOOKS = [name for name in vars(hookspecs) if name.startswith("mflux_")]
 ALL = [fence for page in PAGES for fence in fences(page)]
@@ -29,6 +29,27 @@ def _id(value: Any) -> str:
 
 def test_the_page_of_hooks_is_made_from_their_docstrings() -> None:
     assert hooks_page.PAGE.read_text(encoding="utf-8") == hooks_page.render(), "run python tests/docs/hooks_page.py"
+
+
+@pytest.mark.parametrize("cls", hooks_page.RECORDS, ids=lambda cls: cls.__name__)
+def test_every_field_and_property_of_a_value_is_on_the_page(cls: type) -> None:
+    section = hooks_page.record(cls)
+    assert section in hooks_page.PAGE.read_text(encoding="utf-8")
+    fields = list(getattr(cls, "__dataclass_fields__", ()))
+    for name in (*fields, *(name for name, value in vars(cls).items() if isinstance(value, property))):
+        assert f"`{name}: " in section, name
+
+
+def test_every_value_that_a_hook_names_is_on_the_page() -> None:
+    named = {
+        name
+        for hook in HOOKS
+        for annotation in getattr(hookspecs, hook).__annotations__.values()
+        for name in re.findall(r"\w+", annotation)
+    }
+    ours = {name for name in named if getattr(vars(records).get(name), "__module__", None) == records.__name__}
+    assert ours
+    assert ours <= {cls.__name__ for cls in hooks_page.RECORDS}
 
 
 def test_the_page_of_models_is_made_from_the_tables() -> None:
