@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import re
 import shlex
@@ -18,6 +19,7 @@ from fences import PAGES, ROOT, Fence, fences
 
 from mflux_teacache import hookspecs, records
 
+MFLUX = "https://github.com/mflux-community/mflux"
 HOOKS = [name for name in vars(hookspecs) if name.startswith("mflux_")]
 ALL = [fence for page in PAGES for fence in fences(page)]
 COMMANDS = [(fence, line) for fence in ALL if fence.language == "sh" for line in fence.text.splitlines()]
@@ -205,6 +207,30 @@ def test_the_strategies_tables_of_magcache_are_the_shipped_ones() -> None:
         (t.name, t.model, str(len(t.ratios)), f"{t.threshold:g}", f"{t.skip_first:g}", str(t.max_skips))
         for t in shipped().values()
     ]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "mflux_teacache").rglob("*.py")), ids=lambda path: path.stem)
+def test_no_message_names_a_page_that_an_installed_package_does_not_have(path: Path) -> None:
+    """Docstrings may: whoever reads those has the source."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    texts = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    cited = [node.value for node in texts if id(node) not in docstrings and re.search(r"docs/|\w\.md\b", node.value)]
+    assert cited == []
+
+
+def test_the_package_says_where_mflux_lives() -> None:
+    urls = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]
+    assert urls == {"mflux": MFLUX}
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"[mflux]: {MFLUX}\n" in readme
+    assert "filipstrand" not in readme
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
