@@ -38,7 +38,7 @@ _SMALLEST = 1e-4
 
 # An axis spans at least this factor, so that a single error has readable ticks around it too.
 _LEAST_SPAN = 1.5
-_FEWEST_TICKS, _MOST_TICKS = 3, 10
+_FEWEST_TICKS, _ENOUGH_TICKS, _MOST_TICKS = 3, 4, 10
 
 
 def draw(path: Path, report: Report) -> None:
@@ -143,14 +143,12 @@ def _span(errors: Sequence[float]) -> tuple[float, float]:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Round numbers to label: 1, 2 and 5 of each decade; the decades alone if those are many; even ones if few."""
+    """Round numbers to label: the coarsest of some of each decade that are enough; evenly spaced ones if none are."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for digits in ((1, 2, 5), (1,)):
+    for digits in ((1,), (1, 2, 5), (1, 2, 3, 5, 7)):
         ticks = [tick for decade in decades for digit in digits if low <= (tick := digit * 10.0**decade) <= high]
-        if _FEWEST_TICKS <= len(ticks) <= _MOST_TICKS:
-            return ticks
-    if len(ticks) > _MOST_TICKS:
-        return ticks[:: math.ceil(len(ticks) / _MOST_TICKS)]
+        if len(ticks) >= _ENOUGH_TICKS:
+            return ticks[:: math.ceil(len(ticks) / _MOST_TICKS)]
     even = MaxNLocator(nbins=5, min_n_ticks=_FEWEST_TICKS).tick_values(low, high)
     return [tick for tick in even if low <= tick <= high]
 
