@@ -65,6 +65,12 @@ class ReturnsText(Pattern):
         return "skip"
 
 
+class ReturnsResidual(Pattern):
+    @hookimpl
+    def mflux_pre_transformer(self, step):
+        return mx.zeros((1, 1000))
+
+
 class RefusesModel(Pattern):
     @hookimpl
     def mflux_check(self, target):
@@ -317,7 +323,7 @@ def test_a_calibrations_threshold_is_a_strategys_own(photo):
 
 
 def test_who_cannot_take_part_is_listed_with_the_reason(photo, installed, capsys):
-    installed(Pattern, RefusesModel, AfterTwoBlocks, Fails, ReturnsText, RefusesShortRuns)
+    installed(Pattern, RefusesModel, AfterTwoBlocks, Fails, ReturnsText, ReturnsResidual, RefusesShortRuns)
     _, recorded = shadow("flux2-guidance", photo)
     assert [run["strategy"] for run in values(recorded)["runs"]] == ["pattern"]
     assert values(recorded)["left_out"] == {
@@ -325,6 +331,7 @@ def test_who_cannot_take_part_is_listed_with_the_reason(photo, installed, capsys
         "aftertwoblocks": "its residual_after is 2, and a shadow run knows the body's stream after 0 and 1 blocks.",
         "fails": "it failed in mflux_step_start: RuntimeError: out of luck",
         "returnstext": "it returned 'skip' in mflux_pre_transformer where a Decision or None is expected",
+        "returnsresidual": "it returned an array in mflux_pre_transformer where a Decision or None is expected",
         "refusesshortruns": "6 steps are too few.",
     }
     printed = capsys.readouterr().out
