@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -12,7 +12,6 @@ from typing import Any
 import mlx.core as mx
 from mlx import nn
 
-from mflux_teacache.adapters import swaps
 from mflux_teacache.adapters.family import Arguments, Family
 from mflux_teacache.attachment import Request, attach_requests
 from mflux_teacache.demo.clock import listening
@@ -94,7 +93,7 @@ class _Reusing:
 
     def __init__(self, family: Family, residual_after: int, residuals: Sequence[mx.array | None] = ()) -> None:
         self.residual_after = residual_after
-        self.kept: list[mx.array] = []
+        self.kept: list[mx.array | None] = []
         self._family = family
         self._residuals = residuals
 
@@ -197,7 +196,8 @@ def _check_residual(
     computing = _Reusing(family, residual_after)
     with _attached(model, computing):
         _latents(model, image)
-    without = _distance(model, family, image, plain, residual_after, [mx.zeros_like(kept) for kept in computing.kept])
+    nothing = [None if residual is None else mx.zeros_like(residual) for residual in computing.kept]
+    without = _distance(model, family, image, plain, residual_after, nothing)
     own = _distance(model, family, image, plain, residual_after, computing.kept)
     if not own <= ROUNDING * without:
         raise _off(
@@ -214,7 +214,7 @@ def _distance(
     image: dict[str, Any],
     plain: list[mx.array],
     residual_after: int,
-    residuals: Sequence[mx.array],
+    residuals: Sequence[mx.array | None],
 ) -> float:
     """How far a step that reuses these is from the computed one, as a share of what that changes in the latents."""
     with _attached(model, _Reusing(family, residual_after, residuals)):
@@ -277,18 +277,22 @@ def _eager() -> Iterator[None]:
 def _calls_within(block: Any) -> Iterator[list[mx.array]]:
     """The arrays that the parts of a block are called with."""
     called: list[mx.array] = []
-
-    def noting(part: nn.Module) -> Callable[..., Any]:
-        forward = type(part).__call__
-
-        def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-            called.extend(mx.array(value) for value in (*args, *kwargs.values()) if isinstance(value, mx.array))
-            return forward(self, *args, **kwargs)
-
-        return call
-
-    with contextlib.ExitStack() as undo:
-        for name, part in block.named_modules():
-            if name and callable(part):
-                undo.callback(swaps.methods(part, {"__call__": noting(part)}))
+    parts = [part for name, part in block.named_modules() if name and callable(part)]
+    classes = [type(part) for part in parts]
+    for part, cls in zip(parts, classes, strict=True):
+        part.__class__ = _noting(cls, called)
+    try:
         yield called
+    finally:
+        for part, cls in zip(parts, classes, strict=True):
+            part.__class__ = cls
+
+
+def _noting(cls: type, called: list[mx.array]) -> type:
+    """A subclass that keeps copies of the arrays that it is called with."""
+
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        called.extend(mx.array(value) for value in (*args, *kwargs.values()) if isinstance(value, mx.array))
+        return cls.__call__(self, *args, **kwargs)
+
+    return type(cls.__name__, (cls,), {"__call__": call})

@@ -88,7 +88,7 @@ def _unsaid(cls: type, attributes: str) -> Iterator[str]:
     """Fields of which the docstring's list does not tell."""
     if dataclasses.is_dataclass(cls):
         for field in dataclasses.fields(cls):
-            if not re.search(rf"(?m)^    (?:\w+, )*{field.name}[,:]", attributes):
+            if not field.name.startswith("_") and not re.search(rf"(?m)^    (?:\w+, )*{field.name}[,:]", attributes):
                 yield f"* `{field.name}: {field.type}`\n"
 
 
