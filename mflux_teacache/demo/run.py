@@ -175,7 +175,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         type=file_path,
         default=OUTPUT,
         metavar="PNG",
-        help="the picture (default: %(default)s, in this folder)",
+        help="the picture (default: %(default)s in the current folder)",
     )
     parser.set_defaults(run=run, plugin_options={})
 

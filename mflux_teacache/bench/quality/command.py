@@ -96,7 +96,8 @@ def _add_compared(group: argparse._ArgumentGroup) -> None:
         action="append",
         default=[],
         metavar="'NAME KEY=VALUE ...'",
-        help="a plugin with its options, such as 'teacache thresh=0.12 forecast=1'; may be given several times",
+        help="a plugin with its options, such as 'teacache thresh=0.12 forecast=1', or as on a command line, such as "
+        "'teacache --teacache-thresh 0.12'; may be given several times",
     )
     group.add_argument(
         "--patterns",
