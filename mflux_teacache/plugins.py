@@ -154,7 +154,7 @@ def _refuse_what_waits(manager: pluggy.PluginManager, name: str, plugin: Any) ->
 
 def _known_hooks() -> str:
     names = [name for name in vars(hookspecs) if name.startswith("mflux_")]
-    return f"The hooks are {', '.join(names)}; their arguments are in the documentation (docs/hooks.md)."
+    return f"The hooks are {', '.join(names)}; help('mflux_teacache.hookspecs') has their arguments."
 
 
 class Hooks:

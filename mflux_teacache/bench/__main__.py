@@ -8,16 +8,17 @@ from collections.abc import Callable
 
 from mflux_teacache.bench import command
 from mflux_teacache.cli.messages import reported
+from mflux_teacache.cli.plugin_parser import PluginParser
 
 PROGRAM = "python -m mflux_teacache.bench"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog=PROGRAM, allow_abbrev=False)
+    parser = PluginParser(prog=PROGRAM, allow_abbrev=False)
     command.add_measurements(parser)
-    arguments = parser.parse_args()
-    run: Callable[[argparse.Namespace], int] = arguments.run
     with reported(PROGRAM):
+        arguments = parser.parse_args()
+        run: Callable[[argparse.Namespace], int] = arguments.run
         sys.exit(run(arguments))
 
 

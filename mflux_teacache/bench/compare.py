@@ -17,6 +17,7 @@ from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import Any
 
+from mflux_teacache.bench.runs import Done, LastImage
 from mflux_teacache.errors import Refused, UnsupportedModel
 
 DISTRIBUTION = "mlx-teacache"
@@ -40,11 +41,11 @@ def check(config: Any, pipeline: type) -> None:
         )
 
 
-def at_pattern(pattern: str) -> Callable[[Any], AbstractContextManager[Callable[[], str]]]:
+def at_pattern(pattern: str) -> Callable[[Any], AbstractContextManager[LastImage]]:
     """Attaches mlx-teacache to a model, made to skip the steps of a pattern."""
 
     @contextlib.contextmanager
-    def attached(model: Any) -> Iterator[Callable[[], str]]:
+    def attached(model: Any) -> Iterator[LastImage]:
         package = _package()
         with (
             _forced(pattern),
@@ -52,8 +53,8 @@ def at_pattern(pattern: str) -> Callable[[Any], AbstractContextManager[Callable[
                 model, rel_l1_thresh=_THRESHOLD, skip_first_n_steps=0, skip_last_n_steps=0
             ) as handle,
         ):
-            yield lambda: "".join(
-                "S" if step.decision == "skipped" else "C" for step in handle.stats.last_generation.decisions
+            yield lambda: Done(
+                "".join("S" if step.decision == "skipped" else "C" for step in handle.stats.last_generation.decisions)
             )
 
     return attached

@@ -75,22 +75,24 @@ def collected(made: Iterable[Run], variants: int, report: Report) -> tuple[tuple
 
 def run_once(model: Any, variant: Variant, arguments: dict[str, Any], repetition: int, label: str) -> Run:
     """One image."""
-    with variant.attach(model) as last_pattern:
+    with variant.attach(model) as last_image:
         clock = PhaseClock(label)
         with listening(model, clock):
             model.generate_image(**arguments)
         decode = clock.decoded()
         assert clock.encode is not None
         assert clock.loop is not None, "mflux called the callback"
+        done = last_image()
         return Run(
             variant=variant.name,
             repetition=repetition,
-            pattern=last_pattern(),
+            pattern=done.pattern,
             encode=clock.encode,
             loop=clock.loop,
             decode=decode,
             step_seconds=tuple(clock.step_seconds),
             finite=clock.finite,
+            note=done.note,
         )
 
 

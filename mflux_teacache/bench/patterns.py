@@ -49,5 +49,5 @@ def checked(pattern: str, steps: int, option: str = "--pattern") -> str:
 
 
 def floor(pattern: str) -> float:
-    """Computed steps over all steps: what the time ratio would be, were a skipped step free."""
+    """Computed steps over all steps: what the time ratio would be, if skipped steps took no time."""
     return pattern.count("C") / len(pattern)

@@ -48,10 +48,11 @@ def draw(path: Path, *, title: str, summaries: Sequence[Summary]) -> None:
         _draw_timeline(axes, entry, plain)
     timelines[-1].set_ylim(0, 1.05e3 * max(seconds for entry in summaries for seconds in entry.step_seconds))
     timelines[-1].set_xlabel("denoising step", fontsize=10)
+    labels = {"C": "step computed", "S": "step skipped"}
+    there = {letter for entry in others for letter in entry.pattern}
     upper.legend(
         handles=[
-            Patch(label="step computed", **COMPUTED),
-            Patch(label="step skipped", **SKIPPED),
+            *(Patch(label=label, **_FILL[letter]) for letter, label in labels.items() if letter in there),
             Line2D([], [], color="black", **_PLAIN_LINE, label="plain, the same step"),
         ],
         loc="outside upper center",
@@ -87,21 +88,15 @@ def _draw_ratios(axes: Axes, summaries: Sequence[Summary]) -> None:
         axes.barh(place, entry.ratio.median, height=0.62, linewidth=0.6, **COMPUTED)
         axes.plot(entry.ratios, [place] * len(entry.ratios), "o", color="white", markeredgecolor="black", markersize=4)
         axes.plot([entry.floor] * 2, [place - 0.42, place + 0.42], color=LIMIT, linewidth=2.4)
-        right = max(entry.ratio.high, entry.floor)
-        text = f"{entry.ratio.median:.3f}   {1 / entry.ratio.median:.2f}x, {entry.reached:.0%} of the floor's speed-up"
-        axes.annotate(
-            text if entry.floor < 1 else f"{entry.ratio.median:.3f}",
-            (right, place),
-            xytext=(8, 0),
-            textcoords="offset points",
-            fontsize=9,
-            va="center",
-        )
     axes.set_yticks(range(len(summaries)), [entry.variant for entry in summaries])
     axes.invert_yaxis()
-    axes.set_xlim(0, 1.2 * max(1.0, *(entry.ratio.high for entry in summaries)))
+    axes.set_xlim(0, 1.05 * max(1.0, *(entry.ratio.high for entry in summaries)))
     axes.set_xlabel("time of the loop, plain = 1", fontsize=10)
     _plainer(axes, grid="x")
+    right = axes.secondary_yaxis("right")
+    right.set_yticks(range(len(summaries)), [_figures(entry) for entry in summaries], fontsize=9)
+    right.tick_params(length=0)
+    right.spines[:].set_visible(False)
     axes.legend(
         handles=[
             Line2D([], [], color=LIMIT, linewidth=2.4, label="floor: computed steps / all steps"),
@@ -122,6 +117,14 @@ def _draw_ratios(axes: Axes, summaries: Sequence[Summary]) -> None:
         fontsize=9,
         frameon=False,
     )
+
+
+def _figures(entry: Summary) -> str:
+    """A row's median, in a column beside the axes: no dot of a repetition stands next to it."""
+    median = f"median {entry.ratio.median:.3f}"
+    if entry.floor == 1:
+        return median
+    return f"{median}\n{1 / entry.ratio.median:.2f}x, floor {1 / entry.floor:.2f}x"
 
 
 def _plainer(axes: Axes, grid: Any) -> None:

@@ -6,19 +6,32 @@ from collections.abc import Sequence
 from statistics import median
 
 from mflux_teacache.bench.runs import Phase, Run
-from mflux_teacache.bench.summary import Spread, Summary
+from mflux_teacache.bench.summary import COMPILED, COMPUTED, SKIPPING, Spread, Summary
 from mflux_teacache.bench.tables import table
 
 _GIB = 2**30
 
-LEGEND = """\
-all computed, skipping: TeaCache's signal is read and compared in each step, whose pattern is given
+# Of the variants whose name is neither a plugin's nor a package's; COMPILED goes with others.
+_VARIANTS = {
+    COMPUTED: "TeaCache's signal is read and compared in each step, and every step is computed",
+    SKIPPING: "the signal is read and compared as well, and the steps with an S in the pattern are skipped",
+    COMPILED: "each block of the transformer is compiled on its own",
+}
+
+_COLUMNS = """\
 loop     seconds of the denoising loop, without encoding the prompt and decoding the image
 ratio    loop seconds over those of the plain run of the same repetition
-floor    computed steps over all steps: the ratio, were a skipped step free
+floor    computed steps over all steps: the ratio if skipped steps took no time"""
+
+_OF_SKIPPING = """\
 reached  floor over ratio: the share of the floor's speed-up that was reached
-saved    (1 - ratio) over (1 - floor): the share of what could be saved
-[ ]      smallest to largest; before it the median"""
+saved    (1 - ratio) over (1 - floor): the share of what could be saved"""
+
+_ABOVE = """\
+         Above 100%: computed steps were shorter than those of plain, with which the floor reckons. Compiled blocks
+         can make them so, and other work on the machine can make plain's longer; "one step, ms" shows which."""
+
+_SPREAD = "[ ]      smallest to largest; before it the median"
 
 
 def run_heading(names: Sequence[str]) -> str:
@@ -36,7 +49,27 @@ def run_line(run: Run, names: Sequence[str]) -> str:
 
 def summary_tables(summaries: Sequence[Summary], loads: Sequence[Phase], first_images: Sequence[Run]) -> str:
     once = [_once(summaries, first_images)] if first_images else []
-    return "\n\n".join([_ratios(summaries), _steps(summaries), *once, _memory(summaries, loads), LEGEND])
+    notes = [note for entry in summaries for note in entry.notes]
+    parts = [_ratios(summaries), *notes, _steps(summaries), *once, _memory(summaries, loads), legend(summaries)]
+    return "\n\n".join(parts)
+
+
+def legend(summaries: Sequence[Summary]) -> str:
+    """What the rows and columns mean that are there."""
+    there = {part for entry in summaries for part in (entry.variant.removesuffix(COMPILED), _suffix(entry))}
+    variants = [f"{name.removeprefix(', ')}: {text}" for name, text in _VARIANTS.items() if name in there]
+    reached = [entry.reached for entry in summaries if _skips(entry)]
+    of_skipping = [_OF_SKIPPING] if reached else []
+    above = [_ABOVE] if any(round(share, 3) > 1 for share in reached) else []
+    return "\n".join([*variants, _COLUMNS, *of_skipping, *above, _SPREAD])
+
+
+def _suffix(entry: Summary) -> str:
+    return COMPILED if entry.variant.endswith(COMPILED) else ""
+
+
+def _skips(entry: Summary) -> bool:
+    return "S" in entry.pattern
 
 
 def _ratios(summaries: Sequence[Summary]) -> str:
@@ -48,7 +81,7 @@ def _ratios(summaries: Sequence[Summary]) -> str:
             _spell(entry.loop),
             _spell(entry.ratio),
             f"{entry.floor:.3f}",
-            f"{entry.reached:.1%}",
+            f"{entry.reached:.1%}" if _skips(entry) else "-",
             "-" if entry.saved is None else f"{entry.saved:.1%}",
         )
         for entry in summaries

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +22,17 @@ class Phase:
     active_bytes: int
 
 
+class Done(NamedTuple):
+    """What was done in an image; as in ``Run``."""
+
+    pattern: str
+    note: str | None = None
+
+
+# Tells of the latest image that was made with what is attached.
+LastImage = Callable[[], Done]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """One image.
@@ -35,6 +46,7 @@ class Run:
         decode: from the loop's end until ``generate_image`` returned.
         step_seconds: of each step; they add up to the loop.
         finite: the final latents hold no NaN and no infinity.
+        note: where a plugin that decides skipped nothing: why, and what to try.
     """
 
     variant: str
@@ -45,6 +57,7 @@ class Run:
     decode: Phase
     step_seconds: tuple[float, ...]
     finite: bool
+    note: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -21,6 +21,8 @@ REPETITIONS = 5
 WARM_UP = 1
 SEED = 42
 
+INTERRUPTED_TITLE = " (interrupted)"  # of pictures
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -56,7 +58,7 @@ class Settings:
     steps: int = STEPS
     pattern: str | None = None
     plugin: str | None = None
-    plugin_options: Mapping[str, str | bool] = field(default_factory=dict)
+    plugin_options: Mapping[str, Any] = field(default_factory=dict)
     width: int | None = None
     height: int | None = None
     guidance: float | None = None

@@ -14,8 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 from mflux_teacache.bench import model_options, patterns
 from mflux_teacache.bench.extra import require
-from mflux_teacache.bench.settings import FAMILIES, PEERS, REPETITIONS, SEED, STEPS, WARM_UP, Settings
+from mflux_teacache.bench.settings import (
+    FAMILIES,
+    INTERRUPTED_TITLE,
+    PEERS,
+    REPETITIONS,
+    SEED,
+    STEPS,
+    WARM_UP,
+    Settings,
+)
 from mflux_teacache.cli.messages import INTERRUPTED
+from mflux_teacache.cli.plugin_parser import add_keyword
 from mflux_teacache.errors import OptionError
 from mflux_teacache.output_files import writing
 
@@ -41,7 +51,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     _add_steps(parser.add_argument_group("which steps are skipped (default: half of them, spread evenly)"))
     _add_image(parser.add_argument_group("the image"))
     _add_measuring(parser.add_argument_group("measuring"))
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, plugin_options={})
 
 
 def _add_model(group: argparse._ArgumentGroup) -> None:
@@ -61,13 +71,17 @@ def _add_steps(group: argparse._ArgumentGroup) -> None:
     choice = group.add_mutually_exclusive_group()
     choice.add_argument("--skip", type=int, metavar="INT", help="skip so many of the steps, spread evenly")
     choice.add_argument("--pattern", metavar="CCSS...", help="a letter for each step: C computed, S skipped")
-    choice.add_argument("--plugin", metavar="NAME", help="let an installed plugin decide, such as teacache")
+    choice.add_argument(
+        "--plugin",
+        metavar="NAME",
+        help="let an installed plugin decide, such as teacache, with its own options, such as --teacache-thresh 0.2",
+    )
     group.add_argument(
         "--plugin-option",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="an option of the plugin, such as thresh=0.2; may be given several times",
+        help="another way to give an option of the plugin, such as thresh=0.2; may be given several times",
     )
 
 
@@ -141,7 +155,8 @@ def _write(settings: Settings, subject: Subject, measured: Measured, summaries: 
         from mflux_teacache.bench import picture
 
         with writing("--png", Path(settings.png)):
-            picture.draw(Path(settings.png), title=subject.title, summaries=summaries)
+            title = f"{subject.title}{INTERRUPTED_TITLE if measured.interrupted else ''}"
+            picture.draw(Path(settings.png), title=title, summaries=summaries)
 
 
 def settings_of(args: argparse.Namespace) -> Settings:
@@ -160,7 +175,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
         steps=steps,
         pattern=pattern,
         plugin=args.plugin,
-        plugin_options=dict(map(_plugin_option, args.plugin_option)),
+        plugin_options=_plugin_options(args),
         seed=args.seed,
         prompt=args.prompt,
         repetitions=args.repetitions,
@@ -173,15 +188,19 @@ def settings_of(args: argparse.Namespace) -> Settings:
     )
 
 
-def _plugin_option(text: str) -> tuple[str, str | bool]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise OptionError(f"--plugin-option is {text}; it must be NAME=VALUE, such as thresh=0.2.")
-    return name.replace("-", "_"), {"true": True, "false": False}.get(value.lower(), value)
+def _plugin_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Keywords of ``attach``, in whichever way they were given."""
+    given = dict(args.plugin_options)
+    for text in args.plugin_option:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise OptionError(f"--plugin-option is {text}; it must be NAME=VALUE, such as thresh=0.2.")
+        add_keyword(given, name, {"true": True, "false": False}.get(value.lower(), value), f"--plugin-option {text}")
+    return given
 
 
 def _check_options(settings: Settings) -> None:
-    """Of the plugin, before the seconds that loading mflux takes."""
+    """Of the plugin, before the seconds that importing mflux takes."""
     if settings.plugin is not None:
         from mflux_teacache import options, plugins
 
@@ -195,20 +214,18 @@ def _check_subject(settings: Settings, subject: Subject) -> None:
         OptionError: there is nothing to compile.
         Refused: the plugin does not run on the model, or with so many steps.
     """
-    from mflux_teacache import options, plugins
-    from mflux_teacache.adapters.targets import for_image, of_class
-    from mflux_teacache.attachment import Request, check_all
+    from mflux_teacache import plugins
     from mflux_teacache.bench.variants import compiled_by_mflux
+    from mflux_teacache.demo.early import refuse_early
 
     if settings.compile_blocks and compiled_by_mflux(subject.pipeline):
         raise OptionError(
             f"--compile-blocks changes nothing for {subject.name}: mflux compiles this model itself. Leave it out."
         )
     if settings.plugin is not None:
+        made_with = {"model_config": subject.config, "quantize": settings.quantize}
         plugin = plugins.load(settings.plugin)
-        request = Request(plugin, options.from_keywords(plugin, settings.plugin_options))
-        target = of_class(subject.pipeline, {"model_config": subject.config, "quantize": settings.quantize})
-        check_all(plugins.PluginSet([plugin]), [request], for_image(target, subject.arguments))
+        refuse_early(plugin, settings.plugin_options, subject.pipeline, made_with, subject.arguments)
 
 
 def _measure(settings: Settings, subject: Subject) -> Measured:
@@ -219,9 +236,12 @@ def _measure(settings: Settings, subject: Subject) -> Measured:
 
     variants = variants_of(settings)
     names = [variant.name for variant in variants]
+    runs = settings.repetitions * len(variants)
+    images = runs + settings.warm_up * (runs if settings.isolated else len(variants))
     print(
         f"{subject.title}\n{settings.repetitions} of each variant in turn"
-        f"{', each in a process of its own' if settings.isolated else ''}, after {settings.warm_up} to warm up\n"
+        f"{', each in a process of its own' if settings.isolated else ''}, after {settings.warm_up} to warm up: "
+        f"{images} images in all\n"
     )
     print(report.run_heading(names), flush=True)
 

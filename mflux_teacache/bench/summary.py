@@ -10,7 +10,11 @@ from typing import Any
 from mflux_teacache.bench import patterns
 from mflux_teacache.bench.runs import Run
 
+# Names of variants, beside those of plugins and other packages.
 PLAIN = "plain"
+COMPUTED = "all computed"
+SKIPPING = "skipping"
+COMPILED = ", blocks compiled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +41,9 @@ class Summary:
         encode, loop, decode: seconds.
         ratios: loop seconds over those of the plain run of the same repetition.
         ratio: of ``ratios``.
-        floor: computed steps over all steps: what the ratio would be, were a skipped step free.
-        reached: the speed-up over the floor's, ``floor / ratio``: 1 = a skipped step costs nothing.
+        floor: computed steps over all steps: what the ratio would be if skipped steps took no time.
+        reached: the speed-up over the floor's, ``floor / ratio``: 1 = skipped steps take no time, and computed ones as
+            long as those of plain; more = computed steps are shorter.
         saved: the time that was saved over what could be, ``(1 - ratio) / (1 - floor)``; ``None`` where nothing is
             skipped.
         first_step: seconds; apart, since in it mflux's compiled function is traced.
@@ -46,6 +51,7 @@ class Summary:
         step_seconds: median of each step.
         peak_bytes, active_bytes: of each phase, the largest.
         finite: no run ended in NaN or infinity.
+        notes: of its runs, each once: why nothing was skipped.
     """
 
     variant: str
@@ -65,6 +71,7 @@ class Summary:
     peak_bytes: dict[str, int]
     active_bytes: dict[str, int]
     finite: bool
+    notes: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -111,6 +118,7 @@ def _summary(runs: Sequence[Run], plain: dict[int, float]) -> Summary:
         peak_bytes=_largest(runs, "peak_bytes"),
         active_bytes=_largest(runs, "active_bytes"),
         finite=all(run.finite for run in runs),
+        notes=tuple(dict.fromkeys(run.note for run in runs if run.note)),
     )
 
 

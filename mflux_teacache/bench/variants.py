@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -11,19 +11,15 @@ from typing import Any
 
 from mflux.utils.apple_silicon import AppleSiliconUtil
 
-from mflux_teacache import attach
+from mflux_teacache import Handle, attach, plugins
 from mflux_teacache.adapters.about import ABOUT
 from mflux_teacache.adapters.pipelines import pipeline_of
 from mflux_teacache.bench.follow import FollowPattern
+from mflux_teacache.bench.runs import Done, LastImage
 from mflux_teacache.bench.settings import Settings
-from mflux_teacache.bench.summary import PLAIN
-
-COMPUTED = "all computed"
-SKIPPING = "skipping"
-COMPILED = ", blocks compiled"
-
-# What was done in the steps of the latest image, C computed, S skipped.
-LastPattern = Callable[[], str]
+from mflux_teacache.bench.summary import COMPILED, COMPUTED, PLAIN, SKIPPING
+from mflux_teacache.cli.idle import why_idle
+from mflux_teacache.records import GenerationStats
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +32,7 @@ class Variant:
     """
 
     name: str
-    attach: Callable[[Any], AbstractContextManager[LastPattern]]
+    attach: Callable[[Any], AbstractContextManager[LastImage]]
 
 
 def compiled_by_mflux(pipeline: type) -> bool:
@@ -48,12 +44,12 @@ def compiled_by_mflux(pipeline: type) -> bool:
 def variants_of(settings: Settings) -> tuple[Variant, ...]:
     """Plain first, the others are compared with it."""
     everything = "C" * settings.steps
-    variants = [Variant(PLAIN, lambda _: contextlib.nullcontext(lambda: everything))]
+    variants = [Variant(PLAIN, lambda _: contextlib.nullcontext(lambda: Done(everything)))]
     for compile_blocks in (False, True) if settings.compile_blocks else (False,):
         suffix = COMPILED if compile_blocks else ""
         variants.append(Variant(COMPUTED + suffix, _following(everything, compile_blocks)))
         if settings.plugin is not None:
-            attached = _attached(settings.plugin, compile_blocks, **settings.plugin_options)
+            attached = _deciding(settings.plugin, compile_blocks, settings.plugin_options)
             variants.append(Variant(settings.plugin + suffix, attached))
         elif settings.pattern is not None and "S" in settings.pattern:
             variants.append(Variant(SKIPPING + suffix, _following(settings.pattern, compile_blocks)))
@@ -64,22 +60,29 @@ def variants_of(settings: Settings) -> tuple[Variant, ...]:
     return tuple(variants)
 
 
-def _following(pattern: str, compile_blocks: bool) -> Callable[[Any], AbstractContextManager[LastPattern]]:
-    return _attached(partial(FollowPattern, pattern), compile_blocks)
-
-
-def _attached(
-    plugin: str | Callable[[], Any], compile_blocks: bool, **options: str | bool
-) -> Callable[[Any], AbstractContextManager[LastPattern]]:
+def _following(pattern: str, compile_blocks: bool) -> Callable[[Any], AbstractContextManager[LastImage]]:
     @contextlib.contextmanager
-    def attached(model: Any) -> Iterator[LastPattern]:
-        with attach(model, plugin, compile_blocks=compile_blocks, **options) as handle:
-
-            def last_pattern() -> str:
-                stats = handle.stats.last_generation
-                assert stats is not None, "an image was made"
-                return stats.pattern
-
-            yield last_pattern
+    def attached(model: Any) -> Iterator[LastImage]:
+        with attach(model, partial(FollowPattern, pattern), compile_blocks=compile_blocks) as handle:
+            yield lambda: Done(_last(handle).pattern)
 
     return attached
+
+
+def _deciding(
+    name: str, compile_blocks: bool, keywords: Mapping[str, Any]
+) -> Callable[[Any], AbstractContextManager[LastImage]]:
+    plugin = plugins.load(name)
+
+    @contextlib.contextmanager
+    def attached(model: Any) -> Iterator[LastImage]:
+        with attach(model, name, compile_blocks=compile_blocks, **keywords) as handle:
+            yield lambda: Done(_last(handle).pattern, why_idle(_last(handle), plugin, keywords))
+
+    return attached
+
+
+def _last(handle: Handle) -> GenerationStats:
+    stats = handle.stats.last_generation
+    assert stats is not None, "an image was made"
+    return stats

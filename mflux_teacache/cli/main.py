@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from mflux_teacache.bench import command as bench
 from mflux_teacache.cli import plugins_command
 from mflux_teacache.cli.messages import interruptible, reported, show_warnings
+from mflux_teacache.cli.plugin_parser import PluginParser
 from mflux_teacache.demo import run as demo
 
 COMMAND = "mflux-teacache"
@@ -18,7 +19,7 @@ DISTRIBUTION = "mflux-teacache-plugin"
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(COMMAND, description="Step skipping for mflux as plugins.", allow_abbrev=False)
+    parser = PluginParser(COMMAND, description="Step skipping for mflux as plugins.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in (demo, plugins_command, bench):
@@ -27,10 +28,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    arguments = build_parser().parse_args(argv)
-    run: Callable[[argparse.Namespace], int] = arguments.run
     show_warnings(COMMAND)
     with interruptible(COMMAND), reported(COMMAND):
+        arguments = build_parser().parse_args(argv)
+        run: Callable[[argparse.Namespace], int] = arguments.run
         try:
             code = run(arguments)
             sys.stdout.flush()

@@ -105,10 +105,20 @@ def draw(model: DemoKlein, label: str, *, prompt: str, steps: int, seed: int, ke
     """
     clock = LoopClock(label, keep_bar=keep_bar)
     with listening(model, clock):
-        result = model.generate_image(
-            seed=seed, prompt=prompt, num_inference_steps=steps, height=SIDE, width=SIDE, guidance=GUIDANCE
-        )
+        result = model.generate_image(**image_arguments(prompt=prompt, steps=steps, seed=seed))
     return Drawn(result.image, clock.seconds)
+
+
+def image_arguments(*, prompt: str, steps: int, seed: int) -> dict[str, Any]:
+    """Of ``generate_image``."""
+    return {
+        "seed": seed,
+        "prompt": prompt,
+        "num_inference_steps": steps,
+        "height": SIDE,
+        "width": SIDE,
+        "guidance": GUIDANCE,
+    }
 
 
 class PatchCodec(nn.Module):

@@ -10,19 +10,16 @@ from typing import Any
 
 import numpy as np
 import PIL.Image
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.patches import Patch
 
-from mflux_teacache.demo.palette import COMPUTED, LIMIT, SKIPPED
-from mflux_teacache.records import LETTERS, Outcome, StepRecord
+from mflux_teacache.demo import timeline
+from mflux_teacache.records import StepRecord
 
-_FILL: dict[Outcome, dict[str, Any]] = {"computed": COMPUTED, "forced": COMPUTED, "skipped": SKIPPED}
-_LETTER_COLOUR = {"C": "white", "S": "black"}
-
-_INCHES = (8.0, 6.6)
+_WIDTH = 8.0
+_IMAGES = 3.2  # inches
+_NUMBERS, _DECISIONS = 3.4, 1.2
 _DPI = 200
 _FACTORS = (1, 2, 5, 10, 20, 50, 100)
 
@@ -37,7 +34,7 @@ def draw(
     cached_label: str,
     records: Sequence[StepRecord],
 ) -> None:
-    """Write the picture as a PNG of 1600 x 1320 pixels.
+    """Write the picture as a PNG, 1600 pixels wide.
 
     Args:
         path: where to; an existing file is replaced.
@@ -46,18 +43,19 @@ def draw(
         plain_label, cached_label: above them.
         records: of the cached run, one per step.
     """
-    figure = Figure(figsize=_INCHES, dpi=_DPI, layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.06))
+    heights = (_IMAGES, _NUMBERS if timeline.has_numbers(records) else _DECISIONS)
+    layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.06)
+    figure = Figure(figsize=(_WIDTH, sum(heights)), dpi=_DPI, layout=layout)
     figure.suptitle(textwrap.fill(title, 80), fontsize=11)
-    halves: Any = figure.subfigures(2, 1, height_ratios=(1.0, 1.1))  # an array, typed as one or the other
-    images, timeline = halves
+    halves: Any = figure.subfigures(2, 1, height_ratios=heights)  # an array, typed as one or the other
+    images, steps = halves
     difference, factor = amplified_difference(plain, cached)
-    difference_label = f"difference \u00d7 {factor}\nPSNR {spell(psnr(plain, cached))}"
-    panels = ((plain_label, plain), (cached_label, cached), (difference_label, difference))
+    decibels = psnr(plain, cached)
+    between = f"difference \u00d7 {factor}\nPSNR {spell(decibels)}" if math.isfinite(decibels) else "no difference"
+    panels = ((plain_label, plain), (cached_label, cached), (between, difference))
     for axes, (label, image) in zip(images.subplots(1, 3), panels, strict=True):
         _show(axes, label, image)
-    upper, lower = timeline.subplots(2, 1, sharex=True, height_ratios=(1.0, 0.09))
-    _draw_changes(upper, records)
-    _draw_decisions(lower, records)
+    timeline.draw(steps, records)
     figure.savefig(path, format="png")
 
 
@@ -90,58 +88,3 @@ def _show(axes: Axes, label: str, image: PIL.Image.Image) -> None:
     axes.imshow(np.asarray(image), interpolation="lanczos")
     axes.set_title(label, fontsize=10)
     axes.set_axis_off()
-
-
-def _draw_changes(axes: Axes, records: Sequence[StepRecord]) -> None:
-    """What was measured and what it was held against."""
-    steps = [record.index for record in records]
-    for record in records:
-        axes.bar(record.index, record.change or 0.0, width=0.8, linewidth=0.6, **_FILL[record.decision])
-    handles: list[Artist] = [
-        Patch(label="change, step computed", **COMPUTED),
-        Patch(label="change, step skipped", **SKIPPED),
-    ]
-    sums = _numbers(record.running_sum for record in records)
-    if not np.isnan(sums).all():
-        handles += axes.plot(steps, sums, "o-", color="black", markersize=3.5, linewidth=1.3, label="running sum")
-    thresholds = _numbers(record.threshold for record in records)
-    if not np.isnan(thresholds).all():
-        label = f"threshold {np.nanmin(thresholds):g}"
-        handles += axes.plot(steps, thresholds, "--", color=LIMIT, linewidth=1.6, label=label)
-    axes.set_ylabel("relative change", fontsize=10)
-    axes.set_ylim(bottom=0)
-    axes.tick_params(labelsize=9, bottom=False)
-    axes.grid(axis="y", linewidth=0.4, alpha=0.5)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(
-        handles=handles,
-        loc="lower center",
-        bbox_to_anchor=(0.5, 1),
-        ncols=4,
-        columnspacing=1.5,
-        fontsize=9,
-        frameon=False,
-    )
-
-
-def _draw_decisions(axes: Axes, records: Sequence[StepRecord]) -> None:
-    """One cell per step, lettered as in a pattern."""
-    for record in records:
-        letter = LETTERS[record.decision]
-        axes.bar(record.index, 1.0, width=0.96, linewidth=0.0, color=_FILL[record.decision]["facecolor"])
-        if len(records) <= 40:
-            colour = _LETTER_COLOUR[letter]
-            axes.text(record.index, 0.5, letter, color=colour, fontsize=8, ha="center", va="center_baseline")
-    axes.set_ylim(0, 1)
-    axes.set_yticks([])
-    axes.set_xlim(-0.6, len(records) - 0.4)
-    axes.locator_params(axis="x", integer=True)
-    axes.tick_params(labelsize=9, bottom=False)
-    axes.spines[:].set_visible(False)
-    axes.set_xlabel("denoising step (C computed, S skipped)", fontsize=10)
-
-
-def _numbers(values: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """With NaN, which leaves a gap in a line, for ``None``."""
-    return np.array([math.nan if value is None else value for value in values])

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import argparse
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,13 +16,15 @@ from typing import TYPE_CHECKING, Any
 from mflux_teacache.demo import vocabulary
 from mflux_teacache.errors import OptionError
 from mflux_teacache.hookspecs import hookimpl
-from mflux_teacache.output_files import check_output
+from mflux_teacache.option_types import file_path
+from mflux_teacache.output_files import check_output, writing
 from mflux_teacache.records import Body, Decision, GenerationStats, Step
 
 if TYPE_CHECKING:
     import mlx.core as mx
 
     from mflux_teacache.demo.model import DemoKlein, Drawn
+    from mflux_teacache.plugins import Loaded
 
 PROMPT = (
     "a large red circle top left, a large blue striped square in the middle "
@@ -42,10 +45,11 @@ class Settings:
 
     Attributes:
         prompt: in the words of ``vocabulary.GRAMMAR``.
-        thresh: the plugin's option of that name; ``None`` = its default.
+        thresh: short for the plugin's option of that name; ``None`` = its default.
         steps: of the denoising loop.
         seed: of the noise that the image starts from.
         plugin: an installed plugin's name.
+        plugin_options: keywords of ``attach``.
         output: the picture, a PNG in a folder that exists.
 
     Raises:
@@ -57,6 +61,7 @@ class Settings:
     steps: int = STEPS
     seed: int = SEED
     plugin: str = PLUGIN
+    plugin_options: Mapping[str, Any] = field(default_factory=dict)
     output: Path = OUTPUT
 
     def __post_init__(self) -> None:
@@ -65,6 +70,11 @@ class Settings:
             raise OptionError(
                 f"--thresh is {self.thresh:g}; it must be a finite number from 0, which skips nothing. "
                 f"Leave it out for the plugin's own default."
+            )
+        if self.thresh is not None and "thresh" in self.plugin_options:
+            raise OptionError(
+                f"--thresh {self.thresh:g} and --{self.plugin}-thresh {self.plugin_options['thresh']} are the same "
+                f"option. Leave one of them out."
             )
         if self.steps < FEWEST_STEPS:
             raise OptionError(
@@ -78,18 +88,24 @@ class Settings:
         check_output("--output", self.output, ".png")
 
     @property
-    def plugin_options(self) -> dict[str, Any]:
-        """Keywords for ``attach``."""
-        return {} if self.thresh is None else {"thresh": self.thresh}
+    def keywords(self) -> dict[str, Any]:
+        """For ``attach``."""
+        return {**self.plugin_options, **({} if self.thresh is None else {"thresh": self.thresh})}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """Both runs; ``stats`` are the cached one's."""
+    """Both runs.
+
+    Attributes:
+        stats: the cached one's.
+        idle: where it skipped nothing: why, and what to try.
+    """
 
     plain: Drawn
     cached: Drawn
     stats: GenerationStats
+    idle: str | None = None
 
     @property
     def steps(self) -> int:
@@ -102,7 +118,7 @@ class Result:
 
     @property
     def floor(self) -> float:
-        """What the time ratio would be, were a skipped step free."""
+        """What the time ratio would be if skipped steps took no time."""
         return self.computed / self.steps
 
     @property
@@ -138,12 +154,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "demo",
         help="draw a scene with and without skipping steps; needs no download and no GPU",
         description="Draws one prompt twice with a tiny FLUX.2 that comes with this package, through mflux's own\n"
-        "pipeline: plain, and with a plugin that skips steps. Prints a table and writes a picture.",
+        "pipeline: plain, and with a plugin that skips steps. Prints a table and writes a picture. The plugin's own\n"
+        "options are taken as well: demo --plugin schedule --schedule-every 2",
         epilog=vocabulary.GRAMMAR,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--prompt", default=PROMPT, help="what to draw, in the words below (default: %(default)s)")
-    parser.add_argument("--thresh", type=float, metavar="FLOAT", help="the plugin's threshold (default: its own)")
+    parser.add_argument(
+        "--thresh", type=float, metavar="FLOAT", help="short for --NAME-thresh of the plugin (default: its own)"
+    )
     parser.add_argument(
         "--steps", type=int, default=STEPS, metavar="INT", help="denoising steps (default: %(default)s)"
     )
@@ -151,8 +170,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--plugin", default=PLUGIN, metavar="NAME", help="`mflux-teacache plugins` lists them (default: %(default)s)"
     )
-    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="PNG", help="the picture (default: %(default)s)")
-    parser.set_defaults(run=run)
+    parser.add_argument(
+        "--output",
+        type=file_path,
+        default=OUTPUT,
+        metavar="PNG",
+        help="the picture (default: %(default)s in the current folder)",
+    )
+    parser.set_defaults(run=run, plugin_options={})
 
 
 def run(args: argparse.Namespace) -> int:
@@ -164,6 +189,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         Refused: an option that is not allowed, or a plugin that is not installed or turns the model down.
         HookFailed: the plugin failed.
+        NotWritten: the picture could not be written.
     """
     settings = Settings(
         prompt=args.prompt,
@@ -171,27 +197,31 @@ def run(args: argparse.Namespace) -> int:
         steps=args.steps,
         seed=args.seed,
         plugin=args.plugin,
-        output=args.output.expanduser(),
+        plugin_options=args.plugin_options,
+        output=args.output,
     )
     print(f"Drawing {vocabulary.parse(settings.prompt)}", flush=True)
-    print(report(settings, compare(settings)))
+    result = compare(settings)
+    print(report(settings, result), flush=True)
+    _write_picture(settings, result)
     return 0
 
 
 def compare(settings: Settings) -> Result:
-    """Draw plain and cached, and write the picture; raises as ``run`` does."""
+    """Draw plain and cached; raises as ``run`` does."""
     from mflux_teacache import options, plugins
 
     plugin = plugins.load(settings.plugin)
-    options.from_keywords(plugin, settings.plugin_options)  # before the seconds that loading mflux takes
+    options.from_keywords(plugin, settings.keywords)  # before the seconds that loading mflux takes
 
-    from mflux_teacache.demo.model import tiny_klein
+    from mflux_teacache.demo.early import refuse_early
+    from mflux_teacache.demo.model import DemoKlein, image_arguments, model_config, tiny_klein
 
+    image = image_arguments(prompt=settings.prompt, steps=settings.steps, seed=settings.seed)
+    refuse_early(plugin, settings.keywords, DemoKlein, {"model_config": model_config()}, image)
     with tiny_klein() as model:
         _warm_up(model, getattr(plugin.factory, "residual_after", 0))
-        result = _timed(model, settings)
-    _write_picture(settings, result)
-    return result
+        return _timed(model, plugin, settings)
 
 
 def _warm_up(model: DemoKlein, residual_after: int) -> None:
@@ -204,31 +234,33 @@ def _warm_up(model: DemoKlein, residual_after: int) -> None:
         warm()
 
 
-def _timed(model: DemoKlein, settings: Settings) -> Result:
+def _timed(model: DemoKlein, plugin: Loaded, settings: Settings) -> Result:
     from mflux_teacache import attach
+    from mflux_teacache.cli.idle import why_idle
     from mflux_teacache.demo.model import draw
 
     timed = partial(draw, model, prompt=settings.prompt, steps=settings.steps, seed=settings.seed)
     plain = timed("plain")
-    with attach(model, settings.plugin, **settings.plugin_options) as handle:
+    with attach(model, settings.plugin, **settings.keywords) as handle:
         cached = timed(settings.plugin)
     stats = handle.stats.last_generation
     assert stats is not None, "one image was made"
-    return Result(plain=plain, cached=cached, stats=stats)
+    return Result(plain=plain, cached=cached, stats=stats, idle=why_idle(stats, plugin, settings.keywords))
 
 
 def _write_picture(settings: Settings, result: Result) -> None:
     from mflux_teacache.demo import picture
 
-    picture.draw(
-        settings.output,
-        title=settings.prompt,
-        plain=result.plain.image,
-        plain_label=f"plain\n{result.steps} of {result.steps} steps, {result.plain.seconds:.1f} s",
-        cached=result.cached.image,
-        cached_label=f"{settings.plugin}\n{result.computed} of {result.steps} steps, {result.cached.seconds:.1f} s",
-        records=result.stats.decisions,
-    )
+    with writing("--output", settings.output):
+        picture.draw(
+            settings.output,
+            title=settings.prompt,
+            plain=result.plain.image,
+            plain_label=f"plain\n{result.steps} of {result.steps} steps, {result.plain.seconds:.1f} s",
+            cached=result.cached.image,
+            cached_label=f"{settings.plugin}\n{result.computed} of {result.steps} steps, {result.cached.seconds:.1f} s",
+            records=result.stats.decisions,
+        )
 
 
 def report(settings: Settings, result: Result) -> str:
@@ -255,11 +287,12 @@ def report(settings: Settings, result: Result) -> str:
             *table,
             "",
             "seconds     of the denoising loop, one run each after a warm-up; other work on the machine shows in them",
-            "steps       computed / all",
-            "PSNR        of the cached image against the plain one; infinite = equal",
-            "time ratio  seconds / plain's; floor = computed / all: what it would be, were a skipped step free",
+            "steps       computed of all, whoever decided: the plugin's judgement or a rule such as its first steps",
+            "PSNR        of the image with skipped steps against the plain one; infinite = equal",
+            "time ratio  seconds over plain's; floor: what it would be if skipped steps took no time",
             "",
-            f"pattern     {result.stats.pattern}",
-            f"picture     {settings.output}",
+            f"pattern     {result.stats.pattern} (C computed, S skipped)",
+            f"picture     {settings.output.absolute()}",
+            *((f"note        {result.idle}",) if result.idle else ()),
         )
     )

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from mflux_teacache.shadow.report import Report, Row
 
@@ -33,8 +33,12 @@ _DPI = 160
 _UPPER = 3.6
 _ROW = 0.2
 
-# Errors are spread over decades; what lies below is drawn as this.
+# Errors are spread over decades, so their axes are logarithmic; what lies below this is drawn as this.
 _SMALLEST = 1e-4
+
+# An axis spans at least this factor, so that a single error has readable ticks around it too.
+_LEAST_SPAN = 1.5
+_FEWEST_TICKS, _ENOUGH_TICKS, _MOST_TICKS = 3, 4, 10
 
 
 def draw(path: Path, report: Report) -> None:
@@ -43,7 +47,7 @@ def draw(path: Path, report: Report) -> None:
     Args:
         report: with at least one row.
     """
-    lower = 1.0 + _ROW * len(report.rows)
+    lower = 1.3 + _ROW * len(report.rows)
     figure = Figure(figsize=(_WIDTH, _UPPER + lower), dpi=_DPI, layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08))
     upper, grid = figure.subplots(2, 1, height_ratios=(_UPPER, lower))
     figure.suptitle("What each strategy would have skipped of a run that computed every step", fontsize=11)
@@ -54,40 +58,45 @@ def draw(path: Path, report: Report) -> None:
 
 def _draw_trade(axes: Axes, report: Report) -> None:
     """One line per strategy through its thresholds: fewer computed steps, larger error."""
+    drawn: list[float] = []
     for (strategy, rows), (colour, marker) in zip(_by_strategy(report.rows), itertools.cycle(_STYLES), strict=False):
-        skipping = [row for row in rows if row.mean]
-        counts, means = [row.computed_count for row in skipping], [row.mean or 0.0 for row in skipping]
-        label = strategy if skipping else f"{strategy} (skips nothing)"
+        points = [(row, _drawn(row.mean)) for row in rows if row.mean is not None]
+        drawn += [mean for _, mean in points]
+        counts, means = [row.computed_count for row, _ in points], [mean for _, mean in points]
+        label = strategy if points else f"{strategy} (skips nothing)"
         axes.plot(counts, means, color=colour, marker=marker, markersize=6, linewidth=1.4, label=label)
-        if len(skipping) > 1:
-            _note(axes, skipping[0], 7, "left", colour)
-            _note(axes, skipping[-1], -7, "right", colour)
+        if len(points) > 1:
+            _note(axes, *points[0], 7, "left", colour)
+            _note(axes, *points[-1], -7, "right", colour)
+    low, high = _span(drawn)
     axes.set_yscale("log")
-    _spell_percents(axes)
+    axes.set_ylim(low, high)
+    _spell_percents(axes, low, high)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlim(0, report.steps + 0.5)
     axes.set_xlabel(f"computed steps of {report.steps} (fewer is faster)", fontsize=10)
-    axes.set_ylabel("mean error of what is reused", fontsize=10)
+    axes.set_ylabel("mean error of what is reused\n(logarithmic)", fontsize=10)
     axes.tick_params(labelsize=9)
     axes.grid(linewidth=0.4, alpha=0.5)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize=9, frameon=False, loc="upper right")
+    axes.legend(fontsize=9, frameon=False, loc="best")
 
 
-def _note(axes: Axes, row: Row, points: int, side: str, colour: str) -> None:
+def _note(axes: Axes, row: Row, height: float, points: int, side: str, colour: str) -> None:
     """The threshold beside an end of its line; those between are in order, and would cover other lines."""
     if row.threshold is not None:
-        place = (row.computed_count, row.mean or 0.0)
+        place = (row.computed_count, height)
         style: dict[str, Any] = {"fontsize": 8, "color": colour, "ha": side, "va": "center"}
         axes.annotate(f"{row.threshold:.3g}", place, (points, 0), textcoords="offset points", **style)
 
 
 def _draw_steps(figure: Figure, axes: Axes, report: Report) -> None:
     """One row of cells per setting: pale where it computes, coloured by the error where it would have skipped."""
-    errors = [[_drawn(error) for error in row.errors] for row in report.rows]
+    errors = [[math.nan if error is None else _drawn(error) for error in row.errors] for row in report.rows]
     known = [error for row in errors for error in row if not math.isnan(error)]
-    scale = LogNorm(min(known, default=_SMALLEST), max(known, default=1.0) * 1.001)
+    low, high = _span(known)
+    scale = LogNorm(low, high)
     axes.set_facecolor(_COMPUTED)
     cells = axes.imshow(errors, aspect="auto", cmap="viridis_r", norm=scale, interpolation="nearest")
     axes.set_yticks(range(len(report.rows)), [_label(row) for row in report.rows], fontsize=8)
@@ -107,8 +116,8 @@ def _draw_steps(figure: Figure, axes: Axes, report: Report) -> None:
     axes.set_xlabel("denoising step (pale: computed)", fontsize=10)
     if known:
         bar = figure.colorbar(cells, ax=axes, pad=0.01, aspect=25)
-        _spell_percents(bar.ax)
-        bar.set_label("error of what is reused", fontsize=9)
+        _spell_percents(bar.ax, low, high)
+        bar.set_label("error\n(logarithmic)", fontsize=8)
         bar.ax.tick_params(labelsize=8)
 
 
@@ -121,14 +130,30 @@ def _label(row: Row) -> str:
     return row.strategy if row.threshold is None else f"{row.strategy} {row.threshold:.3g}"
 
 
-def _drawn(error: float | None) -> float:
-    """NaN, which stays pale, for a computed step; one that is not finite is the worst there can be."""
-    if error is None:
-        return math.nan
+def _drawn(error: float) -> float:
+    """What fits on a logarithmic axis: none at all is very little, and one that is not finite is 100%."""
     return max(error, _SMALLEST) if math.isfinite(error) else 1.0
 
 
-def _spell_percents(axes: Axes) -> None:
-    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%"))
+def _span(errors: Sequence[float]) -> tuple[float, float]:
+    """From below the smallest to above the largest, and never so narrow that ticks could not be told apart."""
+    low, high = min(errors, default=_SMALLEST), max(errors, default=1.0)
+    margin = max((high / low) ** 0.05, math.sqrt(_LEAST_SPAN * low / high))
+    return low / margin, high * margin
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Round numbers to label: the coarsest of some of each decade that are enough; evenly spaced ones if none are."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for digits in ((1,), (1, 2, 5), (1, 2, 3, 5, 7)):
+        ticks = [tick for decade in decades for digit in digits if low <= (tick := digit * 10.0**decade) <= high]
+        if len(ticks) >= _ENOUGH_TICKS:
+            return ticks[:: math.ceil(len(ticks) / _MOST_TICKS)]
+    even = MaxNLocator(nbins=5, min_n_ticks=_FEWEST_TICKS).tick_values(low, high)
+    return [tick for tick in even if low <= tick <= high]
+
+
+def _spell_percents(axes: Axes, low: float, high: float) -> None:
+    ticks = _ticks(low, high)
+    axes.set_yticks(ticks, [f"{'up to ' if tick <= _SMALLEST else ''}{100 * tick:.6g}%" for tick in ticks])
     axes.yaxis.set_minor_locator(NullLocator())

@@ -61,9 +61,9 @@ class Shadow:
 
     @hookimpl
     def mflux_check(self, options: argparse.Namespace, target: Target) -> None:
-        for option, path in (("plot", options.plot), ("json", options.json)):
+        for option, path, suffix in (("plot", options.plot, ".png"), ("json", options.json, ".json")):
             if path is not None:
-                check_output(f"--shadow-{option}", path)
+                check_output(f"--shadow-{option}", path, suffix)
         check(options.strategies, options.thresholds, target)
 
     @hookimpl

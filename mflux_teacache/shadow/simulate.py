@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from reprlib import repr as brief
 from typing import Any
 
 import mlx.core as mx
@@ -162,7 +163,8 @@ class Simulation:
             return None
         if decision is None or isinstance(decision, Decision):
             return decision
-        self.fault = f"it returned {decision!r} in {DECIDES} where a Decision or None is expected"
+        what = f"an {type(decision).__name__}" if hasattr(decision, "shape") else brief(decision)
+        self.fault = f"it returned {what} in {DECIDES} where a Decision or None is expected"
         return None
 
 

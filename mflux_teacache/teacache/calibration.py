@@ -144,8 +144,8 @@ def find(target: Target) -> Calibration:
     """The shipped calibration that is nearest to a target; raises as ``DataFiles.nearest`` does."""
     return FILES.nearest(
         target,
-        "--teacache-calibration with a file of your own, which --plugin teacache-record makes from a few images "
-        "(docs/adding-a-model.md); or --teacache-coefficients and --teacache-thresh",
+        "--teacache-calibration with a file of your own, which --plugin teacache-record makes from a few images; "
+        "or --teacache-coefficients and --teacache-thresh",
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from mflux_teacache.bench import compare
+from mflux_teacache.bench.runs import Done
 from mflux_teacache.errors import Refused, UnsupportedModel
 
 # Only what the comparison uses; the gate decides as theirs does, from what it is told.
@@ -77,9 +78,9 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_its_gate_is_told_what_to_find(package: Any) -> None:
     """More skips in a row than its cap, in steps that its window would force, at a change above its range."""
     for pattern in ("CSSSSSCS", "CCCCCCCC", "CSCSCSCC"):
-        with compare.at_pattern(pattern)(object()) as last_pattern:
+        with compare.at_pattern(pattern)(object()) as last_image:
             package.generate(8)
-            assert last_pattern() == pattern
+            assert last_image() == Done(pattern)
 
 
 def test_its_gate_is_given_back(package: Any) -> None:

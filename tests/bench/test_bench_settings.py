@@ -15,11 +15,12 @@ from mflux.utils.apple_silicon import AppleSiliconUtil
 from mflux_teacache.bench import extra, speed
 from mflux_teacache.bench.settings import FAMILIES, Settings
 from mflux_teacache.cli.main import main
+from mflux_teacache.cli.plugin_parser import PluginParser
 from mflux_teacache.errors import OptionError, Refused, UnsupportedModel
 
 
 def parsed(*words: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
+    parser = PluginParser()
     speed.add_parser(parser.add_subparsers(required=True))
     return parser.parse_args(["speed", *words])
 
@@ -64,9 +65,14 @@ def test_importing_it_loads_nothing_heavy() -> None:
         (["--size", "1024x1000"], "--size 1024x1000 has a side of 1000; both must be multiples of 16"),
         (["--plugin-option", "thresh=1"], "--plugin-option thresh goes with --plugin, which is missing"),
         (["--plugin", "teacache", "--plugin-option", "thresh"], "--plugin-option is thresh; it must be NAME=VALUE"),
+        (
+            ["--plugin", "teacache", "--teacache-thresh=1", "--plugin-option", "thresh=2"],
+            "--plugin-option thresh=2 gives thresh once more, which was 1. Leave one of them out.",
+        ),
         (["--compare", "other"], "--compare other is not known. There are: mlx-teacache"),
         (["--plugin", "teacache", "--compare", "mlx-teacache"], "so the pattern must be given"),
         (["--json", "a.txt"], "--json is a.txt; its name must end in .json. Try --json a.json"),
+        (["--png", "a.jpeg"], "--png is a.jpeg; its name must end in .png. Try --png a.png."),
         (["--png", "no/a.png"], "--png is no/a.png, but there is no folder no"),
         (["--png", "folder.png"], "--png is folder.png, which is a folder"),
     ],
@@ -137,15 +143,19 @@ def test_a_package_to_compare_with_is_judged_before_the_model_loads(monkeypatch:
         speed.run(parsed("--compare", "mlx-teacache"))
 
 
-@pytest.mark.parametrize(("words", "place"), [([], "interleaved"), (["--isolated"], "in_processes")])
-def test_where_it_is_measured(words: list[str], place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("words", "place", "images"), [([], "interleaved", 21), (["--isolated"], "in_processes", 45)])
+def test_where_it_is_measured(
+    words: list[str], place: str, images: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each process warms up for itself."""
     from mflux_teacache.bench import isolated, measure
     from mflux_teacache.bench.subjects import subject_of
 
     monkeypatch.setattr(measure, "interleaved", lambda *_: "interleaved")
     monkeypatch.setattr(isolated, "in_processes", lambda *_: "in_processes")
-    made = settings(*words)
+    made = settings(*words, "--warm-up", "2")
     assert speed._measure(made, subject_of(made)) == place
+    assert f" {images} images in all\n" in capsys.readouterr().out
 
 
 def test_models_that_there_is_no_pipeline_for() -> None:
@@ -178,9 +188,16 @@ def test_from_python_one_of_pattern_and_plugin_must_be_given() -> None:
         Settings(steps=2, pattern="CS", plugin="teacache")
 
 
-def test_plugin_options_are_those_of_attach() -> None:
-    words = ["--plugin", "teacache", "--plugin-option", "max-skips=3", "--plugin-option", "force=true"]
-    assert settings(*words).plugin_options == {"max_skips": "3", "force": True}
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--plugin-option", "max-skips=3", "--plugin-option", "force=true"],
+        ["--teacache-max-skips", "3", "--teacache-force"],
+        ["--teacache-force", "--plugin-option", "max_skips=3"],
+    ],
+)
+def test_plugin_options_are_those_of_attach(words: list[str]) -> None:
+    assert settings("--plugin", "teacache", *words).plugin_options == {"max_skips": "3", "force": True}
 
 
 def test_settings_go_through_json_without_the_files_of_a_user(tmp_path: Path) -> None:

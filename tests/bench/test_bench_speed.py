@@ -33,7 +33,7 @@ def test_the_command(commands: Any) -> None:
     assert content["machine"]["default_device"]
     runs = [Run.from_json(run) for run in content["runs"]]
     assert [entry.as_json() for entry in summarise(runs)] == [
-        {**entry, "ratios": tuple(entry["ratios"]), "step_seconds": tuple(entry["step_seconds"])}
+        {**entry, **{name: tuple(entry[name]) for name in ("ratios", "step_seconds", "notes")}}
         for entry in content["summary"]
     ]
     with PIL.Image.open(commands.folder / "speed.png") as picture:

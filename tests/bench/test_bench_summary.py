@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import bench_runs
 import pytest
@@ -116,6 +117,57 @@ def test_the_tables() -> None:
     assert "all computed, pair by pair: 1.000  1.500" in text
     assert ["plain", "1500.0", "[1000.0", "to", "2000.0]", "1000.0", "[1000.0", "to", "1000.0]", "-"] in lines
     assert "loading the model took 4.0 s, peak 3.00 GiB, 1.00 GiB after it" in text
+
+
+def made(*variants: str, pattern: str = "CSSC") -> list[Run]:
+    runs = [bench_runs.run("plain", 0, "CCCC", [1, 1, 1, 1])]
+    return [*runs, *(bench_runs.run(variant, 0, pattern, [1, 0.25, 0.25, 1]) for variant in variants)]
+
+
+ABOVE = "Above 100%: computed steps were shorter than those of plain"
+
+
+def test_only_rows_that_are_there_are_explained() -> None:
+    def legend(*variants: str) -> str:
+        return report.legend(summary.summarise(made(*variants)))
+
+    assert legend("teacache").startswith("loop ")
+    both = legend("all computed", "skipping").splitlines()
+    assert [line.split(":")[0] for line in both[:2]] == ["all computed", "skipping"]
+    assert "skipping: " not in legend("all computed", "teacache")
+    compiled = legend("all computed", "all computed, blocks compiled").splitlines()
+    assert [line.split(":")[0] for line in compiled[:2]] == ["all computed", "blocks compiled"]
+
+
+def test_shares_of_what_skipping_gives_are_those_of_rows_that_skip() -> None:
+    def table(pattern: str) -> tuple[list[str], str]:
+        text = report.summary_tables(summary.summarise(made("teacache", pattern=pattern)), [bench_runs.phase()], [])
+        [row] = [line.split() for line in text.splitlines() if line.startswith("teacache ") and "/4" in line]
+        return row[-2:], text
+
+    assert table("CSSC")[0] == ["80.0%", "75.0%"]
+    shares, text = table("CCCC")
+    assert shares == ["-", "-"]
+    assert "\nreached  " not in text
+
+
+def test_more_than_was_possible_is_explained_where_it_is() -> None:
+    def text(seconds: float) -> str:
+        runs = [*made(), bench_runs.run("fast", 0, "CSSC", [seconds] * 4)]
+        return report.summary_tables(summary.summarise(runs), [bench_runs.phase()], [])
+
+    assert "111.1%" in text(0.45)
+    assert ABOVE in text(0.45)
+    assert ABOVE not in text(0.5)
+    assert ABOVE not in text(0.50001)
+
+
+def test_why_nothing_was_skipped_stands_below_the_ratios() -> None:
+    *others, last = made("teacache", pattern="CCCC")
+    summaries = summary.summarise([*others, replace(last, note="teacache: why")])
+    assert report.summary_tables(summaries, [bench_runs.phase()], []).splitlines().count("teacache: why") == 1
+    _, entry = summary.summarise([*others, *(replace(last, note=note) for note in ("a", None, "a", "b"))])
+    assert entry.notes == ("a", "b")
 
 
 def test_what_the_first_image_takes_once() -> None:

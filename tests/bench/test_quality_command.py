@@ -49,6 +49,8 @@ def test_the_command(module: tuple[str, ...], commands: Any) -> None:
     ran = commands.run(*module, "quality", *words, *size, *files)
     assert ran.code == 0, ran.err
     assert "refused: schedule pattern=CSCC: " in ran.out
+    assert "\n8 images to draw: 2 with every step, and 6 with the settings." in ran.out
+    assert "\nno image skipped anything: teacache thresh=0: teacache: computed 3 of 3 steps, skipped none (" in ran.out
     [scheduled] = [line.split() for line in ran.out.splitlines() if "schedule every=2" in line]
     assert scheduled[:5] == ["*", "schedule", "every=2", "2.0/3", "1.50x"]
 
@@ -60,6 +62,7 @@ def test_the_command(module: tuple[str, ...], commands: Any) -> None:
     assert skipping["equal"] == 0
     assert skipping["worst_psnr"] <= skipping["psnr"] < 80
     assert (computing["equal"], computing["psnr"], computing["ssim"]) == (2, None, pytest.approx(1))
+    assert list(content["skipped_nothing"]) == ["teacache thresh=0"]
     assert [refusal["setting"] for refusal in content["refusals"]] == ["schedule pattern=CSCC"]
     for name in ("q.png", "s.png"):
         with PIL.Image.open(commands.folder / name) as drawn:
@@ -166,6 +169,8 @@ def test_the_sheet_shows_each_setting_s_own_images_and_distances(
     [
         (["--first-seed", "-1"], "--first-seed is -1; it must be a whole number from 0"),
         (["--prompts", "5000000"], "--prompts is 5000000; it must be a whole number from 1 to 10000"),
+        (["--png", "a.jpg"], "--png is a.jpg; its name must end in .png. Try --png a.png."),
+        (["--sheet", "a.webp"], "--sheet is a.webp; its name must end in .png. Try --sheet a.png."),
         (["--png", "a.png", "--sheet", "./a.png"], "--png and --sheet both are a.png"),
         (["--patterns", "CCS", "--steps", "4"], "--patterns CCS has 3 letters for 4 steps"),
         (["--setting", "teacache thresh"], "--teacache-thresh takes a value; True says only on or off"),
@@ -205,7 +210,7 @@ def test_runs_are_compared_with_their_full_run(subject: Any, monkeypatch: pytest
 
 @contextlib.contextmanager
 def attached(*_: Any) -> Iterator[Any]:
-    yield SimpleNamespace(stats=SimpleNamespace(last_generation=SimpleNamespace(pattern="CSCS")))
+    yield SimpleNamespace(stats=SimpleNamespace(last_generation=SimpleNamespace(pattern="CSCS", skipped_count=2)))
 
 
 @pytest.mark.parametrize(("images", "whole"), [(4, 1), (5, 1), (6, 2), (3, None)])

@@ -27,11 +27,16 @@ def test_a_setting() -> None:
     assert settings.parse("teacache forecast=2").forecast == 2
     by_default = Setting("taylorseer", {"interval": "3"}, 1)  # which is a forecast
     assert settings.parse(str(settings.parse("taylorseer interval=3"))) == by_default
+    assert settings.parse("teacache --teacache-thresh 0.12 skip-first=2 --teacache-force") == parsed  # as advice has it
     assert settings.parse("shadow") == Setting("shadow")  # knows no forecast
 
 
 @pytest.mark.parametrize(
-    "text", ["", "teacache thresh", "thresh=0.1", "teacache thresh=no", "teacache nothing=1", "schedule every=1"]
+    "text",
+    [
+        *("", "teacache thresh", "thresh=0.1", "teacache thresh=no", "teacache nothing=1", "schedule every=1"),
+        "schedule every=2 --schedule-every=3",
+    ],
 )
 def test_a_setting_that_is_not_allowed(text: str) -> None:
     with pytest.raises(OptionError):

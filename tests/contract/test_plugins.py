@@ -119,7 +119,7 @@ class Unmarked:
     ("plugin", "message"),
     [
         (Misspelt, "unknown hook 'mflux_step_strat'.*The hooks are mflux_add_options"),
-        (WrongArgument, r"(?s)stepp.*can not be found in the hookspec.*docs/hooks\.md"),
+        (WrongArgument, r"(?s)stepp.*can not be found in the hookspec.*help\('mflux_teacache\.hookspecs'\)"),
         (Unmarked, "mflux_step_start is not marked. Put @hookimpl"),
     ],
 )

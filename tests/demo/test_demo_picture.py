@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from mflux_teacache.demo import palette, picture
 from mflux_teacache.records import StepRecord
@@ -19,18 +22,36 @@ def image(colour: tuple[int, int, int]) -> PIL.Image.Image:
     return PIL.Image.new("RGB", (128, 128), colour)
 
 
-def records(pattern: str, *, change: float | None = 0.05, threshold: float | None = 0.1) -> list[StepRecord]:
+def records(pattern: str, **numbers: float | None) -> list[StepRecord]:
+    """With the same numbers in each step, which nobody held against anything."""
     return [
-        StepRecord(
-            index=index,
-            sigma=None,
-            decision="skipped" if letter == "S" else "computed",
-            change=change,
-            running_sum=change,
-            threshold=threshold,
-        )
+        StepRecord(index=index, sigma=None, decision="skipped" if letter == "S" else "computed", **numbers)
         for index, letter in enumerate(pattern)
     ]
+
+
+CHANGES = {"change": 0.05, "threshold": 0.1}
+
+
+def summing(pattern: str, *predictions: float | None) -> list[StepRecord]:
+    """As a strategy records them that adds predictions up since the last computed step; it knows none in the first."""
+    made, total = [], 0.0
+    for index, (letter, prediction) in enumerate(zip(pattern, predictions, strict=True)):
+        running_sum = None if prediction is None else total + prediction
+        skipped = letter == "S"
+        made.append(
+            StepRecord(
+                index=index,
+                sigma=None,
+                decision="skipped" if skipped else "computed",
+                change=9.0,
+                prediction=prediction,
+                running_sum=running_sum,
+                threshold=0.1,
+            )
+        )
+        total = running_sum or 0.0 if skipped else 0.0
+    return made
 
 
 def drawn(
@@ -64,7 +85,7 @@ def count(pixels: np.ndarray, hexadecimal: str) -> int:
 
 def test_three_panels_of_one_size_stand_side_by_side(tmp_path: Path) -> None:
     cached = image((RED[0] - 20, RED[1] + 20, RED[2]))
-    pixels = drawn(tmp_path / "demo.png", records("CSSC"), cached)
+    pixels = drawn(tmp_path / "demo.png", records("CSSC", **CHANGES), cached)
     assert pixels.shape == (1320, 1600, 3)
     [plain] = panels(pixels, RED)
     [reused] = panels(pixels, (180, 50, 30))
@@ -77,23 +98,118 @@ def test_three_panels_of_one_size_stand_side_by_side(tmp_path: Path) -> None:
 
 def test_the_timeline_has_a_cell_in_its_colour_for_each_step(tmp_path: Path) -> None:
     blue, yellow = palette.COMPUTED["facecolor"], palette.SKIPPED["facecolor"]
-    half = drawn(tmp_path / "half.png", records("CSCSCSCSCS", change=None, threshold=None))
+    half = drawn(tmp_path / "half.png", records("CSCSCSCSCS"))
     assert count(half, blue) == pytest.approx(count(half, yellow), rel=0.1)
     assert count(half, blue) > 5000
-    none = drawn(tmp_path / "none.png", records("CCCCCCCCCC", change=None, threshold=None))
-    # What is left is the legend's sample.
-    assert count(none, yellow) < count(half, yellow) / 3
+    none = drawn(tmp_path / "none.png", records("CCCCCCCCCC"))
+    assert count(none, yellow) == 0
     assert count(none, blue) > 1.5 * count(half, blue)
 
 
-def test_the_threshold_is_drawn_where_the_plugin_has_one(tmp_path: Path) -> None:
-    line = "#B3003B"
-    assert count(drawn(tmp_path / "with.png", records("CSSC")), line) > 500
-    assert count(drawn(tmp_path / "without.png", records("CSSC", threshold=None)), line) == 0
+@pytest.fixture
+def axes(monkeypatch: pytest.MonkeyPatch) -> list[Axes]:
+    """All that the picture of a test is made of: three images, then the timeline."""
+    made: list[Axes] = []
+    savefig = Figure.savefig
+    monkeypatch.setattr(
+        Figure, "savefig", lambda figure, *where, **how: made.extend(figure.axes) or savefig(figure, *where, **how)
+    )
+    return made
+
+
+def legend(axes: Axes) -> list[str]:
+    box = axes.get_legend()
+    assert box is not None
+    return [text.get_text() for text in box.get_texts()]
+
+
+def bars(axes: Axes) -> list[float]:
+    return [bar.get_height() for bar in axes.patches if hasattr(bar, "get_height")]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "explained"),
+    [("CSSC", ["computed (C)", "skipped (S)"]), ("CCCC", ["computed (C)"])],
+)
+def test_of_a_strategy_that_measures_nothing_only_the_decisions_are_drawn(
+    pattern: str, explained: list[str], tmp_path: Path, axes: list[Axes]
+) -> None:
+    """Such as schedule, taylorseer and replay. A threshold that nothing is held against is nothing to draw either."""
+    pixels = drawn(tmp_path / "a.png", records(pattern, threshold=0.1))
+    [*images, decisions] = axes
+    assert len(images) == 3
+    assert legend(decisions) == explained
+    assert [text.get_text() for text in decisions.texts] == list(pattern)
+    assert (bars(decisions), len(decisions.lines)) == ([1.0] * 4, 0)
+    assert pixels.shape[0] < 1000
+
+
+def test_changes_are_drawn_against_their_threshold(tmp_path: Path, axes: list[Axes]) -> None:
+    """As first-block-cache records them."""
+    pixels = drawn(tmp_path / "a.png", records("CSSC", **CHANGES))
+    numbers = axes[3]
+    assert (bars(numbers), len(numbers.lines)) == ([0.05] * 4, 0)
+    assert numbers.get_ylabel() == "measured change"
+    assert legend(numbers) == ["computed (C)", "skipped (S)", "threshold 0.1"]
+    assert count(pixels, palette.LIMIT) > 500
+
+
+def test_without_a_threshold_there_is_none(tmp_path: Path, axes: list[Axes]) -> None:
+    pixels = drawn(tmp_path / "a.png", records("CSSC", change=0.05))
+    assert legend(axes[3]) == ["computed (C)", "skipped (S)"]
+    assert count(pixels, palette.LIMIT) == 0
+
+
+def test_the_sum_is_that_of_the_bars_and_falls_back_at_computed_steps(tmp_path: Path, axes: list[Axes]) -> None:
+    predictions = (None, 0.03, 0.04, 0.05, 0.06, 0.07, None)
+    drawn(tmp_path / "a.png", summing("CSSCSCC", *predictions))
+    numbers = axes[3]
+    assert np.array_equal(bars(numbers), np.array(predictions, float), equal_nan=True)
+    assert numbers.get_ylabel() == "predicted change"
+    assert legend(numbers) == [
+        *("computed (C)", "skipped (S)"),
+        *("sum since the last computed step", "threshold 0.1"),
+    ]
+    line, dots = numbers.lines
+    nothing = math.nan
+    expected = [(0, nothing), (0, 0), (1, 0.03), (2, 0.07), (3, 0.12), (3, 0)]
+    expected += [(4, 0.06), (5, 0.13), (5, 0), (6, nothing), (6, 0)]
+    assert np.allclose(line.get_xydata(), expected, equal_nan=True)
+    assert np.allclose(dots.get_ydata(), [nothing, 0.03, 0.07, 0.12, 0.06, 0.13, nothing], equal_nan=True)
+    assert numbers.get_ylim()[1] > 0.13
+
+
+def test_a_threshold_that_moves_is_drawn_as_it_was_in_each_step(tmp_path: Path, axes: list[Axes]) -> None:
+    moved: Sequence[float | None] = (None, 0.1, 0.25, None)
+    steps = [
+        StepRecord(index=index, sigma=None, decision="computed", change=0.1, threshold=threshold)
+        for index, threshold in enumerate(moved)
+    ]
+    drawn(tmp_path / "a.png", steps)
+    assert legend(axes[3]) == ["computed (C)", "threshold 0.1 to 0.25"]
+    [levels] = [patch.get_data() for patch in axes[3].patches if hasattr(patch, "get_data")]
+    assert np.array_equal(levels.values, np.array(moved, float), equal_nan=True)
+    assert levels.edges.tolist() == [-0.5, 0.5, 1.5, 2.5, 3.5]
+
+
+@pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf, -0.5])
+def test_odd_numbers_do_not_hide_the_others(odd: float, tmp_path: Path, axes: list[Axes]) -> None:
+    drawn(tmp_path / "a.png", [*records("C", change=odd), *records("C", change=0.5)])
+    low, high = axes[3].get_ylim()
+    assert low <= min(0, odd if math.isfinite(odd) else 0)
+    assert 0.5 <= high < 1
+
+
+def test_equal_images_have_no_difference(tmp_path: Path, axes: list[Axes]) -> None:
+    drawn(tmp_path / "a.png", records("CSSC"))
+    drawn(tmp_path / "b.png", records("CSSC"), image((RED[0], RED[1], RED[2] + 3)))
+    titles = [panel.get_title() for panel in axes]
+    assert (titles[2], titles[6].splitlines()[0]) == ("no difference", "difference \u00d7 50")
 
 
 def test_many_steps_and_a_long_title_still_fit(tmp_path: Path) -> None:
-    pixels = drawn(tmp_path / "long.png", records("CS" * 100), title="a large red striped circle " * 8)
+    steps = records("CS" * 100, change=0.05, running_sum=0.05, threshold=0.1)
+    pixels = drawn(tmp_path / "long.png", steps, title="a large red striped circle " * 8)
     assert pixels.shape == (1320, 1600, 3)
     border = np.concatenate([pixels[:4].reshape(-1, 3), pixels[-4:].reshape(-1, 3), pixels[:, -4:].reshape(-1, 3)])
     assert (border == 255).all()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import re
 import subprocess
 import sys
+import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +15,16 @@ import PIL.Image
 import pytest
 
 from mflux_teacache.cli.main import main
+from mflux_teacache.cli.plugin_parser import PluginParser
 from mflux_teacache.demo import run as demo
 from mflux_teacache.demo.run import Result, Settings
 from mflux_teacache.demo.vocabulary import GRAMMAR
-from mflux_teacache.errors import OptionError, UnknownPlugin
+from mflux_teacache.errors import OptionError, PluginWarning, Refused, UnknownPlugin
 from mflux_teacache.records import GenerationStats, StepRecord
 
 
 def parsed(*words: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
+    parser = PluginParser()
     demo.add_parser(parser.add_subparsers(required=True))
     return parser.parse_args(["demo", *words])
 
@@ -51,6 +55,12 @@ def test_help_explains_the_prompt(capsys: pytest.CaptureFixture[str]) -> None:
         (["--prompt", "a fox"], "it does not know 'fox'"),
         (["--steps", "2"], "--steps is 2; it must be a whole number from 3"),
         (["--thresh", "-0.1"], "--thresh is -0.1; it must be a finite number from 0"),
+        (["--thresh", "0.3", "--teacache-thresh", "0.2"], "--thresh 0.3 and --teacache-thresh 0.2 are the same option"),
+        (
+            ["--plugin", "schedule"],
+            "The schedule takes exactly one of --schedule-pattern, --schedule-every,",
+        ),
+        (["--steps", "5", "--teacache-skip-first=4"], "which leaves nothing to skip of 5 active steps"),
         (["--thresh", "nan"], "--thresh is nan; it must be a finite number from 0"),
         (["--seed", "-1"], "--seed is -1; it must be a whole number from 0 to 4294967295"),
         (["--seed", "4294967296"], "--seed is 4294967296; it must be a whole number from 0"),
@@ -64,7 +74,8 @@ def test_values_that_are_not_allowed(
 ) -> None:
     (tmp_path / "folder.png").mkdir()
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(OptionError) as refusal:
+    monkeypatch.setattr(demo, "_warm_up", lambda *_: pytest.fail("something was drawn"))
+    with pytest.raises(Refused) as refusal:
         demo.run(parsed(*words))
     assert message in str(refusal.value)
 
@@ -132,6 +143,20 @@ def test_the_table() -> None:
     assert "pattern     CSSCSSSC" in table
 
 
+def test_the_picture_s_place_is_told_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    table = demo.report(Settings(), result("CSC", plain=2.0, cached=1.0, off_by=3))
+    assert f"picture     {tmp_path / 'mflux-teacache-demo.png'}" in table.splitlines()
+
+
+def test_the_reason_for_skipping_nothing_stands_below(tmp_path: Path) -> None:
+    skipping, idle = result("CSC", plain=2.0, cached=1.0, off_by=3), result("CCC", plain=2.0, cached=2.0, off_by=0)
+    assert "note" not in demo.report(Settings(), skipping)
+    assert demo.report(Settings(), replace(idle, idle="why, and what to try")).endswith(
+        "\nnote        why, and what to try"
+    )
+
+
 def test_equal_images() -> None:
     assert "infinite" in demo.report(Settings(), result("CCC", plain=1.0, cached=1.0, off_by=0)).splitlines()[3]
 
@@ -156,3 +181,38 @@ def test_the_whole_demo(
     assert float(table[plugin][-2]) == pytest.approx(float(table[plugin][1]) / float(table["plain"][1]), abs=0.02)
     with PIL.Image.open(output) as picture:
         assert picture.size == (1600, 1320)
+
+
+@pytest.mark.parametrize(
+    ("words", "pattern", "note"),
+    [
+        (["--plugin", "schedule", "--schedule-every", "2"], "CSCSC", None),
+        (
+            ["--plugin", "first-block-cache", "--thresh", "0.001"],
+            "CCCCC",
+            r"first-block-cache: computed 5 of 5 steps, skipped none .* try (--first-block-cache-thresh) .*",
+        ),
+        (["--plugin", "teacache-record"], "CCCCC", r"teacache-record: .*: the plugin only observes"),
+    ],
+)
+def test_a_plugin_s_own_options_and_why_nothing_was_skipped(
+    words: list[str],
+    pattern: str,
+    note: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PluginWarning)
+        assert demo.run(parsed(*words, "--steps", "5")) == 0
+    *table, last = capsys.readouterr().out.splitlines()
+    if note is None:
+        table.append(last)
+    else:
+        found = re.fullmatch(f"note        {note}", last)
+        assert found is not None, last
+        for option in found.groups():  # what is advised is taken here
+            assert parsed(*words[:2], option, "0.2").plugin_options == {"thresh": "0.2"}
+    assert f"pattern     {pattern} (C computed, S skipped)" in table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import re
 import shlex
@@ -16,8 +17,9 @@ import pytest
 import supported_page
 from fences import PAGES, ROOT, Fence, fences
 
-from mflux_teacache import hookspecs
+from mflux_teacache import hookspecs, records
 
+MFLUX = "https://github.com/mflux-community/mflux"
 HOOKS = [name for name in vars(hookspecs) if name.startswith("mflux_")]
 ALL = [fence for page in PAGES for fence in fences(page)]
 COMMANDS = [(fence, line) for fence in ALL if fence.language == "sh" for line in fence.text.splitlines()]
@@ -29,6 +31,27 @@ def _id(value: Any) -> str:
 
 def test_the_page_of_hooks_is_made_from_their_docstrings() -> None:
     assert hooks_page.PAGE.read_text(encoding="utf-8") == hooks_page.render(), "run python tests/docs/hooks_page.py"
+
+
+@pytest.mark.parametrize("cls", hooks_page.RECORDS, ids=lambda cls: cls.__name__)
+def test_every_field_and_property_of_a_value_is_on_the_page(cls: type) -> None:
+    section = hooks_page.record(cls)
+    assert section in hooks_page.PAGE.read_text(encoding="utf-8")
+    fields = list(getattr(cls, "__dataclass_fields__", ()))
+    for name in (*fields, *(name for name, value in vars(cls).items() if isinstance(value, property))):
+        assert name.startswith("_") or f"`{name}: " in section, name
+
+
+def test_every_value_that_a_hook_names_is_on_the_page() -> None:
+    named = {
+        name
+        for hook in HOOKS
+        for annotation in getattr(hookspecs, hook).__annotations__.values()
+        for name in re.findall(r"\w+", annotation)
+    }
+    ours = {name for name in named if getattr(vars(records).get(name), "__module__", None) == records.__name__}
+    assert ours
+    assert ours <= {cls.__name__ for cls in hooks_page.RECORDS}
 
 
 def test_the_page_of_models_is_made_from_the_tables() -> None:
@@ -184,6 +207,30 @@ def test_the_strategies_tables_of_magcache_are_the_shipped_ones() -> None:
         (t.name, t.model, str(len(t.ratios)), f"{t.threshold:g}", f"{t.skip_first:g}", str(t.max_skips))
         for t in shipped().values()
     ]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "mflux_teacache").rglob("*.py")), ids=lambda path: path.stem)
+def test_no_message_names_a_page_that_an_installed_package_does_not_have(path: Path) -> None:
+    """Docstrings may: whoever reads those has the source."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    texts = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    cited = [node.value for node in texts if id(node) not in docstrings and re.search(r"docs/|\w\.md\b", node.value)]
+    assert cited == []
+
+
+def test_the_package_says_where_mflux_lives() -> None:
+    urls = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]
+    assert urls == {"mflux": MFLUX}
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"[mflux]: {MFLUX}\n" in readme
+    assert "filipstrand" not in readme
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 import pytest
 from fences import ROOT
+
+from mflux_teacache import attach
+from mflux_teacache.bench.quality.summary import psnr
+from mflux_teacache.cli.arguments import COMPILE_BLOCKS_HELP
 
 PAGE = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
 TEXT = " ".join(PAGE.split())  # however its lines are broken
@@ -123,3 +127,59 @@ def test_memory() -> None:
         }
         plain, skipping = (f"{peak[variant] / 2**30:.2f}" for variant in ("plain", "skipping"))
         assert re.search(rf"{said} {plain} and {skipping} GiB", TEXT), said
+
+
+def test_what_compiled_blocks_gave_is_said_alike_everywhere() -> None:
+    """Also in the help of each of mflux's commands, and in the docstring of ``attach``."""
+
+    def off(*names: str) -> list[str]:
+        compiled = "all computed, blocks compiled"
+        return sorted({f"{100 * (1 - median(ratios(name)[compiled])):.0f}" for name in names}, key=int)
+
+    flux, qwen, fibo = off("flux1-512", "flux1-1024"), off("qwen-1024-compiled"), off("fibo-1024")
+    assert (len(flux), len(qwen), len(fibo)) == (2, 1, 1)
+    said = (
+        f"it took {flux[0]} to {flux[1]}% off the time of FLUX.1 and {qwen[0]}% off that of Qwen-Image, "
+        f"and added {-int(fibo[0])}% to that of FIBO"
+    )
+    for text in (PAGE, COMPILE_BLOCKS_HELP.replace(" percent", "%"), attach.__doc__):
+        assert said in " ".join((text or "").split())
+
+
+STRATEGIES = (ROOT / "docs" / "strategies.md").read_text(encoding="utf-8")
+FORECASTS = [
+    [cell.strip() for cell in line.strip("|").split("|")]
+    for line in STRATEGIES.splitlines()
+    if re.match(r"\| \d+ of (28|10) \|", line)
+]
+
+
+def patterns(steps: int) -> dict[tuple[int, str], dict[tuple[str, int], float]]:
+    """By skipped steps and forecast, PSNR of each prompt and seed."""
+    found: dict[tuple[int, str], dict[tuple[str, int], float]] = {}
+    for run in measured("patterns-demo" if steps == 28 else f"patterns-demo-{steps}")["runs"]:
+        forecast = run["setting"].rpartition("forecast=")[2]
+        case = (run["case"]["prompt"], run["case"]["seed"])
+        found.setdefault((run["pattern"].count("S"), forecast), {})[case] = psnr(run["squared_error"])
+    return found
+
+
+@pytest.mark.parametrize("row", FORECASTS, ids=lambda row: row[0])
+def test_a_row_of_the_forecasts(row: list[str]) -> None:
+    skipped, *cells, better = row
+    count, steps = map(int, skipped.split(" of "))
+    by_order = [patterns(steps)[count, forecast] for forecast in ("0", "1", "2")]
+    assert [f"{fmean(levels.values()):.1f}, {min(levels.values()):.1f}" for levels in by_order] == cells
+    held, linear, _ = by_order
+    assert better == f"{sum(linear[case] > level for case, level in held.items())} of {len(held)}"
+
+
+def test_where_a_forecast_gains_and_where_it_does_not() -> None:
+    assert [row[0] for row in FORECASTS] == [f"{n} of 28" for n in (9, 14, 19)] + [f"{n} of 10" for n in (3, 5, 7)]
+    better = {
+        steps: sum(int(row[-1].split()[0]) for row in FORECASTS if row[0].endswith(steps)) for steps in ("28", "10")
+    }
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert f"in each of {better['28']} comparisons at 28 steps; at 10 steps it is in {better['10']} of 96" in readme
+    held, linear = (fmean(patterns(10)[7, forecast].values()) for forecast in "01")
+    assert f"loses {held - linear:.1f} dB where most steps are skipped" in " ".join(STRATEGIES.split())

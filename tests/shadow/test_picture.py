@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
+import hypothesis.strategies as st
 import numpy as np
 import PIL.Image
 import pytest
+from hypothesis import given
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from mflux_teacache.shadow import picture
 from mflux_teacache.shadow.report import Report, Row
@@ -28,6 +33,66 @@ def drawn(path: Path, *rows: Row) -> np.ndarray:
 def count(pixels: np.ndarray, hexadecimal: str) -> int:
     colour = [int(hexadecimal[place : place + 2], 16) for place in (1, 3, 5)]
     return int((np.abs(pixels - colour).max(axis=2) <= 1).sum())
+
+
+@pytest.fixture
+def axes(monkeypatch: pytest.MonkeyPatch) -> list[Axes]:
+    """The axes of the pictures that a test draws: errors over steps, the grid of steps, and the colours' if any."""
+    made: list[Axes] = []
+    savefig = Figure.savefig
+    monkeypatch.setattr(
+        Figure, "savefig", lambda figure, *where, **how: made.extend(figure.axes) or savefig(figure, *where, **how)
+    )
+    return made
+
+
+def labels(axis: Any) -> list[str]:
+    low, high = sorted(axis.get_view_interval())
+    return [label.get_text() for label in axis.get_ticklabels() if low <= label.get_position()[1] <= high]
+
+
+@given(low=st.floats(1e-4, 1e3), factor=st.floats(1, 1e6))
+def test_whatever_the_errors_are_three_to_ten_ticks_can_be_read(low: float, factor: float) -> None:
+    low, high = picture._span([low, low * factor])
+    ticks = picture._ticks(low, high)
+    assert 3 <= len(ticks) <= 10
+    assert all(low <= tick <= high for tick in ticks)
+    assert len({f"{100 * tick:.6g}" for tick in ticks}) == len(ticks)
+
+
+def test_both_logarithmic_axes_say_so_and_have_ticks(tmp_path: Path, axes: list[Axes]) -> None:
+    drawn(tmp_path / "a.png", SLOW, FAST)
+    errors, _, colours = axes
+    assert (errors.get_yscale(), colours.get_yscale()) == ("log", "log")
+    for axis in (errors.yaxis, colours.yaxis):
+        assert "logarithmic" in axis.get_label_text()
+        assert len(labels(axis)) >= 3
+    assert labels(colours.yaxis) == ["1%", "2%", "5%", "10%", "20%"]
+
+
+@pytest.mark.parametrize(
+    ("row", "mean"),
+    [
+        (Row("teacache", 0.2, (None, 0.05, 0.07, None)), 0.06),
+        (Row("teacache", 0.2, (None, 0.0, 0.0, None)), 1e-4),
+        (Row("teacache", 0.2, (None, math.nan, 0.1, None)), 1.0),
+    ],
+)
+def test_a_strategy_that_skips_has_its_point_on_the_axis(
+    row: Row, mean: float, tmp_path: Path, axes: list[Axes]
+) -> None:
+    drawn(tmp_path / "a.png", row, Row("easycache", 0.2, (None,) * 4))
+    line, nothing = axes[0].lines[:2]
+    assert line.get_xydata().tolist() == [[2, pytest.approx(mean)]]
+    assert (line.get_label(), nothing.get_label()) == ("teacache", "easycache (skips nothing)")
+    low, high = axes[0].get_ylim()
+    assert low < mean < high
+    assert len(labels(axes[0].yaxis)) >= 3
+
+
+def test_what_lies_below_the_axis_is_told(tmp_path: Path, axes: list[Axes]) -> None:
+    drawn(tmp_path / "a.png", Row("teacache", 0.2, (None, 0.0, 0.2, None)))
+    assert labels(axes[2].yaxis)[0] == "up to 0.01%"
 
 
 def test_each_strategy_has_a_line_of_its_colour(tmp_path: Path) -> None:

@@ -65,6 +65,12 @@ class ReturnsText(Pattern):
         return "skip"
 
 
+class ReturnsResidual(Pattern):
+    @hookimpl
+    def mflux_pre_transformer(self, step):
+        return mx.zeros((1, 1000))
+
+
 class RefusesModel(Pattern):
     @hookimpl
     def mflux_check(self, target):
@@ -317,7 +323,7 @@ def test_a_calibrations_threshold_is_a_strategys_own(photo):
 
 
 def test_who_cannot_take_part_is_listed_with_the_reason(photo, installed, capsys):
-    installed(Pattern, RefusesModel, AfterTwoBlocks, Fails, ReturnsText, RefusesShortRuns)
+    installed(Pattern, RefusesModel, AfterTwoBlocks, Fails, ReturnsText, ReturnsResidual, RefusesShortRuns)
     _, recorded = shadow("flux2-guidance", photo)
     assert [run["strategy"] for run in values(recorded)["runs"]] == ["pattern"]
     assert values(recorded)["left_out"] == {
@@ -325,6 +331,7 @@ def test_who_cannot_take_part_is_listed_with_the_reason(photo, installed, capsys
         "aftertwoblocks": "its residual_after is 2, and a shadow run knows the body's stream after 0 and 1 blocks.",
         "fails": "it failed in mflux_step_start: RuntimeError: out of luck",
         "returnstext": "it returned 'skip' in mflux_pre_transformer where a Decision or None is expected",
+        "returnsresidual": "it returned an array in mflux_pre_transformer where a Decision or None is expected",
         "refusesshortruns": "6 steps are too few.",
     }
     printed = capsys.readouterr().out
@@ -348,6 +355,8 @@ def test_what_strategies_warn_of_is_a_note_and_said_once(photo, capsys):
         ({"strategies": "replay"}, Refused, "plugin 'replay' decides nothing"),
         ({"strategies": ","}, OptionError, "',' names no plugin"),
         ({"thresholds": "0.1,high"}, OptionError, "'high' is not a finite number"),
+        ({"plot": "x.jpg"}, OptionError, r"--shadow-plot is x\.jpg; its name must end in \.png\. Try .* x\.png\."),
+        ({"json": "x"}, OptionError, r"--shadow-json is x; its name must end in \.json\. Try --shadow-json x\.json\."),
         ({"plot": "nowhere/x.png"}, Refused, r"--shadow-plot is nowhere/x\.png, but there is no folder nowhere"),
         ({}, Refused, r"none does\. refusesmodel: Flux2Klein is none of its models\.$"),
     ],

@@ -185,7 +185,7 @@ def test_a_model_without_any_is_refused_with_the_alternatives(model):
     assert message.startswith(f"TeaCache has no calibration for {model or 'a model without a name'} (ErnieImage).")
     for alternative in (
         "--teacache-calibration",
-        "docs/adding-a-model.md",
+        "which --plugin teacache-record makes from a few images; or --teacache-coefficients",
         "--teacache-coefficients",
         BFL + "FLUX.1-dev",
     ):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from mflux_teacache.bench import model_options
 from mflux_teacache.bench.extra import require
 from mflux_teacache.bench.quality.runs import Case, Setting
+from mflux_teacache.bench.settings import INTERRUPTED_TITLE
 from mflux_teacache.bench.settings import Settings as ModelSettings
 from mflux_teacache.cli.messages import INTERRUPTED
 from mflux_teacache.errors import OptionError
@@ -95,7 +96,8 @@ def _add_compared(group: argparse._ArgumentGroup) -> None:
         action="append",
         default=[],
         metavar="'NAME KEY=VALUE ...'",
-        help="a plugin with its options, such as 'teacache thresh=0.12 forecast=1'; may be given several times",
+        help="a plugin with its options, such as 'teacache thresh=0.12 forecast=1', or as on a command line, such as "
+        "'teacache --teacache-thresh 0.12'; may be given several times",
     )
     group.add_argument(
         "--patterns",
@@ -145,7 +147,7 @@ def run(args: argparse.Namespace) -> int:
     from mflux_teacache.bench.subjects import subject_of
 
     subject = subject_of(settings.model)
-    print(_title(settings, subject), flush=True)
+    print(f"{_title(settings, subject)}\n{_amount(settings)}", flush=True)
     shown = _shown(settings) if settings.sheet is not None else []
     measured = measure.measure(subject, settings.cases, settings.settings, shown)
     summaries = summary.summarise(settings.settings, measured.runs)
@@ -153,6 +155,8 @@ def run(args: argparse.Namespace) -> int:
         print("\ninterrupted: these are the settings that were drawn whole")
     if measured.refusals:
         print(f"\n{report.refused(measured.refusals)}")
+    if measured.idle:
+        print(f"\n{report.skipped_nothing(measured.idle)}")
     print(f"\n{report.table(summaries)}")
     _write(settings, subject, measured, summaries)
     if measured.interrupted:
@@ -246,8 +250,17 @@ def _title(settings: Settings, subject: Subject) -> str:
     )
 
 
+def _amount(settings: Settings) -> str:
+    """How much is to be done; the bar then tells how long that takes on this machine."""
+    full, compared = len(settings.cases), len(settings.cases) * len(settings.settings)
+    return (
+        f"{full + compared} images to draw: {full} with every step, and {compared} with the settings. "
+        f"Ctrl-C ends it and keeps the settings that are done."
+    )
+
+
 def _write(settings: Settings, subject: Subject, measured: Measured, summaries: list[Summary]) -> None:
-    title = _title(settings, subject)
+    title = f"{_title(settings, subject)}{INTERRUPTED_TITLE if measured.interrupted else ''}"
     if settings.json is not None:
         content = as_json(settings, subject, measured, summaries)
         with writing("--json", settings.json):
@@ -288,6 +301,7 @@ def as_json(settings: Settings, subject: Subject, measured: Measured, summaries:
         "versions": versions(),
         "machine": machine(),
         "refusals": [asdict(refusal) for refusal in measured.refusals],
+        "skipped_nothing": dict(measured.idle),
         "runs": [run.as_json() for run in measured.runs],
         "summary": [entry.as_json() for entry in summaries],
     }

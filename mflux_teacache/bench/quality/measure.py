@@ -18,6 +18,7 @@ from mflux_teacache.bench.quality.metrics import Levels, squared_error, ssim
 from mflux_teacache.bench.quality.runs import Case, Refusal, Run, Setting
 from mflux_teacache.bench.quality.settings import load
 from mflux_teacache.bench.subjects import Subject
+from mflux_teacache.cli.idle import why_idle
 from mflux_teacache.demo.clock import listening
 from mflux_teacache.errors import Refused, is_interruption
 
@@ -31,12 +32,14 @@ class Measured:
     """Attributes:
     runs: setting by setting, in the order of the cases; of whole settings.
     refusals: settings that have no runs.
+    idle: by setting that skipped nothing in any image: why not in the last one, and what to try.
     thumbnails: by setting, ``FULL`` among them, and case.
     interrupted: there were to be more settings.
     """
 
     runs: tuple[Run, ...]
     refusals: tuple[Refusal, ...]
+    idle: Mapping[str, str]
     thumbnails: Mapping[tuple[str, Case], PIL.Image.Image]
     interrupted: bool = False
 
@@ -56,6 +59,7 @@ def measure(subject: Subject, cases: Sequence[Case], settings: Sequence[Setting]
     """
     runs: list[Run] = []
     refusals: list[Refusal] = []
+    idle: dict[str, str] = {}
     thumbnails: dict[tuple[str, Case], PIL.Image.Image] = {}
     interrupted = False
     with subject.load() as model, tqdm(total=len(cases) * (1 + len(settings)), unit="image") as bar:
@@ -73,7 +77,10 @@ def measure(subject: Subject, cases: Sequence[Case], settings: Sequence[Setting]
         for setting in settings:
             left = bar.n + len(cases)
             try:
-                runs += _runs(model, setting, full, draw)
+                made, why_not = _runs(model, setting, full, draw)
+                runs += made
+                if why_not is not None:
+                    idle[str(setting)] = why_not
             except Refused as refused:
                 refusals.append(Refusal(str(setting), str(refused)))
                 bar.total -= left - bar.n
@@ -83,17 +90,22 @@ def measure(subject: Subject, cases: Sequence[Case], settings: Sequence[Setting]
                     raise
                 interrupted = True
                 break
-    return Measured(runs=tuple(runs), refusals=tuple(refusals), thumbnails=thumbnails, interrupted=interrupted)
+    return Measured(
+        runs=tuple(runs), refusals=tuple(refusals), idle=idle, thumbnails=thumbnails, interrupted=interrupted
+    )
 
 
-def _runs(model: Any, setting: Setting, full: Mapping[Case, Levels], draw: Any) -> list[Run]:
+def _runs(model: Any, setting: Setting, full: Mapping[Case, Levels], draw: Any) -> tuple[list[Run], str | None]:
+    """And where none of them skipped anything, why."""
     plugin = load(setting.plugin)
     runs = []
+    notes = []
     with attach_requests(model, [Request(plugin, options.from_keywords(plugin, setting.options))]) as handle:
         for case, reference in full.items():
             image = draw(str(setting), case)
             stats = handle.stats.last_generation
             assert stats is not None, "an image was made"
+            notes.append(why_idle(stats, plugin, setting.options))
             runs.append(
                 Run(
                     setting=str(setting),
@@ -103,7 +115,7 @@ def _runs(model: Any, setting: Setting, full: Mapping[Case, Levels], draw: Any) 
                     ssim=ssim(image, reference),
                 )
             )
-    return runs
+    return runs, notes[-1] if all(notes) else None
 
 
 def _thumbnail(image: PIL.Image.Image) -> PIL.Image.Image:

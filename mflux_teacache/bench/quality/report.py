@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from mflux_teacache.bench import tables
 from mflux_teacache.bench.quality.runs import Refusal
 from mflux_teacache.bench.quality.summary import Summary, pareto
 
 LEGEND = """\
-computed  steps, mean over images; speed-up is all steps over it: the gain, were a skipped step free
+computed  steps, mean over images; speed-up is all steps over it: the gain if skipped steps took no time
 equal     images that are equal to the full run of their prompt and seed
 PSNR      of the other images against their full runs, in dB: mean and worst image
 SSIM      structural similarity of all images, likewise; 1 = equal
@@ -39,6 +39,13 @@ def table(summaries: Sequence[Summary]) -> str:
 
 def refused(refusals: Sequence[Refusal]) -> str:
     return "\n".join(f"refused: {refusal.setting}: {refusal.reason}" for refusal in refusals)
+
+
+def skipped_nothing(idle: Mapping[str, str]) -> str:
+    """Args:
+    idle: the reason for each setting.
+    """
+    return "\n".join(f"no image skipped anything: {setting}: {reason}" for setting, reason in idle.items())
 
 
 def _spell(decibels: float | None) -> str:

@@ -20,7 +20,7 @@ class Setting:
     """
 
     plugin: str
-    options: Mapping[str, str | bool] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
     forecast: int = 0
 
     def __str__(self) -> str:

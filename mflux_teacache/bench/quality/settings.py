@@ -8,6 +8,7 @@ from importlib.metadata import EntryPoint
 from mflux_teacache import options, plugins
 from mflux_teacache.bench import patterns
 from mflux_teacache.bench.quality.runs import FORECASTS, Setting
+from mflux_teacache.cli.plugin_parser import add_keyword, keywords_among
 from mflux_teacache.errors import OptionError, UnknownPlugin
 from mflux_teacache.plugins import Loaded
 
@@ -64,6 +65,8 @@ def at_patterns(given: Sequence[str], steps: int) -> list[Setting]:
 def parse(text: str) -> Setting:
     """``teacache thresh=0.12 forecast=1``; an option alone is one that takes no value.
 
+    Options may also be written as on a command line: ``teacache --teacache-thresh 0.12``.
+
     Raises:
         OptionError: nothing before the options, or an option that the plugin does not allow.
         UnknownPlugin, BrokenPlugin: as for ``attach``.
@@ -71,8 +74,9 @@ def parse(text: str) -> Setting:
     name, *words = text.split() or [""]
     if not name or "=" in name:
         raise OptionError(f"--setting is {text!r}; it must be NAME KEY=VALUE ..., such as 'teacache thresh=0.12'.")
-    pairs = (word.partition("=") for word in words)
-    named: dict[str, str | bool] = {key.replace("-", "_"): value if equals else True for key, equals, value in pairs}
+    named, others = keywords_among(name, words)
+    for key, equals, value in (word.partition("=") for word in others):
+        add_keyword(named, key, value if equals else True, f"--setting {text!r}")
     taken = options.from_keywords(load(name), named)
     order = getattr(taken, "forecast", 0)
     return Setting(name, named, order if order in FORECASTS else 0)

@@ -43,7 +43,7 @@ class Summary:
 
     @property
     def speed_up(self) -> float:
-        """Steps over computed steps: what the denoising loop would gain, were a skipped step free."""
+        """Steps over computed steps: what the denoising loop would gain if skipped steps took no time."""
         return self.steps / self.computed
 
     def as_json(self) -> dict[str, Any]:

@@ -1,0 +1,298 @@
+"""For authors of a family's entry: whether it describes the model that it is for, told from a few small images."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import mlx.core as mx
+from mlx import nn
+
+from mflux_teacache.adapters.family import Arguments, Family
+from mflux_teacache.attachment import Request, attach_requests
+from mflux_teacache.demo.clock import listening
+from mflux_teacache.errors import UnsupportedModel
+from mflux_teacache.hookspecs import hookimpl
+from mflux_teacache.plugins import Loaded
+from mflux_teacache.records import Body, Decision, Step
+
+# The step in which a residual is reused. Not the first one, in which a key/value cache may have to be filled.
+REUSED = 1
+
+# Of what a skipped body leaves out, so much may be missing with its own residual in its place: rounding, and no more.
+ROUNDING = 0.1
+
+_PURE_NOISE = 1.001  # rounded
+
+
+def check_family(model: Any, family: Family, **image: Any) -> None:
+    """Make images with every step computed and with a body reused, and compare them with those of the plain model.
+
+    Args:
+        model: a loaded pipeline, without plugins. Random weights do: nobody looks at the images.
+        family: the entry for its transformer.
+        image: arguments of ``generate_image``, such as a small size and 4 steps.
+
+    Raises:
+        UnsupportedModel: the entry does not describe the model. The message says what is off, and which of the entry's
+            fields to look at.
+    """
+    plain = _latents(model, image)
+    if len(plain) < REUSED + 2:
+        raise UnsupportedModel(f"the image has {len(plain) - 1} steps; it takes {REUSED + 1} at least to reuse one.")
+    observed = _observe(model, family, image, plain)
+    _check_latents(family, observed, plain)
+    _check_signals(family, observed)
+    _check_noise(family, observed.sigmas)
+    _check_block_0(model, family, image, observed.block)
+    for residual_after in (0, 1):
+        _check_residual(model, family, image, plain, residual_after)
+
+
+class _Observing:
+    """Reads all that a step has to offer, in every step."""
+
+    def __init__(self, family: Family) -> None:
+        self.block: Any = None
+        self.sigmas: list[float | None] = []
+        self.signals: list[tuple[mx.array, mx.array]] = []
+        self.parts: list[tuple[int, ...]] = []
+        self.latents: list[mx.array] = []
+        self.streams: list[mx.array] = []
+        self._family = replace(family, modulated_input=self._modulated_input)
+        self._read = family.modulated_input
+
+    def _modulated_input(self, block: Any, call: Arguments) -> mx.array:
+        if isinstance(block, nn.Module):  # and not what stands in for it when the entry is looked at
+            self.block = block
+        return self._read(block, call)
+
+    @hookimpl
+    def mflux_families(self) -> list[Family]:
+        return [self._family]
+
+    @hookimpl
+    def mflux_step_start(self, step: Step) -> None:
+        mx.eval(step.latents, step.modulated_input, step.first_block_residual)
+        self.signals.append((step.modulated_input, step.first_block_residual))
+        self.parts.append(step.target_part(step.modulated_input).shape)
+        self.latents.append(step.latents)
+        self.sigmas.append(step.sigma)
+
+    @hookimpl
+    def mflux_post_transformer(self, body: Body) -> None:
+        self.streams.append(body.branches[0].input)
+
+
+class _Reusing:
+    """Computes every step but one, whose bodies get what ``residuals`` makes of those that they had in another run."""
+
+    def __init__(self, family: Family, residual_after: int, residuals: Sequence[mx.array | None] = ()) -> None:
+        self.residual_after = residual_after
+        self.kept: list[mx.array | None] = []
+        self._family = family
+        self._residuals = residuals
+
+    @hookimpl
+    def mflux_families(self) -> list[Family]:
+        return [self._family]
+
+    @hookimpl
+    def mflux_pre_transformer(self, step: Step) -> Decision | None:
+        return Decision.reuse(self._residuals) if self._residuals and step.index == REUSED else None
+
+    @hookimpl
+    def mflux_post_transformer(self, step: Step, body: Body) -> None:
+        if step.index == REUSED:
+            self.kept = list(body.residuals)
+
+
+def _observe(model: Any, family: Family, image: dict[str, Any], plain: list[mx.array]) -> _Observing:
+    observing = _Observing(family)
+    with _attached(model, observing):
+        observed = _latents(model, image)
+    if not _equal(observed, plain):
+        raise _off(
+            family,
+            "with every step computed and every signal read, the latents are not those of the plain model, bit for bit",
+            "body: are all its lists named, with their streams and methods?",
+        )
+    if not _equal(_latents(model, image), plain):
+        raise _off(family, "what plugins were attached to makes other latents when they are off again", "predict")
+    return observing
+
+
+def _check_latents(family: Family, observed: _Observing, plain: list[mx.array]) -> None:
+    """They are those of mflux's loop, which a pipeline may extend: by a mask, a reference image, or a second batch."""
+    for seen, entering in zip(observed.latents, plain, strict=False):
+        if seen.ndim != entering.ndim or not mx.array_equal(seen[tuple(map(slice, entering.shape))], entering):
+            raise _off(
+                family,
+                f"the latents of a step, {seen.shape}, do not begin with those of the loop, {entering.shape}",
+                "latents",
+            )
+    rows = observed.streams[0].shape[1]
+    if family.packed and (plain[0].ndim != 3 or plain[0].shape[1] > rows):
+        raise _off(
+            family, f"latents of shape {plain[0].shape} have no row for each of the image stream's {rows}", "packed"
+        )
+
+
+def _check_signals(family: Family, observed: _Observing) -> None:
+    """What can be told of signals without knowing the model."""
+    for (modulated, first), part, stream in zip(observed.signals, observed.parts, observed.streams, strict=True):
+        if modulated.shape != first.shape or stream.shape not in (modulated.shape, part):
+            raise _off(
+                family,
+                f"the signals have the shapes {modulated.shape} and {first.shape}, and the body's image stream has "
+                f"{stream.shape}",
+                "modulated_input, and of the body's first list image_rows and image_first",
+            )
+        if not mx.isfinite(modulated).all().item() or not mx.abs(first).max().item():
+            raise _off(
+                family, "a signal is not finite, or block 0 adds nothing to its stream", "modulated_input and body"
+            )
+
+
+def _check_noise(family: Family, sigmas: list[float | None]) -> None:
+    known = [sigma for sigma in sigmas if sigma is not None]
+    falling = all(later < earlier for earlier, later in pairwise(known))
+    if len(known) not in (0, len(sigmas)) or not falling or not all(0 <= sigma <= _PURE_NOISE for sigma in known):
+        spelt = ", ".join("None" if sigma is None else f"{sigma:.4g}" for sigma in sigmas)
+        raise _off(
+            family,
+            f"the noise levels are {spelt}; they must fall from step to step, from at most 1 = pure noise to at least "
+            f"0, or be None in all steps",
+            "sigma",
+        )
+
+
+def _check_block_0(model: Any, family: Family, image: dict[str, Any], block: Any) -> None:
+    """The signal is what a part of block 0 is called with: its attention, or what that projects its input with."""
+    reading = _Observing(family)
+    with _eager(), _calls_within(block) as called, _attached(model, reading):
+        _latents(model, image)
+    [signal, _], *_ = reading.signals
+    rows = signal.shape[1]
+    parts = (part for array in called if array.ndim == 3 for part in (array[:, :rows], array[:, -rows:]))
+    alike = (part for part in parts if part.shape == signal.shape)
+    if not any(mx.allclose(part, signal, rtol=1e-3, atol=1e-5).item() for part in alike):
+        raise _off(
+            family,
+            f"modulated_input is not what {type(block).__name__} hands to any of its parts "
+            f"({', '.join(name for name, _ in block.named_modules() if name)})",
+            "modulated_input",
+        )
+
+
+def _check_residual(
+    model: Any, family: Family, image: dict[str, Any], plain: list[mx.array], residual_after: int
+) -> None:
+    """A body that is left out changes the step's result, and its own residual in its place brings it back."""
+    computing = _Reusing(family, residual_after)
+    with _attached(model, computing):
+        _latents(model, image)
+    nothing = [None if residual is None else mx.zeros_like(residual) for residual in computing.kept]
+    without = _distance(model, family, image, plain, residual_after, nothing)
+    own = _distance(model, family, image, plain, residual_after, computing.kept)
+    if not own <= ROUNDING * without:
+        raise _off(
+            family,
+            f"with its own residual in place of the body (after {residual_after} blocks), step {REUSED} is off by "
+            f"{own:.2g} of its change; with none at all by {without:.2g}",
+            "image_first of its lists, image_rows of the first one, returns_more, and the order of the lists in body",
+        )
+
+
+def _distance(
+    model: Any,
+    family: Family,
+    image: dict[str, Any],
+    plain: list[mx.array],
+    residual_after: int,
+    residuals: Sequence[mx.array | None],
+) -> float:
+    """How far a step that reuses these is from the computed one, as a share of what that changes in the latents."""
+    with _attached(model, _Reusing(family, residual_after, residuals)):
+        reused = _latents(model, image)
+    before, after = plain[REUSED].astype(mx.float32), plain[REUSED + 1].astype(mx.float32)
+    distance = mx.abs(reused[REUSED + 1].astype(mx.float32) - after).mean() / mx.abs(after - before).mean()
+    return float(distance)
+
+
+def _off(family: Family, what: str, fields: str) -> UnsupportedModel:
+    return UnsupportedModel(f"the entry for {family.name} does not describe the model: {what}. Look at {fields}.")
+
+
+def _attached(model: Any, plugin: Any) -> Any:
+    request = Request(Loaded("check-family", lambda: plugin), argparse.Namespace())
+    return attach_requests(model, [request])
+
+
+def _latents(model: Any, image: dict[str, Any]) -> list[mx.array]:
+    """Those that enter the loop, and those after each step."""
+    loop = _Loop()
+    with listening(model, loop):
+        model.generate_image(**image)
+    return loop.latents
+
+
+class _Loop:
+    """A callback of mflux."""
+
+    def __init__(self) -> None:
+        self.latents: list[mx.array] = []
+
+    def call_before_loop(self, *, latents: mx.array, **_: Any) -> None:
+        self._keep(latents)
+
+    def call_in_loop(self, *, latents: mx.array, **_: Any) -> None:
+        self._keep(latents)
+
+    def _keep(self, latents: mx.array) -> None:
+        copy = mx.array(latents)  # a scheduler may go on in the same array
+        mx.eval(copy)
+        self.latents.append(copy)
+
+
+def _equal(one: list[mx.array], other: list[mx.array]) -> bool:
+    return len(one) == len(other) and all(map(mx.array_equal, one, other))
+
+
+@contextlib.contextmanager
+def _eager() -> Iterator[None]:
+    """What mflux would compile, as Python: a compiled function is not called with values."""
+    mx.disable_compile()
+    try:
+        yield
+    finally:
+        mx.enable_compile()
+
+
+@contextlib.contextmanager
+def _calls_within(block: Any) -> Iterator[list[mx.array]]:
+    """The arrays that the parts of a block are called with."""
+    called: list[mx.array] = []
+    parts = [part for name, part in block.named_modules() if name and callable(part)]
+    classes = [type(part) for part in parts]
+    for part, cls in zip(parts, classes, strict=True):
+        part.__class__ = _noting(cls, called)
+    try:
+        yield called
+    finally:
+        for part, cls in zip(parts, classes, strict=True):
+            part.__class__ = cls
+
+
+def _noting(cls: type, called: list[mx.array]) -> type:
+    """A subclass that keeps copies of the arrays that it is called with."""
+
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        called.extend(mx.array(value) for value in (*args, *kwargs.values()) if isinstance(value, mx.array))
+        return cls.__call__(self, *args, **kwargs)
+
+    return type(cls.__name__, (cls,), {"__call__": call})
