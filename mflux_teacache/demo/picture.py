@@ -17,6 +17,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 
 from mflux_teacache.demo.palette import COMPUTED, LIMIT, SKIPPED
+from mflux_teacache.output_files import png_of, replace_file
 from mflux_teacache.records import LETTERS, Outcome, StepRecord
 
 _FILL: dict[Outcome, dict[str, Any]] = {"computed": COMPUTED, "forced": COMPUTED, "skipped": SKIPPED}
@@ -58,7 +59,7 @@ def draw(
     upper, lower = timeline.subplots(2, 1, sharex=True, height_ratios=(1.0, 0.09))
     _draw_changes(upper, records)
     _draw_decisions(lower, records)
-    figure.savefig(path, format="png")
+    replace_file(path, png_of(figure))
 
 
 def amplified_difference(plain: PIL.Image.Image, cached: PIL.Image.Image) -> tuple[PIL.Image.Image, int]:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from mflux_teacache.demo import vocabulary
 from mflux_teacache.errors import OptionError
 from mflux_teacache.hookspecs import hookimpl
-from mflux_teacache.output_files import check_output
+from mflux_teacache.option_types import file_path
+from mflux_teacache.output_files import check_output, writing
 from mflux_teacache.records import Body, Decision, GenerationStats, Step
 
 if TYPE_CHECKING:
@@ -151,7 +152,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--plugin", default=PLUGIN, metavar="NAME", help="`mflux-teacache plugins` lists them (default: %(default)s)"
     )
-    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="PNG", help="the picture (default: %(default)s)")
+    parser.add_argument(
+        "--output", type=file_path, default=OUTPUT, metavar="PNG", help="the picture (default: %(default)s)"
+    )
     parser.set_defaults(run=run)
 
 
@@ -164,6 +167,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         Refused: an option that is not allowed, or a plugin that is not installed or turns the model down.
         HookFailed: the plugin failed.
+        NotWritten: the picture could not be written.
     """
     settings = Settings(
         prompt=args.prompt,
@@ -171,15 +175,17 @@ def run(args: argparse.Namespace) -> int:
         steps=args.steps,
         seed=args.seed,
         plugin=args.plugin,
-        output=args.output.expanduser(),
+        output=args.output,
     )
     print(f"Drawing {vocabulary.parse(settings.prompt)}", flush=True)
-    print(report(settings, compare(settings)))
+    result = compare(settings)
+    print(report(settings, result), flush=True)
+    _write_picture(settings, result)
     return 0
 
 
 def compare(settings: Settings) -> Result:
-    """Draw plain and cached, and write the picture; raises as ``run`` does."""
+    """Draw plain and cached; raises as ``run`` does."""
     from mflux_teacache import options, plugins
 
     plugin = plugins.load(settings.plugin)
@@ -189,9 +195,7 @@ def compare(settings: Settings) -> Result:
 
     with tiny_klein() as model:
         _warm_up(model, getattr(plugin.factory, "residual_after", 0))
-        result = _timed(model, settings)
-    _write_picture(settings, result)
-    return result
+        return _timed(model, settings)
 
 
 def _warm_up(model: DemoKlein, residual_after: int) -> None:
@@ -220,15 +224,16 @@ def _timed(model: DemoKlein, settings: Settings) -> Result:
 def _write_picture(settings: Settings, result: Result) -> None:
     from mflux_teacache.demo import picture
 
-    picture.draw(
-        settings.output,
-        title=settings.prompt,
-        plain=result.plain.image,
-        plain_label=f"plain\n{result.steps} of {result.steps} steps, {result.plain.seconds:.1f} s",
-        cached=result.cached.image,
-        cached_label=f"{settings.plugin}\n{result.computed} of {result.steps} steps, {result.cached.seconds:.1f} s",
-        records=result.stats.decisions,
-    )
+    with writing("--output", settings.output):
+        picture.draw(
+            settings.output,
+            title=settings.prompt,
+            plain=result.plain.image,
+            plain_label=f"plain\n{result.steps} of {result.steps} steps, {result.plain.seconds:.1f} s",
+            cached=result.cached.image,
+            cached_label=f"{settings.plugin}\n{result.computed} of {result.steps} steps, {result.cached.seconds:.1f} s",
+            records=result.stats.decisions,
+        )
 
 
 def report(settings: Settings, result: Result) -> str:
