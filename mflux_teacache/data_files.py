@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -137,8 +137,10 @@ class DataFiles(Generic[AnyFigures]):
         what = f"The {self._noun} {where}"
         try:
             data = parse_json(content)
-        except (ValueError, RecursionError) as error:
-            raise OptionError(f"{what} cannot be read as JSON: {error}. Compare it with a shipped one.") from error
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise OptionError(f"{what} is not JSON: {error}. Compare it with a shipped one.") from error
+        except ValueError as error:
+            raise OptionError(f"{what} is not read: {error}. Compare it with a shipped one.") from error
         schema = data.pop("schema", None) if isinstance(data, dict) else None
         if type(schema) is not int or schema != SCHEMA:
             raise OptionError(
@@ -172,22 +174,44 @@ class DataFiles(Generic[AnyFigures]):
 
     def warn_if_made_elsewhere(self, figures: AnyFigures, target: Target) -> None:
         """Tell the user of a target that is not the very model, pipeline and LoRAs that these figures were made on."""
-        if not (differences := list(_differences(figures, target))):
-            return
-        of_ones_own = f"a file of your own{f', which --plugin {self._recorder} makes' if self._recorder else ''}"
-        warnings.warn(
-            f"{self._strategy}'s {self._noun} {figures.name} was made {'; it was made '.join(differences)}. Compare an "
-            f"image with one of a full run before you rely on it, or give {self._option} {of_ones_own}.",
-            PluginWarning,
-            stacklevel=2,
-        )
+        if difference := self._difference(figures, target):
+            own = "a file of your own" + (f", which --plugin {self._recorder} makes" if self._recorder else "")
+            warnings.warn(
+                f"{difference}. Compare an image with one of a full run before you rely on it, or give {self._option} "
+                f"{own}.",
+                PluginWarning,
+                stacklevel=2,
+            )
+
+    def _difference(self, figures: AnyFigures, target: Target) -> str | None:
+        # A strategy's own dataclass need not have the field.
+        made: Mapping[str, float] | None = getattr(figures, "loras", None)
+        here = loras_of(target)
+        if figures.distance(target) != 0:
+            return (
+                f"{self._strategy} has no {self._noun} of {target.pipeline} on {target.model}; it uses {figures.name}, "
+                f"made with {', '.join(figures.pipelines)} on {figures.model}{f' and {spelt(made)}' if made else ''}"
+            )
+        what = f"{self._strategy}'s {self._noun} {figures.name} was made on {figures.model}"
+        # With -C, mflux passes a built-in model's own id as a path.
+        checkpoint = None if target.model_path == figures.model else target.model_path
+        if made is None:
+            changes = [change for change in (checkpoint, *target.loras) if change is not None]
+            return f"{what} as published, without {', '.join(changes)}" if changes else None
+        if checkpoint is None and made == here:
+            return None
+        return f"{what} with {spelt(made)}, and this is {checkpoint or 'a run'} with {spelt(here)}"
 
     def _check(self, data: dict[str, Any], what: str) -> None:
         defaults = {field.name: field.default for field in dataclasses.fields(self._record)}
         missing = [name for name, default in defaults.items() if default is dataclasses.MISSING and name not in data]
         unknown = [name for name in data if name not in defaults]
         if missing or unknown:
-            problem = f"lacks {', '.join(missing)}" if missing else f"has the unknown fields {brief(unknown)[1:-1]}"
+            problem = (
+                f"lacks {', '.join(missing)}"
+                if missing
+                else f"has the unknown fields {shortened(', '.join(unknown), 200)}"
+            )
             raise OptionError(f"{what} {problem}. Its fields are schema, {', '.join(defaults)}.")
         for name, value in data.items():
             test, words = self._allowed[name]
@@ -196,17 +220,3 @@ class DataFiles(Generic[AnyFigures]):
                 raise OptionError(
                     f"{what} has {name} = {brief(value)}; it must be {words}{' or null' if nullable else ''}."
                 )
-
-
-def _differences(figures: Figures, target: Target) -> Iterator[str]:
-    """Ends of a sentence that begins with "was made"."""
-    if figures.distance(target) != 0:
-        pipelines = ", ".join(figures.pipelines)
-        yield f"with {pipelines} on {figures.model}, and this is {target.pipeline} on {target.model}"
-    # With -C, mflux passes a built-in model's own id as a path.
-    elif target.model_path not in (None, figures.model):
-        yield f"on {figures.model}, and this is {target.model_path}"
-    # A strategy's own dataclass need not have the field. Of what does not say, published figures, it is none.
-    made, here = dict(getattr(figures, "loras", None) or {}), loras_of(target)
-    if made != here:
-        yield f"with {spelt(made)}, and this run has {spelt(here)}"

@@ -96,7 +96,7 @@ def is_list_of(test: Test, at_least: int = 0, at_most: float = math.inf) -> Test
 
 
 def is_table_of(test: Test) -> Test:
-    return lambda value: isinstance(value, dict) and all(map(is_text, value)) and all(map(test, value.values()))
+    return lambda value: isinstance(value, dict) and all(map(test, value.values()))
 
 
 def is_pair_of(test: Test) -> Test:

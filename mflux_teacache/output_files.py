@@ -143,10 +143,10 @@ def _check_replaceable(option: str, path: Path, old: os.stat_result | None) -> N
             f"{option} is {path}, but there is no folder {target.parent}. Make it first, or name one that exists."
         )
     if not os.access(target.parent, os.W_OK | os.X_OK):
-        raise OptionError(
-            f"{option} is {path}, and its folder cannot be written: a file is replaced by a new one that is made "
-            f"beside it. Name a file in a folder of your own."
+        why = (
+            "" if old is None else ": a new file is made beside it and takes its place, which its folder does not allow"
         )
+        raise OptionError(f"{option} is {path}, which cannot be written{why}. Name a file in a folder of your own.")
     if old is not None and _is_printed_to(old):
         raise OptionError(f"{option} is {path}, where this command prints. Name another file.")
     _asked_status(option, _beside(target))  # its path may be longer than that of the file

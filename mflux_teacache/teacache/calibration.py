@@ -45,8 +45,8 @@ MOST_COEFFICIENTS = 17
 # have been published as well, and of a user's own nothing else is known.
 _FAIR_FIT = 0.5
 BETTER = (
-    "Record more images in one run of --plugin teacache-record, of other prompts and seeds and with the steps that you "
-    "use; or use a plugin that needs no calibration, such as easycache or first-block-cache"
+    "Record more images in one run, of other prompts and seeds; or use a plugin that needs no calibration, such as "
+    "easycache or first-block-cache"
 )
 
 Signal = Literal["modulated_input", "first_block_residual"]
@@ -144,11 +144,13 @@ class Calibration:
 
     @property
     def fit_in_words(self) -> str:
-        """To stand after what is meant, where the fit is known."""
+        """How good its fit is, to stand after what is meant; where that is known."""
         held_out = self.r2_held_out is not None
-        fit = f"R2 {self.r2_held_out if held_out else self.r2:.2f} (1 is perfect, 0 no better than their mean)"
-        whose = "images that it was not fitted on" if held_out else "the images that it was fitted on, and no others,"
-        return f"predicts {whose} with {fit}{f', and less than {_FAIR_FIT} is poor' if self.is_poor else ''}"
+        whose = "images that it was not fitted on" if held_out else "its own images, and no others,"
+        fit = f"predicts {whose} with R2 {self.r2_held_out if held_out else self.r2:.3g}"
+        if not self.is_poor:
+            return fit
+        return f"{fit}, which is poor: 0 is no better than their mean, and from {_FAIR_FIT} it is fair"
 
     @property
     def floor(self) -> float:

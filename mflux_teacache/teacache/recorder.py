@@ -186,10 +186,15 @@ def _kept(prompts: Iterable[str]) -> tuple[str, ...]:
 
 def _told(found: Calibration, images: int) -> str:
     """What the file holds, and what it is worth."""
+    fitted = f"fitted to {_images(images)}"
     if found.r2 is None:
-        return f"fitted to {_images(images)}, whose changes are all alike: it says nothing of others"
-    advice = f". {BETTER}" if found.is_poor else "" if images > 1 else ". Make more images to see how it does on others"
-    return f"fitted to {_images(images)}: it {found.fit_in_words}{advice}"
+        return f"{fitted}, whose changes are all alike: it says nothing of others"
+    more = ""
+    if found.is_poor:
+        more = f". {BETTER}"
+    elif images == 1:
+        more = ". More images in one run show how it does on others"
+    return f"{fitted}: it {found.fit_in_words}{more}"
 
 
 def _images(count: int) -> str:
