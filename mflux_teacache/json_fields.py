@@ -48,7 +48,7 @@ def parse_json(text: str) -> Any:
 
 
 def levels(value: Any) -> int:
-    """How deeply lists and objects are nested in a value; 0 for a plain one."""
+    """How many lists and objects lie around the innermost entry of a value; 0 for a plain one."""
     found, inner = 0, [value]
     while inner := [entry for outer in inner for entry in _entries(outer)]:
         found += 1

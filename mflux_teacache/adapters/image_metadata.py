@@ -105,7 +105,7 @@ def _user_comment(block: bytes) -> bytes | None:
     if comment is None:
         return None
     size, start = comment
-    return block[start : start + size]
+    return block[start : start + size] if start + size <= len(block) else None
 
 
 def _tag(block: bytes, order: str, directory: int, wanted: int) -> tuple[int, int] | None:

@@ -51,7 +51,10 @@ def unfit(changes: Sequence[Change], degree: int = DEGREE) -> str | None:
     """Why no polynomial can be fitted; ``None`` if one can."""
     different = len({change.signal for change in changes})
     if different <= degree:
-        return f"its signal took {different} different changes, and a polynomial of degree {degree} takes {degree + 1}"
+        return (
+            f"the number of different changes of its signal is {different}, and a polynomial of degree {degree} takes "
+            f"{degree + 1}"
+        )
     if not all(map(math.isfinite, fit(changes, degree))):
         return f"changes of up to {max(map(max, changes)):.3g} are too large to be fitted"
     return None

@@ -1,4 +1,4 @@
-"""Files are refused before anything is done for them, and whatever happens while they are written, none is left half."""
+"""Files are refused before anything is done for them, and whatever happens while one is written, none is left half."""
 
 import errno
 import json

@@ -111,7 +111,7 @@ def _size(content: bytes | None) -> str:
 
 
 def _on_the_disk(size: int) -> Iterator[Fault]:
-    """A file that grows beyond a limit is refused, as on a full disk; or ends the process in the middle of its write."""
+    """A file that grows beyond a limit is refused, as on a full disk; or ends the process in the middle of a write."""
     for place in sorted({0, 1, size // 2, 4095, 4096, 4097, size - 1}):
         if 0 <= place < size:
             yield Fault(f"disk full after {place} bytes", lambda place=place: _limit(place))
