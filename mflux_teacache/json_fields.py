@@ -48,10 +48,11 @@ def parse_json(text: str) -> Any:
 
 
 def levels(value: Any) -> int:
-    """How many lists and objects lie around the innermost entry of a value; 0 for a plain one."""
-    found, inner = 0, [value]
-    while inner := [entry for outer in inner for entry in _entries(outer)]:
+    """How deeply lists and objects are nested in a value; 0 for a plain one."""
+    found, level = 0, [value]
+    while level := [entry for entry in level if isinstance(entry, dict | list)]:
         found += 1
+        level = [inner for entry in level for inner in (entry.values() if isinstance(entry, dict) else entry)]
     return found
 
 
@@ -68,10 +69,6 @@ def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         [(twice, _)] = Counter(name for name, _ in pairs).most_common(1)
         raise ValueError(f"it has {brief(twice)} twice in one object")
     return table
-
-
-def _entries(value: Any) -> list[Any]:
-    return list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
 
 
 def is_text(value: Any) -> bool:

@@ -38,7 +38,7 @@ def test_endless_brackets_end(text):
 
 
 @pytest.mark.parametrize(
-    ("value", "count"), [(1, 0), ("a", 0), ([], 0), ({}, 0), ([[], {"a": [1]}], 3), ({"a": {"b": {}}}, 2)]
+    ("value", "count"), [(1, 0), ("a", 0), ([], 1), ({}, 1), ([[], {"a": [1]}], 3), ({"a": {"b": {}}}, 3)]
 )
 def test_levels(value, count):
     assert levels(value) == count
@@ -48,7 +48,7 @@ def test_levels_of_what_is_nested_deeper_than_functions_can_be():
     deep = []
     for _ in range(100_000):
         deep = [deep]
-    assert levels(deep) == 100_000
+    assert levels(deep) == 100_001
     while deep:  # let go of from the outside in: Python's own way would be as deep
         deep = deep.pop()
 
