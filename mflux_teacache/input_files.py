@@ -94,5 +94,5 @@ def _refuse_special(status: os.stat_result) -> None:
 def _spelt(size: int) -> str:
     for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
         if size >= unit:
-            return f"{size / unit:.3g} {name}"
+            return f"{size / unit:.6g} {name}"
     return f"{size} bytes"

@@ -30,10 +30,7 @@ def distance(
 
 
 def loras_of(target: Target) -> dict[str, float]:
-    """A target's LoRAs: what they are called wherever they lie, and their scales. They add up, so order is nothing.
-
-    A scale that is not known is 1, as it is for mflux.
-    """
+    """A target's LoRAs: what they are called wherever they lie, and their scales. They add up, so order is nothing."""
     scales = (*target.lora_scales, *(1.0 for _ in target.loras))
     found: defaultdict[str, float] = defaultdict(float)
     for lora, scale in zip(target.loras, scales, strict=False):

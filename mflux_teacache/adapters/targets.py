@@ -20,7 +20,7 @@ def of_class(cls: type, arguments: Mapping[str, Any]) -> Target:
             family=pipeline_of(cls).family,
             model_path=_text(arguments.get("model_path")),
             loras=_texts(arguments.get("lora_paths")),
-            lora_scales=_scales(arguments.get("lora_scales"), arguments.get("lora_paths")),
+            lora_scales=_numbers(arguments.get("lora_scales")),
             quantize=arguments.get("quantize"),
         ),
         arguments.get("model_config"),
@@ -34,7 +34,7 @@ def of_model(model: Any, family: str) -> Target:
             pipeline=type(model).__name__,
             family=family,
             loras=_texts(getattr(model, "lora_paths", None)),
-            lora_scales=_scales(getattr(model, "lora_scales", None), getattr(model, "lora_paths", None)),
+            lora_scales=_numbers(getattr(model, "lora_scales", None)),
             quantize=getattr(model, "bits", None),
         ),
         getattr(model, "model_config", None),
@@ -100,8 +100,5 @@ def _texts(values: Any) -> tuple[str, ...]:
     return tuple(str(value) for value in values or ())
 
 
-def _scales(values: Any, loras: Any) -> tuple[float, ...]:
-    """One for each LoRA; mflux takes 1 for those that are missing, and leaves out those that are too many."""
-    count = len(loras or ())
-    given = tuple(float(value) for value in values or ())
-    return (*given, *[1.0] * count)[:count]
+def _numbers(values: Any) -> tuple[float, ...]:
+    return tuple(float(value) for value in values or ())

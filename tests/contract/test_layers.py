@@ -143,6 +143,23 @@ def test_what_is_pure(path: str) -> None:
     assert not {"mflux_teacache.forecast", "mflux_teacache.policy_run"} & set(_imports(ROOT / path))
 
 
+WRITES = {"write_text", "write_bytes", "savefig", "save_file", "save_safetensors", "savez", "imsave"}
+
+
+def _written_by_itself(path: Path) -> Iterator[str]:
+    for call in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)):
+        name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+        given = [argument.value for argument in ast.walk(call) if isinstance(argument, ast.Constant)]
+        modes = [value for value in given if isinstance(value, str) and set(value) & set("wax+") and len(value) <= 3]
+        if name in WRITES or (name == "open" and modes):
+            yield f"{path.relative_to(ROOT)}:{call.lineno} {ast.unparse(call.func)}"
+
+
+def test_every_file_is_written_by_the_one_function_that_leaves_none_half() -> None:
+    found = [place for path in sorted(ROOT.rglob("*.py")) for place in _written_by_itself(path)]
+    assert [place.partition(":")[0] for place in found] == ["output_files.py"] * 3, found
+
+
 def test_hookspecs_have_no_logic() -> None:
     tree = ast.parse((ROOT / "hookspecs.py").read_text())
     for function in [node for node in tree.body if isinstance(node, ast.FunctionDef)]:

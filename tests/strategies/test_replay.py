@@ -116,6 +116,17 @@ def test_a_file_in_ones_home(sidecar, photo, monkeypatch):
 
 
 @pytest.mark.usefixtures("tiny")
+def test_the_file_is_read_once(sidecar, photo):
+    """It may change, or be gone, while images are made."""
+    model, arguments = CASES["flux2-guidance"].make(photo)
+    path = sidecar()
+    with attach(model, "replay", **{"from": path}) as handle:
+        path.unlink()
+        generate(model, num_inference_steps=STEPS, **arguments)
+    assert handle.stats.last_generation.pattern == "CSCSCC"
+
+
+@pytest.mark.usefixtures("tiny")
 def test_nothing_is_kept_after_an_image(sidecar, photo):
     from strategies import kept
 

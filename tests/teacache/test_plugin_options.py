@@ -70,6 +70,7 @@ def test_values_survive_being_recorded_and_given_again():
         ("coefficients", [], "'' is not a list of 1 to 17 finite numbers"),
         ("coefficients", "1;2", "'1;2' is not a list of 1 to 17 finite numbers"),
         ("coefficients", "1,,2", "'1,,2' is not a list of 1 to 17 finite numbers"),
+        ("coefficients", [1.0] * 18, r"'1\.0,1\.0,.*' is not a list of 1 to 17 finite numbers"),
         ("coefficients", [1.0, math.nan], "'1.0,nan' is not a list of 1 to 17 finite numbers"),
     ],
 )
