@@ -1,7 +1,7 @@
 """Files that a plugin or command writes when all is done: refused before anything is done, and never left half. No mlx.
 
-Each is written beside its place and moved into it, so that whatever happens (a full disk, a kill, Ctrl-C, power that
-fails) the old file is there as a whole, or the new one is.
+Each is written beside its place and moved into it, so that whatever happens (a full disk, a kill, Ctrl-C) the old file
+is there as a whole, or the new one is.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ def _keep_owner_and_mode(descriptor: int, old: os.stat_result) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """So that the new name outlasts a power cut. The file is written already; some file systems cannot do this."""
+    """So that the new name outlasts a crash. The file is written already, and some file systems cannot do this."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
