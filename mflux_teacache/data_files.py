@@ -25,7 +25,7 @@ SCHEMA = 1
 # A file of figures has 1 to 4 kB, and one with the prompts of a hundred images 100.
 MOST_BYTES = 1_000_000
 
-_LONGEST_SHOWN = 1000  # of a path in a message: a file may name as one what is longer than any
+_LONGEST_SHOWN = 1000  # of what a file says or a path is, in a message
 
 
 class Figures(Protocol):
@@ -177,8 +177,8 @@ class DataFiles(Generic[AnyFigures]):
         if difference := self._difference(figures, target):
             own = "a file of your own" + (f", which --plugin {self._recorder} makes" if self._recorder else "")
             warnings.warn(
-                f"{difference}. Compare an image with one of a full run before you rely on it, or give {self._option} "
-                f"{own}.",
+                f"{shortened(difference, _LONGEST_SHOWN)}. Compare an image with one of a full run before you rely on "
+                f"it, or give {self._option} {own}.",
                 PluginWarning,
                 stacklevel=2,
             )

@@ -61,9 +61,11 @@ def read_bounded(file: BinaryIO, most: int) -> bytes:
     try:
         size = os.fstat(file.fileno()).st_size
         # Files that grow, and those of /proc, have more than their size says.
-        content = b"" if size > most else file.read(most + 1)
+        content: bytes | None = b"" if size > most else file.read(most + 1)
     except OSError as error:
         raise Unreadable(reason(error)) from error
+    if content is None:  # some files of /proc are pipes in all but name
+        raise Unreadable("it has nothing to be read yet")
     if max(size, len(content)) > most:
         raise TooLarge(f"it has {_spelt(max(size, len(content)))}, and at most {_spelt(most)} are read of such a file")
     return content

@@ -143,9 +143,7 @@ def _check_replaceable(option: str, path: Path, old: os.stat_result | None) -> N
             f"{option} is {path}, but there is no folder {target.parent}. Make it first, or name one that exists."
         )
     if not os.access(target.parent, os.W_OK | os.X_OK):
-        why = (
-            "" if old is None else ": a new file is made beside it and takes its place, which its folder does not allow"
-        )
+        why = "" if old is None else ": its folder does not take the new file that is to be moved into its place"
         raise OptionError(f"{option} is {path}, which cannot be written{why}. Name a file in a folder of your own.")
     if old is not None and _is_printed_to(old):
         raise OptionError(f"{option} is {path}, where this command prints. Name another file.")

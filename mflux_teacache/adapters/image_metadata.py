@@ -47,7 +47,7 @@ def embedded(file: BinaryIO, most: int) -> str | None:
 
 def _exif(file: BinaryIO, most: int) -> bytes | None:
     """The TIFF structure in an image, by the first few bytes of the image's own format."""
-    head = file.read(12)
+    head = file.read(12) or b""  # None of what looks like a file, and has nothing yet
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
         file.seek(8)
         return _wanted(file, _png_chunks(file), b"eXIf", most)

@@ -22,6 +22,8 @@ from mflux_teacache.shadow.report import Report, as_json, as_text
 from mflux_teacache.shadow.simulate import ComputedStep, Simulation
 from mflux_teacache.terminal import tell, visible_lines
 
+_MOST_THRESHOLDS = 64
+
 
 class Shadow:
     """Drives private instances of deciding plugins along a run in which nothing is skipped.
@@ -156,4 +158,10 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _thresholds(text: str) -> tuple[float, ...]:
-    return tuple(map(option_types.threshold, text.split(",")))
+    """Of each strategy, an instance for each of them is driven along the run, with all that it keeps."""
+    thresholds = text.split(",")
+    if len(thresholds) > _MOST_THRESHOLDS:
+        raise argparse.ArgumentTypeError(
+            f"{len(thresholds)} thresholds are given; at most {_MOST_THRESHOLDS} are taken"
+        )
+    return tuple(map(option_types.threshold, thresholds))

@@ -138,6 +138,21 @@ def test_a_file_that_has_more_than_it_says():
         assert read_text(Path("/proc/self/status"), 100_000).startswith("Name:")
 
 
+def test_a_file_that_would_make_wait():
+    """Such as /proc/kmsg, of which more is to come."""
+
+    class Waiting:
+        def fileno(self):
+            return os.open("a", os.O_RDONLY)
+
+        def read(self, size):
+            return None
+
+    Path("a").touch()
+    with pytest.raises(Unreadable, match="^it has nothing to be read yet$"):
+        input_files.read_bounded(Waiting(), MOST)
+
+
 def test_a_file_that_cannot_be_read_after_all():
     class Broken:
         def fileno(self):

@@ -102,7 +102,7 @@ def test_without_permission(monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: allowed.get(str(path)) == mode)
     with pytest.raises(OptionError, match=r"--png is new\.png, which cannot be written\. Name a file"):
         check_output("--png", Path("new.png"), ".png")
-    beside = "a new file is made beside it and takes its place, which its folder does not allow"
+    beside = "its folder does not take the new file that is to be moved into its place"
     with pytest.raises(OptionError, match=rf"--png is old\.png, which cannot be written: {beside}\. Name a file"):
         check_output("--png", Path("old.png"), ".png")
     allowed["."] = os.W_OK | os.X_OK

@@ -354,6 +354,7 @@ def test_what_strategies_warn_of_is_a_note_and_said_once(photo, capsys):
         ({"strategies": "replay"}, Refused, "plugin 'replay' decides nothing"),
         ({"strategies": ","}, OptionError, "',' names no plugin"),
         ({"thresholds": "0.1,high"}, OptionError, "'high' is not a finite number"),
+        ({"thresholds": [0.1] * 65}, OptionError, "65 thresholds are given; at most 64 are taken"),
         ({"plot": "nowhere/x.png"}, Refused, r"--shadow-plot is nowhere/x\.png, but there is no folder nowhere"),
         ({}, Refused, r"none does\. refusesmodel: Flux2Klein is none of its models\.$"),
     ],

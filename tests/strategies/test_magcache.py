@@ -270,6 +270,21 @@ def test_other_loras_than_the_table_was_made_with_are_told(tmp_path):
     ]
 
 
+def test_a_long_list_of_steps_is_looked_up_and_not_searched():
+    """A file has room for 300 000 of them, and a run may have a thousand steps."""
+    always = Counted(range(300_000))
+    assert stretch_steps(always, 2, 1000) == frozenset(range(1000))
+    assert always.searched == 0
+
+
+class Counted(tuple):
+    searched = 0
+
+    def __contains__(self, step):
+        Counted.searched += 1
+        return super().__contains__(step)
+
+
 # --- options and refusals ----------------------------------------------------------------------------------------
 
 
