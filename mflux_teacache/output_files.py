@@ -11,7 +11,6 @@ import contextlib
 import errno
 import io
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -142,12 +141,17 @@ def _check_replaceable(option: str, path: Path, old: os.stat_result | None) -> N
         raise OptionError(
             f"{option} is {path}, but there is no folder {target.parent}. Make it first, or name one that exists."
         )
-    if not os.access(target.parent, os.W_OK | os.X_OK):
+    if not os.access(target.parent, os.W_OK | os.X_OK) or (old is not None and _is_kept_for_its_owner(old, folder)):
         why = "" if old is None else ": its folder does not take the new file that is to be moved into its place"
         raise OptionError(f"{option} is {path}, which cannot be written{why}. Name a file in a folder of your own.")
     if old is not None and _is_printed_to(old):
         raise OptionError(f"{option} is {path}, where this command prints. Name another file.")
     _asked_status(option, _beside(target))  # its path may be longer than that of the file
+
+
+def _is_kept_for_its_owner(old: os.stat_result, folder: os.stat_result) -> bool:
+    """In a folder for all, such as /tmp, others may write a file if it says so, and never move it."""
+    return bool(folder.st_mode & stat.S_ISVTX) and os.geteuid() not in (0, old.st_uid, folder.st_uid)
 
 
 def _is_printed_to(status: os.stat_result) -> bool:
@@ -166,7 +170,7 @@ def _target(path: Path) -> Path:
 
 def _beside(target: Path) -> Path:
     """A name in the same folder that no file has, short enough for every file system."""
-    return target.with_name(f".mflux-teacache-{secrets.token_hex(8)}.tmp")
+    return target.with_name(f".mflux-teacache-{os.urandom(8).hex()}.tmp")
 
 
 def _keep_owner_and_mode(descriptor: int, old: os.stat_result) -> None:

@@ -101,4 +101,6 @@ def _texts(values: Any) -> tuple[str, ...]:
 
 
 def _numbers(values: Any) -> tuple[float, ...]:
-    return tuple(float(value) for value in values or ())
+    """None of them, where one is something else."""
+    numbers = tuple(value for value in values or () if isinstance(value, int | float))
+    return tuple(map(float, numbers)) if len(numbers) == len(values or ()) else ()

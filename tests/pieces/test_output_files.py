@@ -115,6 +115,18 @@ def test_without_permission(monkeypatch):
     assert Path("old.png").read_bytes() == b"old"
 
 
+def test_a_file_of_somebody_else_in_a_folder_for_all(monkeypatch):
+    Path("folder.png").chmod(0o1777)
+    Path("folder.png/old.png").touch(0o666)
+    check_output("--png", Path("folder.png/old.png"))
+    monkeypatch.setattr(os, "geteuid", lambda: Path("folder.png").stat().st_uid + 1)
+    with pytest.raises(OptionError, match="which cannot be written: its folder does not take the new file"):
+        check_output("--png", Path("folder.png/old.png"))
+    check_output("--png", Path("folder.png/new.png"))
+    Path("folder.png").chmod(0o777)
+    check_output("--png", Path("folder.png/old.png"))
+
+
 def test_a_socket_is_no_place_for_a_file():
     with socket.socket(socket.AF_UNIX) as server:
         server.bind("socket.png")
