@@ -125,8 +125,7 @@ WRITERS = {
 def test_every_file_is_old_or_new_as_a_whole(commands, writer):
     """Killed, interrupted, or out of space at each point of each of its writes, with and without a file before."""
     words, names = WRITERS[writer]
-    log = commands.folder / "faults.log"
-    log.unlink(missing_ok=True)
+    log = commands.folder / f"faults of {writer}.log"
     for _ in range(2):
         ran = commands.execute([sys.executable, write_faults.__file__, log, *words])
         assert ran.code == 0, ran.err
