@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from pathlib import Path
 
 from mflux_teacache.records import Target
 
@@ -25,3 +27,24 @@ def distance(
         if candidate == model or candidate in stand_in_for:
             return offset + 2 * (candidate != model) + (target.pipeline not in pipelines)
     return None
+
+
+def loras_of(target: Target) -> dict[str, float]:
+    """A target's LoRAs: what they are called wherever they lie, and their scales. They add up, so order is nothing."""
+    scales = (*target.lora_scales, *(1.0 for _ in target.loras))
+    found: defaultdict[str, float] = defaultdict(float)
+    for lora, scale in zip(target.loras, scales, strict=False):
+        found[_called(lora)] += scale
+    return dict(found)
+
+
+def spelt(loras: Mapping[str, float]) -> str:
+    """For messages: ``style.safetensors at 0.8 and light.safetensors at 1``."""
+    return " and ".join(f"{name} at {scale:g}" for name, scale in loras.items()) or "no LoRA"
+
+
+def _called(lora: str) -> str:
+    """The name of its file; in Hugging Face's cache with the repository, since many call their file alike."""
+    path = Path(lora)
+    repository = next((part for part in path.parts if part.startswith("models--")), "")
+    return "/".join((*repository.split("--")[1:], path.name))

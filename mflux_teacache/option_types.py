@@ -92,7 +92,7 @@ def file_path(text: str) -> Path:
     """
     try:
         return Path(text).expanduser()
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:  # the latter of a name that nobody can have
         raise argparse.ArgumentTypeError(f"{text!r} begins with the home of a user who is not known here") from error
 
 

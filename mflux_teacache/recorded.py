@@ -15,10 +15,23 @@ from typing import Any, NoReturn
 from mflux_teacache.adapters.image_metadata import embedded
 from mflux_teacache.errors import OptionError
 from mflux_teacache.forecast import ORDERS
+from mflux_teacache.input_files import Unreadable, open_file, read_text, reason
+from mflux_teacache.json_fields import LONGEST_NAME, LONGEST_TEXT, levels, parse_json
 from mflux_teacache.metadata import COMPILE_BLOCKS, KEY, SCHEMA
 from mflux_teacache.storage import DTYPES
 
 IMAGES = (".png", ".jpg", ".jpeg", ".webp")
+
+# A sidecar has 1 to 20 kB; with a prompt as long as a book and a shadow run of a thousand steps, 1 MB.
+MOST_BYTES = 4_000_000
+
+# What is recorded of a plugin is recorded again with the next image. Ours take 1 kB.
+MOST_RECORDED = 64_000
+MOST_LEVELS = 16
+MOST_PLUGINS = 64
+
+# No transformer of mflux has more than 60. How many a model has is only known when it is built.
+MOST_BLOCKS = 64
 
 # The plugin that repeats decisions, and where among its values it records whose.
 REPLAY = "replay"
@@ -75,8 +88,9 @@ def read(path: Path) -> Recorded:
         OptionError: there is no such file, nothing of ours in it, or something that this version does not write.
     """
     try:
-        content = embedded(path) if path.suffix.lower() in IMAGES else json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        text = _in_image(path) if path.suffix.lower() in IMAGES else read_text(path, MOST_BYTES)
+        content = None if text is None else parse_json(text)
+    except (Unreadable, ValueError, RecursionError) as error:
         raise OptionError(
             f"{path} cannot be read: {error}. It must be an image that mflux wrote with plugins, or its .metadata.json."
         ) from error
@@ -85,6 +99,14 @@ def read(path: Path) -> Recorded:
             f"{path} records no plugins. It must be an image that mflux wrote with --plugin, or its .metadata.json."
         )
     return parse(content[KEY], content.get("model"))
+
+
+def _in_image(path: Path) -> str | None:
+    with open_file(path) as file:
+        try:
+            return embedded(file, MOST_BYTES)
+        except OSError as error:
+            raise Unreadable(reason(error)) from error
 
 
 def parse(entry: Any, model: Any = None) -> Recorded:
@@ -104,6 +126,8 @@ def parse(entry: Any, model: Any = None) -> Recorded:
             f"Use the version of mflux-teacache-plugin that wrote it, or a later one."
         )
     plugins = _table(f"{KEY}.plugins", table["plugins"])
+    if len(plugins) > MOST_PLUGINS or any(len(name) > LONGEST_NAME for name in plugins):
+        _refuse(f"{KEY}.plugins", plugins, f"at most {MOST_PLUGINS}, with names of at most {LONGEST_NAME} characters")
     options = {name: _options(f"{KEY}.plugins.{name}", recorded) for name, recorded in plugins.items()}
     compile_blocks = table.get(COMPILE_BLOCKS, False)
     if not isinstance(compile_blocks, bool):
@@ -114,15 +138,18 @@ def parse(entry: Any, model: Any = None) -> Recorded:
         return found
     if not isinstance(decider, str) or decider not in plugins:
         _refuse(f"{KEY}.decider", decider, f"one of {', '.join(plugins) or 'the plugins'}, or null")
-    return _original(replace(found, decided=_decided(decider, plugins[decider], table, model)))
+    found = _original(replace(found, decided=_decided(decider, plugins[decider], table, model)))
+    if found.decided is not None:
+        _refuse_much(f"What {KEY} records of {found.decided.plugin}", found.decided.entry)
+    return found
 
 
 def _decided(plugin: str, entry: dict[str, Any], table: dict[str, Any], model: Any) -> Decided | None:
     pattern, residual_after = table.get("pattern"), table.get("residual_after")
     if not isinstance(pattern, str) or not set(pattern) <= {"C", "S"} or pattern.startswith("S"):
         _refuse(f"{KEY}.pattern", pattern, "one C or S per step, the first of them C")
-    if type(residual_after) is not int or residual_after < 0:
-        _refuse(f"{KEY}.residual_after", residual_after, "a whole number from 0")
+    if type(residual_after) is not int or not 0 <= residual_after <= MOST_BLOCKS:
+        _refuse(f"{KEY}.residual_after", residual_after, f"a whole number from 0 to {MOST_BLOCKS}")
     values = _table(f"{KEY}.plugins.{plugin}.values", entry.get("values", {}))
     if "forecast" not in values or not pattern:
         return None
@@ -134,7 +161,7 @@ def _decided(plugin: str, entry: dict[str, Any], table: dict[str, Any], model: A
         _refuse(f"{KEY}.plugins.{plugin}.values.cache_dtype", dtype, f"one of {', '.join(DTYPES)}, or null")
     return Decided(
         plugin=plugin,
-        model=model if isinstance(model, str) else None,
+        model=model if isinstance(model, str) and len(model) <= LONGEST_TEXT else None,
         pattern=pattern,
         residual_after=residual_after,
         forecast=order,
@@ -165,6 +192,7 @@ def _original(recorded: Recorded) -> Recorded:
 
 def _options(where: str, recorded: Any) -> dict[str, Any]:
     options = _table(f"{where}.options", _table(where, recorded, "options")["options"])
+    _refuse_much(f"{where}.options", options)
     for name, value in options.items():
         if not _is_plain(value):
             _refuse(f"{where}.options.{name}", value, "a text, a number, true, false, null, or a list of those")
@@ -182,6 +210,13 @@ def _table(where: str, value: Any, *keys: str) -> dict[str, Any]:
 def _is_plain(value: Any) -> bool:
     entries = value if isinstance(value, list) else [value]
     return all(isinstance(entry, str | int | float | None) for entry in entries)
+
+
+def _refuse_much(where: str, value: dict[str, Any]) -> None:
+    if (found := levels(value)) > MOST_LEVELS:
+        _refuse(where, value, f"nested at most {MOST_LEVELS} levels deep, and has {found}")
+    if (size := len(json.dumps(value))) > MOST_RECORDED:
+        _refuse(where, value, f"at most {MOST_RECORDED} characters of JSON, and has {size}")
 
 
 def _refuse(where: str, value: Any, allowed: str) -> NoReturn:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import warnings
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from mflux_teacache.data_files import Figures, as_text
-from mflux_teacache.errors import PluginWarning
+from mflux_teacache.data_files import DataFiles, Figures, as_text
+from mflux_teacache.errors import NotWritten, OptionError, PluginWarning
 from mflux_teacache.hookspecs import hookimpl
-from mflux_teacache.output_files import add_output, check_output
+from mflux_teacache.output_files import add_output, check_output, replace_file, writing
 from mflux_teacache.records import Target
+from mflux_teacache.terminal import tell, visible
 
 
 class Recording:
@@ -21,11 +23,13 @@ class Recording:
         name: the plugin's.
         default: the file's name.
         what: of all images of the run it holds, such as ``the mean over``.
+        files: that read what it writes.
     """
 
     name: ClassVar[str]
     default: ClassVar[str]
     what: ClassVar[str]
+    files: ClassVar[DataFiles[Any]]
     _output: Path
     _target: Target
 
@@ -47,8 +51,24 @@ class Recording:
     def mflux_attach(self, options: argparse.Namespace, target: Target) -> None:
         self._output, self._target = options.output, target
 
-    def _write(self, figures: Figures) -> None:
-        self._output.write_text(as_text(figures), "utf-8")
+    def _write(self, figures: Figures, told: str) -> None:
+        """Write the file, and say so. Never raises: the image is worth more.
+
+        Args:
+            told: what it holds and how good that is; the rest of a sentence.
+        """
+        content = as_text(figures)
+        try:
+            self.files.parse(content, str(self._output))  # what would be refused when it is used, is refused now
+            with writing(f"--{self.name}-output", self._output):
+                replace_file(self._output, content.encode())
+        except (OptionError, NotWritten) as problem:
+            self._warn(f"has written nothing: {str(problem).removesuffix('.')}")
+        else:
+            self._say(f"wrote {self._output}, {told}")
+
+    def _say(self, news: str) -> None:
+        tell(visible(f"{self.name}: {news}."), sys.stdout)
 
     def _warn(self, problem: str) -> None:
         warnings.warn(f"{self.name} {problem}.", PluginWarning, stacklevel=3)

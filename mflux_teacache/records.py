@@ -29,6 +29,7 @@ class Target:
         base_model: the id of the built-in model that a custom checkpoint says it is based on.
         model_path: where a custom checkpoint comes from; ``None`` for a built-in model.
         loras: paths or ids of the LoRAs.
+        lora_scales: one for each of them; 1 for those that are missing.
         quantize: bits per weight; ``None`` = not quantised.
         distilled: it is one of mflux's models that are distilled to a few steps.
         steps: ``num_inference_steps``; ``None`` while it is not known (``attach`` from Python).
@@ -43,6 +44,7 @@ class Target:
     base_model: str | None = None
     model_path: str | None = None
     loras: tuple[str, ...] = ()
+    lora_scales: tuple[float, ...] = ()
     quantize: int | None = None
     distilled: bool = False
     steps: int | None = None

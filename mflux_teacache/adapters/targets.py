@@ -20,6 +20,7 @@ def of_class(cls: type, arguments: Mapping[str, Any]) -> Target:
             family=pipeline_of(cls).family,
             model_path=_text(arguments.get("model_path")),
             loras=_texts(arguments.get("lora_paths")),
+            lora_scales=_numbers(arguments.get("lora_scales")),
             quantize=arguments.get("quantize"),
         ),
         arguments.get("model_config"),
@@ -33,6 +34,7 @@ def of_model(model: Any, family: str) -> Target:
             pipeline=type(model).__name__,
             family=family,
             loras=_texts(getattr(model, "lora_paths", None)),
+            lora_scales=_numbers(getattr(model, "lora_scales", None)),
             quantize=getattr(model, "bits", None),
         ),
         getattr(model, "model_config", None),
@@ -96,3 +98,9 @@ def _text(value: Any) -> str | None:
 
 def _texts(values: Any) -> tuple[str, ...]:
     return tuple(str(value) for value in values or ())
+
+
+def _numbers(values: Any) -> tuple[float, ...]:
+    """None of them, where one is something else."""
+    numbers = tuple(value for value in values or () if isinstance(value, int | float))
+    return tuple(map(float, numbers)) if len(numbers) == len(values or ()) else ()

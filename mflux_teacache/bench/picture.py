@@ -15,6 +15,7 @@ from matplotlib.patches import Patch
 
 from mflux_teacache.bench.summary import Summary
 from mflux_teacache.demo.palette import COMPUTED, LIMIT, SKIPPED
+from mflux_teacache.output_files import png_of, replace_file
 
 _FILL = {"C": COMPUTED, "S": SKIPPED}
 _PLAIN_LINE: dict[str, Any] = {"linestyle": "--", "linewidth": 1.2}
@@ -61,7 +62,7 @@ def draw(path: Path, *, title: str, summaries: Sequence[Summary]) -> None:
         frameon=False,
     )
     _draw_ratios(lower.subplots(), summaries)
-    figure.savefig(path, format="png")
+    replace_file(path, png_of(figure))
 
 
 def _draw_timeline(axes: Axes, entry: Summary, plain: Summary) -> None:

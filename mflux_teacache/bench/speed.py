@@ -27,7 +27,7 @@ from mflux_teacache.bench.settings import (
 from mflux_teacache.cli.messages import INTERRUPTED
 from mflux_teacache.cli.plugin_parser import add_keyword
 from mflux_teacache.errors import OptionError
-from mflux_teacache.output_files import writing
+from mflux_teacache.output_files import replace_file, writing
 
 if TYPE_CHECKING:
     from mflux_teacache.bench.measure import Measured
@@ -150,7 +150,7 @@ def _write(settings: Settings, subject: Subject, measured: Measured, summaries: 
     if settings.json is not None:
         content = as_json(settings, subject, measured, summaries)
         with writing("--json", Path(settings.json)):
-            Path(settings.json).write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", "utf-8")
+            replace_file(Path(settings.json), (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
     if settings.png is not None:
         from mflux_teacache.bench import picture
 

@@ -7,9 +7,12 @@ import json
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from mflux_teacache import recorded
-from mflux_teacache.errors import PluginWarning, Refused
+from mflux_teacache.errors import OptionError, PluginWarning, Refused
+from mflux_teacache.input_files import NotAFile, TooLarge, Unreadable, read_text
+from mflux_teacache.json_fields import parse_json
 from mflux_teacache.metadata import KEY
 from mflux_teacache.recorded import Recorded
 
@@ -21,25 +24,38 @@ def read(path: Path) -> Recorded:
     nothing either, with a warning: what is read here would be missing there.
 
     Raises:
-        OptionError: the entry is not one that this version writes.
+        OptionError: the file is larger than any sidecar, or the entry is not one that this version writes.
     """
-    if path.exists() and not (path.is_file() or path.is_dir()):
-        warnings.warn(
-            f"{path} is no file that can be read twice, so plugins that it may record are not brought back. Name them "
-            f"with --plugin, or give a file.",
-            PluginWarning,
-            stacklevel=2,
-        )
-        return Recorded()
-    try:
-        with path.open("rt") as file:
-            content = json.load(file)
-    except (OSError, ValueError, RecursionError):
-        return Recorded()
-    if not isinstance(content, dict) or KEY not in content:
-        return Recorded()
     with naming(path):
+        content = _content(path)
+        if not isinstance(content, dict) or KEY not in content:
+            return Recorded()
         return recorded.parse(content[KEY], content.get("model"))
+
+
+def _content(path: Path) -> Any:
+    """``None`` where it is left to mflux to read and to judge."""
+    try:
+        return parse_json(read_text(path, recorded.MOST_BYTES))
+    except TooLarge as error:
+        raise OptionError(f"it cannot be a sidecar: {error}.") from error
+    except NotAFile:
+        if not path.is_dir():
+            _warn_of_pipe(path)
+    except (Unreadable, json.JSONDecodeError, RecursionError):
+        pass
+    except ValueError as error:  # JSON that mflux would read, and we do not
+        raise OptionError(f"{error}.") from error
+    return None
+
+
+def _warn_of_pipe(path: Path) -> None:
+    warnings.warn(
+        f"{path} is no file that can be read twice, so plugins that it may record are not brought back. Name them "
+        f"with --plugin, or give a file.",
+        PluginWarning,
+        stacklevel=2,
+    )
 
 
 @contextlib.contextmanager

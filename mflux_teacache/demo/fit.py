@@ -21,6 +21,7 @@ from mflux_teacache import attach
 from mflux_teacache.data_files import as_text
 from mflux_teacache.demo.model import GUIDANCE, MODEL, SIDE, DemoKlein, draw, tiny_klein
 from mflux_teacache.hookspecs import hookimpl
+from mflux_teacache.output_files import replace_file
 from mflux_teacache.records import Body, Step
 from mflux_teacache.teacache.calibration import Calibration
 from mflux_teacache.teacache.fitting import Change, change, fit, observed, r_squared
@@ -118,7 +119,7 @@ def main() -> None:
 
         result = calibration(record_all(PROMPTS), record_all(HELD_OUT))
 
-    output.write_text(as_text(result), "utf-8")
+    replace_file(output, as_text(result).encode())
     print(f"R2 {result.r2} on the fitting prompts, {result.r2_held_out} on others; written to {output}")
 
 

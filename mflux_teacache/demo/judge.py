@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from dataclasses import replace
 from itertools import pairwise, product
@@ -16,6 +17,7 @@ from mflux_teacache.demo import scenes
 from mflux_teacache.demo.scenes import SHIFTS, Scenes
 from mflux_teacache.demo.torch_model import CHANNELS, GRID, TinyFlux
 from mflux_teacache.demo.vocabulary import EMPTY_PROMPT, MAX_OBJECTS
+from mflux_teacache.output_files import replace_file
 
 STEPS = 50
 GUIDANCE = 2.5
@@ -82,4 +84,7 @@ def write_sheet(path: Path, pictures: Tensor, references: Tensor) -> None:
         for some in pair
     ]
     levels = ((torch.cat(rows).clamp(-1, 1) + 1) * 127.5).round().cpu().numpy().astype(np.uint8)
-    PIL.Image.fromarray(levels).resize((_ENLARGED * levels.shape[1], _ENLARGED * levels.shape[0])).save(path)
+    content = io.BytesIO()
+    size = (_ENLARGED * levels.shape[1], _ENLARGED * levels.shape[0])
+    PIL.Image.fromarray(levels).resize(size).save(content, format="PNG")
+    replace_file(path, content.getvalue())

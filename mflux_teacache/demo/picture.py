@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from mflux_teacache.demo import timeline
+from mflux_teacache.output_files import png_of, replace_file
 from mflux_teacache.records import StepRecord
 
 _WIDTH = 8.0
@@ -56,7 +57,7 @@ def draw(
     for axes, (label, image) in zip(images.subplots(1, 3), panels, strict=True):
         _show(axes, label, image)
     timeline.draw(steps, records)
-    figure.savefig(path, format="png")
+    replace_file(path, png_of(figure))
 
 
 def amplified_difference(plain: PIL.Image.Image, cached: PIL.Image.Image) -> tuple[PIL.Image.Image, int]:

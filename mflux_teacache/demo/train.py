@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save as as_safetensors
 from torch import Tensor, nn
 
 from mflux_teacache.demo import judge, scenes
 from mflux_teacache.demo.torch_codec import Codec
 from mflux_teacache.demo.torch_model import TinyFlux
 from mflux_teacache.demo.vocabulary import EMPTY_PROMPT
+from mflux_teacache.output_files import replace_file
 
 CAPTION_DROPOUT = 0.12
 
@@ -213,7 +214,7 @@ def save(path: Path, trained: Trained) -> None:
     weights = {name: tensor.half() for name, tensor in trained.model.state_dict().items()}
     weights["codec.mean"], weights["codec.scale"] = trained.codec.mean, trained.codec.scale
     weights["codec.basis"] = trained.codec.basis.half().contiguous()
-    save_file(weights, path, metadata={"steps": str(trained.steps)})
+    replace_file(path, as_safetensors(weights, metadata={"steps": str(trained.steps)}))
 
 
 def _judge(trained: Trained, settings: Settings, sheet: Path) -> None:

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, NullLocator
 
+from mflux_teacache.output_files import png_of, replace_file
 from mflux_teacache.shadow.report import Report, Row
 
 # Okabe and Ito's palette without yellow, which is too light for lines; markers tell them apart as well.
@@ -53,7 +54,7 @@ def draw(path: Path, report: Report) -> None:
     figure.suptitle("What each strategy would have skipped of a run that computed every step", fontsize=11)
     _draw_trade(upper, report)
     _draw_steps(figure, grid, report)
-    figure.savefig(path, format="png")
+    replace_file(path, png_of(figure))
 
 
 def _draw_trade(axes: Axes, report: Report) -> None:

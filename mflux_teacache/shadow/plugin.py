@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,11 +15,14 @@ import mlx.core as mx
 from mflux_teacache import option_types
 from mflux_teacache.errors import NotWritten, PluginWarning
 from mflux_teacache.hookspecs import hookimpl
-from mflux_teacache.output_files import add_output, check_output, writing
+from mflux_teacache.output_files import add_output, check_output, replace_file, writing
 from mflux_teacache.records import Body, Decision, Generation, Step, Target
 from mflux_teacache.shadow.plan import Plan, check, plan
 from mflux_teacache.shadow.report import Report, as_json, as_text
 from mflux_teacache.shadow.simulate import ComputedStep, Simulation
+from mflux_teacache.terminal import tell, visible_lines
+
+_MOST_THRESHOLDS = 64
 
 
 class Shadow:
@@ -100,30 +104,39 @@ class Shadow:
             return
         faults = {_title(simulation): simulation.fault for simulation, _ in rows if simulation.fault is not None}
         self._report = Report([row for _, row in rows if row], self._plan.left_out | faults, self._plan.notes)
-        print(as_text(self._report), flush=True)
-        if self._json is not None:
-            _write("--shadow-json", _numbered(self._json, generation), self._report, _write_json)
-        if self._plot is not None and self._report.rows:
-            from mflux_teacache.shadow.picture import draw  # matplotlib takes a second to import
-
-            _write("--shadow-plot", _numbered(self._plot, generation), self._report, draw)
+        tell(visible_lines(as_text(self._report)), sys.stdout)
+        # After both files: where Python makes errors of warnings, the first one ends this.
+        for problem in self._write(generation, self._report):
+            warnings.warn(problem, PluginWarning, stacklevel=2)
 
     @hookimpl
     def mflux_image_metadata(self) -> Mapping[str, Any] | None:
         return None if self._report is None else as_json(self._report)
 
+    def _write(self, generation: Generation, report: Report) -> list[str]:
+        """One file that cannot be written does not cost the other. Returns what is to be said of those."""
+        tried = []
+        if self._json is not None:
+            tried.append(_try("--shadow-json", _numbered(self._json, generation), report, _write_json))
+        if self._plot is not None and report.rows:
+            from mflux_teacache.shadow.picture import draw  # matplotlib takes a second to import
 
-def _write(option: str, path: Path, report: Report, write: Callable[[Path, Report], None]) -> None:
-    """One file that cannot be written does not cost the other."""
+            tried.append(_try("--shadow-plot", _numbered(self._plot, generation), report, draw))
+        return [problem for problem in tried if problem is not None]
+
+
+def _try(option: str, path: Path, report: Report, write: Callable[[Path, Report], None]) -> str | None:
+    """Why it could not be written; ``None`` if it was."""
     try:
         with writing(option, path):
             write(path, report)
     except NotWritten as problem:
-        warnings.warn(str(problem), PluginWarning, stacklevel=2)
+        return str(problem)
+    return None
 
 
 def _write_json(path: Path, report: Report) -> None:
-    path.write_text(json.dumps(as_json(report), indent=2) + "\n", "utf-8")
+    replace_file(path, (json.dumps(as_json(report), indent=2) + "\n").encode())
 
 
 def _title(simulation: Simulation) -> str:
@@ -132,7 +145,9 @@ def _title(simulation: Simulation) -> str:
 
 
 def _numbered(path: Path, generation: Generation) -> Path:
-    return path.with_stem(f"{path.stem}_{generation.number + 1}") if generation.number else path
+    """Of a pipe or device there is one, which gets all of them."""
+    one = path.exists() and not path.is_file()
+    return path.with_stem(f"{path.stem}_{generation.number + 1}") if generation.number and not one else path
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -143,4 +158,10 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _thresholds(text: str) -> tuple[float, ...]:
-    return tuple(map(option_types.threshold, text.split(",")))
+    """Of each strategy, an instance for each of them is driven along the run, with all that it keeps."""
+    thresholds = text.split(",")
+    if len(thresholds) > _MOST_THRESHOLDS:
+        raise argparse.ArgumentTypeError(
+            f"{len(thresholds)} thresholds are given; at most {_MOST_THRESHOLDS} are taken"
+        )
+    return tuple(map(option_types.threshold, thresholds))

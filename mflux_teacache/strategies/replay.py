@@ -29,6 +29,7 @@ class Replay:
     residual_after = 0  # mflux_attach sets the recorded one
 
     _decided: Decided
+    _from_file: Decided | None = None
     _cache: ResidualCache
 
     @staticmethod
@@ -44,7 +45,7 @@ class Replay:
 
     @hookimpl
     def mflux_check(self, options: argparse.Namespace, target: Target) -> None:
-        decided, path = _read(options), _path(options)
+        decided, path = self._read(options), _path(options)
         if target.active_steps is not None and target.active_steps != len(decided.pattern):
             raise Refused(
                 f"{path} records {len(decided.pattern)} steps, and this run has {target.active_steps}. Run as many "
@@ -54,7 +55,7 @@ class Replay:
 
     @hookimpl
     def mflux_attach(self, options: argparse.Namespace, target: Target) -> None:
-        self._decided = _read(options)
+        self._decided = self._read(options)
         if self._decided.is_of_another(target.model):
             warnings.warn(
                 f"{_path(options)} records an image of {self._decided.model}, and this is {target.model}, of which "
@@ -90,6 +91,12 @@ class Replay:
         """With all that was recorded of the plugin that is replayed, so that the file can be done without."""
         decided = self._decided
         return {**self._cache.values, REPLAYS: {"plugin": decided.plugin, **decided.entry}}
+
+    def _read(self, options: argparse.Namespace) -> Decided:
+        """Once: the file may change, or be gone, while images are made."""
+        if self._from_file is None:
+            self._from_file = _read(options)
+        return self._from_file
 
 
 def _path(options: argparse.Namespace) -> Path:

@@ -25,6 +25,9 @@ from mflux_teacache.verdict import Verdict
 # and the demo's model, 28 steps); after a single odd step one goes wrong.
 RECENT = 3
 
+# More than any change that a run could have; and whatever a run adds up of it stays finite.
+_LARGEST = 1e300
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
@@ -106,7 +109,8 @@ def decide(state: BudgetState, prediction: float | None, step: int, budget: Budg
     """Compute or reuse in one step.
 
     A prediction that is not finite is computed and drops the cache, and so is the step after it, which has nothing
-    to reuse. Both come out of the budget; where nothing is left of it, they are computed beyond it, and say so.
+    to reuse. Both come out of the budget; where nothing is left of it, they are computed beyond it, and say so. What
+    they take can be missing at the end, where the cap on skips in a row is held beyond the budget as well.
 
     Args:
         state: the previous verdict's ``state``; ``BudgetState()`` in the first step.
@@ -118,6 +122,8 @@ def decide(state: BudgetState, prediction: float | None, step: int, budget: Budg
     if prediction is not None and not math.isfinite(prediction):
         reason = _spent("change or prediction not finite", left)
         return _compute(state, prediction, reason, forced=True, drop_cache=True)
+    if prediction is not None:
+        prediction = min(prediction, _LARGEST)
     if step < budget.first:
         return _compute(state, prediction, "first steps", forced=True)
     if step >= budget.total - budget.skip_last:
@@ -139,13 +145,14 @@ def _between(state: BudgetState, prediction: float, steps: int, left: int, budge
     """
     if left >= steps:
         return _compute(state, prediction, "the budget computes all that is left", forced=True)
-    if left == 0:
+    if left == 0 and state.skips < budget.max_skips:
         return _reuse(state, prediction, "the budget is spent", None)
     running_sum = state.running_sum + prediction
-    expected = fmean((*state.recent, prediction)[-RECENT:])
+    expected = fmean(_remembered(state, prediction))
     threshold = (running_sum + expected * (steps - 1)) / (left + 1)
     if state.skips >= budget.max_skips:
-        return _compute(state, prediction, f"{budget.max_skips} skips in a row", threshold, forced=True)
+        reason = _spent(f"{budget.max_skips} skips in a row", left)
+        return _compute(state, prediction, reason, threshold, forced=True)
     # Were it computed, the steps after it would have to be skipped in runs that the cap does not allow.
     too_early = steps - left > budget.max_skips * left
     if running_sum == 0 or running_sum < threshold or too_early:

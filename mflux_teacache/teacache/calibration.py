@@ -18,7 +18,9 @@ from mflux_teacache.json_fields import (
     AMOUNT,
     BOOLEAN,
     CLASS_NAMES,
+    LORAS,
     MODEL_IDS,
+    NAME,
     NUMBER,
     TEXT,
     Allowed,
@@ -34,6 +36,18 @@ from mflux_teacache.matching import distance
 from mflux_teacache.option_types import is_window
 from mflux_teacache.records import Target
 from mflux_teacache.teacache.policy import evaluate
+
+# Published polynomials have 5 coefficients. Far beyond that a fit follows noise, and its roots are found in a time that
+# grows with the cube of their number.
+MOST_COEFFICIENTS = 17
+
+# Below this, more than half of what is to be foretold is not. Some published fits are as weak; but of those, images
+# have been published as well, and of a user's own nothing else is known.
+_FAIR_FIT = 0.5
+BETTER = (
+    "Record more images in one run, of other prompts and seeds; or use a plugin that needs no calibration, such as "
+    "easycache or first-block-cache"
+)
 
 Signal = Literal["modulated_input", "first_block_residual"]
 Rows = Literal["target", "image"]
@@ -62,6 +76,7 @@ class Calibration:
         window: the source's default for ``skip_first`` and ``skip_last``: steps, or fractions of the run.
         steps, guidance, size, prompts: of the runs it was fitted on.
         quantize: bits per weight of those runs; 16 = not quantised.
+        loras: their LoRAs and scales, as ``matching.loras_of`` has them; ``None`` = as published, without one.
         mflux_version, date: when it was made.
         r2: share of the variance that the fit explains; ``r2_held_out`` on prompts it did not see.
         distilled: the model is distilled to a few steps, where skipping has little to give.
@@ -85,6 +100,7 @@ class Calibration:
     steps: int | None = None
     guidance: float | None = None
     quantize: int | None = None
+    loras: Mapping[str, float] | None = None
     size: str | None = None
     prompts: tuple[str, ...] | None = None
     mflux_version: str | None = None
@@ -121,8 +137,28 @@ class Calibration:
         return math.inf if self.derived_upper is None else self.derived_upper
 
     @property
+    def is_poor(self) -> bool:
+        """Its fit is known to say little: of other images, or where none was held out, of those it was fitted on."""
+        fit = self.r2 if self.r2_held_out is None else self.r2_held_out
+        return fit is not None and fit < _FAIR_FIT
+
+    @property
+    def fit_in_words(self) -> str:
+        """How good its fit is, to stand after what is meant; where that is known."""
+        held_out = self.r2_held_out is not None
+        whose = "images that it was not fitted on" if held_out else "its own images, and no others,"
+        fit = f"predicts {whose} with R2 {self.r2_held_out if held_out else self.r2:.3g}"
+        if not self.is_poor:
+            return fit
+        return f"{fit}, which is poor: 0 is no better than their mean, and from {_FAIR_FIT} it is fair"
+
+    @property
     def floor(self) -> float:
-        """The smallest change that it can predict: a threshold that is not above it never skips."""
+        """The smallest change that it can predict: a threshold that is not above it never skips.
+
+        Raises:
+            OptionError: its polynomial cannot be followed.
+        """
         return smallest_prediction(self.polynomial, self.lower, self.upper)
 
     def distance(self, target: Target) -> int | None:
@@ -225,15 +261,18 @@ FILES = DataFiles(
     strategy="TeaCache",
     noun="calibration",
     option="--teacache-calibration",
+    recorder="teacache-record",
     folder=files("mflux_teacache.teacache").joinpath("calibrations"),
     record=Calibration,
     allowed={
-        "name": TEXT,
+        "name": NAME,
         "model": TEXT,
         "pipelines": CLASS_NAMES,
         "signal": one_of(Signal),
         "rows": one_of(Rows),
-        "polynomial": Allowed(is_list_of(is_number, at_least=1), "a list of numbers, at least one"),
+        "polynomial": Allowed(
+            is_list_of(is_number, at_least=1, at_most=MOST_COEFFICIENTS), f"a list of 1 to {MOST_COEFFICIENTS} numbers"
+        ),
         "source": TEXT,
         "revision": TEXT,
         "stand_in_for": MODEL_IDS,
@@ -247,6 +286,7 @@ FILES = DataFiles(
         "steps": count_from(1),
         "guidance": NUMBER,
         "quantize": count_from(1),
+        "loras": LORAS,
         "size": TEXT,
         "prompts": Allowed(is_list_of(is_text), "a list of prompts"),
         "mflux_version": TEXT,

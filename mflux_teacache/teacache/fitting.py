@@ -39,9 +39,27 @@ def change(step: Step, now: Sequence[mx.array], before: Sequence[mx.array]) -> C
 
 
 def fit(changes: Sequence[Change], degree: int = DEGREE) -> tuple[float, ...]:
-    """Least squares; coefficients from the highest power to the constant."""
+    """Least squares; coefficients from the highest power to the constant, NaN where numbers are too large for it."""
     signals, residuals = zip(*changes, strict=True)
-    return tuple(np.polyfit(signals, residuals, degree).tolist())
+    try:
+        with np.errstate(all="ignore"):
+            coefficients, *_ = np.polyfit(signals, residuals, degree, full=True)  # in full, it does not warn
+    except np.linalg.LinAlgError:
+        return (math.nan,) * (degree + 1)
+    return tuple(coefficients.tolist())
+
+
+def unfit(changes: Sequence[Change], degree: int = DEGREE) -> str | None:
+    """Why no polynomial can be fitted; ``None`` if one can."""
+    different = len({change.signal for change in changes})
+    if different <= degree:
+        return (
+            f"the number of different changes of its signal is {different}, and a polynomial of degree {degree} takes "
+            f"{degree + 1}"
+        )
+    if not all(map(math.isfinite, fit(changes, degree))):
+        return f"changes of up to {max(map(max, changes)):.3g} are too large to be fitted"
+    return None
 
 
 def r_squared(polynomial: Sequence[float], changes: Sequence[Change]) -> float:
@@ -60,12 +78,14 @@ def r_squared_held_out(images: Sequence[Sequence[Change]], degree: int = DEGREE)
 
 def predicted(polynomial: Sequence[float], changes: Sequence[Change]) -> list[float]:
     """The residual changes that the signals' foretell."""
-    predictions: list[float] = np.polyval(polynomial, [change.signal for change in changes]).tolist()
+    with np.errstate(all="ignore"):
+        predictions: list[float] = np.polyval(polynomial, [change.signal for change in changes]).tolist()
     return predictions
 
 
 def _explained(predictions: Sequence[float], changes: Sequence[Change]) -> float:
     residuals = np.array([change.residual for change in changes])
-    errors = residuals - np.array(predictions)
-    variance = np.sum((residuals - residuals.mean()) ** 2)
-    return float(1 - np.sum(errors**2) / variance) if variance else math.nan
+    with np.errstate(all="ignore"):
+        errors = residuals - np.array(predictions)
+        variance = np.sum((residuals - residuals.mean()) ** 2)
+        return float(1 - np.sum(errors**2) / variance) if variance else math.nan

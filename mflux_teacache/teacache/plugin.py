@@ -13,13 +13,14 @@ from mflux_teacache import forecast, option_types
 from mflux_teacache.errors import OptionError, PluginWarning, Refused
 from mflux_teacache.forecast import ResidualCache
 from mflux_teacache.hookspecs import hookimpl
+from mflux_teacache.json_fields import brief
 from mflux_teacache.limits import Limits, refuse_short_run, resolve_window
 from mflux_teacache.policy_run import as_decision
 from mflux_teacache.records import Body, Decision, Generation, Step, Target
 from mflux_teacache.teacache import budget
 from mflux_teacache.teacache import calibration as calibrations
 from mflux_teacache.teacache.budget import Budget
-from mflux_teacache.teacache.calibration import Calibration
+from mflux_teacache.teacache.calibration import MOST_COEFFICIENTS, Calibration
 from mflux_teacache.teacache.policy import PolicyConfig
 from mflux_teacache.teacache.rules import ByBudget, ByThreshold
 
@@ -33,11 +34,13 @@ class _Settings:
 
     Attributes:
         threshold: ``None`` where there is a budget: it follows from that.
+        floor: the smallest change that the calibration predicts.
         max_computed, speedup: the budget; at most one of them is given.
     """
 
     calibration: Calibration
     threshold: float | None
+    floor: float
     max_computed: int | None
     speedup: float | None
     skip_first: float
@@ -94,6 +97,7 @@ class TeaCache:
 
     _settings: _Settings
     _image: _Image | None = None
+    _from_file: Calibration | None = None
 
     @staticmethod
     @hookimpl
@@ -164,7 +168,7 @@ class TeaCache:
             return  # nothing to judge yet; mflux_attach knows the model
         if not options.force:
             _refuse_distilled(target, target.distilled or calibrations.is_distilled(target))
-        calibration = _calibration(options, target)
+        calibration = self._chosen(options, target)
         if not options.force:
             _refuse_distilled(target, calibration.distilled)
         settings = _settings(options, calibration)
@@ -175,10 +179,11 @@ class TeaCache:
 
     @hookimpl
     def mflux_attach(self, options: argparse.Namespace, target: Target) -> None:
-        calibration = _calibration(options, target)
+        calibration = self._chosen(options, target)
         self._settings = _settings(options, calibration)
         if options.coefficients is None:
             calibrations.FILES.warn_if_made_elsewhere(calibration, target)
+        _warn_if_poor(calibration)
         _warn_if_idle(self._settings)
 
     @hookimpl
@@ -226,6 +231,15 @@ class TeaCache:
             **self._settings.cache().values,
         }
 
+    def _chosen(self, options: argparse.Namespace, target: Target) -> Calibration:
+        """A file is read once: it may change, or be gone, while images are made."""
+        if self._from_file is not None:
+            return self._from_file
+        calibration = _calibration(options, target)
+        if options.calibration is not None:
+            self._from_file = calibration
+        return calibration
+
     def _signal(self, step: Step) -> mx.array:
         calibration = self._settings.calibration
         signal: mx.array = getattr(step, calibration.signal)
@@ -255,19 +269,22 @@ def _calibration(options: argparse.Namespace, target: Target) -> Calibration:
 
 
 def _settings(options: argparse.Namespace, calibration: Calibration) -> _Settings:
+    """Raises ``OptionError``: no threshold, or a polynomial that cannot be followed."""
+    floor = calibration.floor
     threshold = calibration.threshold if options.thresh is None else options.thresh
     if options.max_computed is not None or options.speedup is not None:
         threshold = None
     elif threshold is None:
         raise OptionError(
             f"TeaCache has no default threshold for the calibration {calibration.name}. Give one with "
-            f"--teacache-thresh, a number above {calibration.floor:.3g}: the smallest change that it predicts; "
+            f"--teacache-thresh, a number above {floor:.3g}: the smallest change that it predicts; "
             f"or a budget with --teacache-speedup."
         )
     first, last = calibration.window or (1, 1)
     return _Settings(
         calibration=calibration,
         threshold=threshold,
+        floor=floor,
         max_computed=options.max_computed,
         speedup=options.speedup,
         skip_first=first if options.skip_first is None else options.skip_first,
@@ -278,9 +295,19 @@ def _settings(options: argparse.Namespace, calibration: Calibration) -> _Setting
     )
 
 
+def _warn_if_poor(calibration: Calibration) -> None:
+    """Only of a file of one's own. Those that are shipped were published with what images at their threshold lose."""
+    if calibration.is_poor and calibration not in calibrations.shipped().values():
+        warnings.warn(
+            f"TeaCache's calibration {calibration.name} {calibration.fit_in_words}. {calibrations.BETTER}.",
+            PluginWarning,
+            stacklevel=2,
+        )
+
+
 def _warn_if_idle(settings: _Settings) -> None:
     """A threshold that the polynomial never undercuts looks like a plugin that does not work. 0 is on purpose."""
-    floor = settings.calibration.floor
+    floor = settings.floor
     if settings.threshold is not None and 0 < settings.threshold <= floor:
         default = settings.calibration.threshold
         hint = f" (its default is {default:g})" if default is not None and default > floor else ""
@@ -297,9 +324,9 @@ def _coefficients(text: str) -> tuple[float, ...]:
         values = tuple(float(part) for part in text.split(","))
     except ValueError:
         values = ()
-    if not values or not all(map(math.isfinite, values)):
+    if not (1 <= len(values) <= MOST_COEFFICIENTS and all(map(math.isfinite, values))):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not a list of finite numbers with commas between, at least one, highest power first, "
-            f"such as 1.5,0"
+            f"{brief(text)} is not a list of 1 to {MOST_COEFFICIENTS} finite numbers with commas between, highest "
+            f"power first, such as 1.5,0"
         )
     return values

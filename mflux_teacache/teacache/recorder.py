@@ -7,19 +7,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from importlib.metadata import version
-from itertools import chain
 from pathlib import Path
 
 import mlx.core as mx
 
 from mflux_teacache.hookspecs import hookimpl
+from mflux_teacache.json_fields import LONGEST_NAME, LONGEST_TEXT
+from mflux_teacache.matching import loras_of
 from mflux_teacache.recording import Recording
 from mflux_teacache.records import Body, Generation, Step, Target
-from mflux_teacache.teacache.calibration import Calibration
+from mflux_teacache.teacache import calibration as calibrations
+from mflux_teacache.teacache.calibration import BETTER, Calibration
 from mflux_teacache.teacache.fitting import (
     DEGREE,
     Change,
@@ -29,10 +31,15 @@ from mflux_teacache.teacache.fitting import (
     predicted,
     r_squared,
     r_squared_held_out,
+    unfit,
 )
 
-# Fewer changes than this for each coefficient follow the noise of the images rather than the model.
-_FEWEST_PER_COEFFICIENT = 4
+# Fewer changes than four for each coefficient follow the noise of the images rather than the model.
+FEWEST_CHANGES = 4 * (DEGREE + 1)
+
+# What a file keeps of the prompts: to see of what kind they were. A hundred long ones would not fit into it.
+_MOST_PROMPTS = 64
+_LONGEST_PROMPT = 1000
 
 # In units of the mean predicted change: one step is skipped, and at the next one the sum is beyond it.
 _EVERY_OTHER_STEP = 1.5
@@ -67,10 +74,12 @@ class TeaCacheRecord(Recording):
     name = "teacache-record"
     default = "teacache-calibration.json"
     what = "fitted to"
+    files = calibrations.FILES
     _image: _Image
 
     def __init__(self) -> None:
         self._runs: list[_Run] = []
+        self._said_what_is_missing = False
 
     @hookimpl
     def mflux_generation_start(self) -> None:
@@ -94,18 +103,30 @@ class TeaCacheRecord(Recording):
             self._warn(f"leaves out image {generation.number + 1}: {problem}")
             return
         self._runs.append(_Run(generation, tuple(image.changes)))
-        changes = sum(len(run.changes) for run in self._runs)
-        if changes < (needed := _FEWEST_PER_COEFFICIENT * (DEGREE + 1)):
-            self._warn(
-                f"has {changes} changes from step to step and needs {needed} to fit a polynomial of degree {DEGREE}: "
-                f"make more images, with --seed 1 2 3, or more steps"
+        changes = [change for run in self._runs for change in run.changes]
+        if len(changes) < FEWEST_CHANGES:
+            self._say_what_is_missing(len(changes), len(image.changes))
+        elif problem := unfit(changes):
+            self._warn(f"has written nothing: {problem}")
+        else:
+            found = _calibration(self._runs, changes, self._target)
+            self._write(found, _told(found, len(self._runs)))
+
+    def _say_what_is_missing(self, changes: int, of_each: int) -> None:
+        """Once: the next image of the run may bring it."""
+        if not self._said_what_is_missing:
+            more = math.ceil((FEWEST_CHANGES - changes) / of_each)
+            self._say(
+                f"nothing written yet: a fit takes {FEWEST_CHANGES} changes from step to step, and this run has "
+                f"{changes} so far. It takes {_images(more)} more, such as with --seed 1 2 3; or more steps"
             )
-            return
-        self._write(_calibration(self._runs, self._target))
+        self._said_what_is_missing = True
 
 
 def _problem(image: _Image, generation: Generation, runs: Sequence[_Run]) -> str | None:
     """Why an image cannot go into a calibration; ``None`` if it can."""
+    if generation.num_inference_steps == 1:
+        return "it has one step, and a calibration is of the changes from step to step"
     if not image.whole:
         return "a step was skipped, and what is reused does not change"
     if len(image.changes) != generation.num_inference_steps - 1:
@@ -118,40 +139,66 @@ def _problem(image: _Image, generation: Generation, runs: Sequence[_Run]) -> str
     return None
 
 
-def _calibration(runs: Sequence[_Run], target: Target) -> Calibration:
-    """Fitted, with how it came about. The threshold is a place to start from, not a judgement."""
-    images = [run.changes for run in runs]
-    changes = list(chain.from_iterable(images))
+def _calibration(runs: Sequence[_Run], changes: Sequence[Change], target: Target) -> Calibration:
+    """Fitted, with how it came about. The threshold is a place to start from, not a judgement.
+
+    Args:
+        changes: of all runs.
+    """
     polynomial = fit(changes)
     signals = [change.signal for change in changes]
-    mean = math.fsum(predicted(polynomial, changes)) / len(changes)
-    held_out = _rounded(r_squared_held_out(images)) if len(images) > 1 else None
+    mean = sum(predicted(polynomial, changes)) / len(changes)
+    held_out = _rounded(r_squared_held_out([run.changes for run in runs])) if len(runs) > 1 else None
     predicts = "" if held_out is None else "; r2_held_out predicts each from the others"
     first = runs[0].generation
-    model = target.model or "unknown"
+    model = (target.model or "").strip() or "unknown"
     return Calibration(
-        name=f"{Path(model).name.lower()}-recorded",
-        model=model,
+        name=f"{Path(model).name.lower()[: LONGEST_NAME // 2]}-recorded",
+        model=model[:LONGEST_TEXT],
         pipelines=(target.pipeline,),
         signal="modulated_input",
         rows="target",
         polynomial=polynomial,
         source=f"recorded by teacache-record with mflux {version('mflux')}",
         range=(min(signals), max(signals)),
-        threshold=round(_EVERY_OTHER_STEP * mean, 3),
+        threshold=float(f"{max(0.0, _EVERY_OTHER_STEP * mean):.3g}"),
         steps=first.num_inference_steps,
-        guidance=first.guidance,
+        guidance=first.guidance if math.isfinite(first.guidance) else None,
         quantize=target.quantize or 16,
+        loras=loras_of(target),
         size=f"{first.width}x{first.height}",
-        prompts=tuple(dict.fromkeys(run.generation.prompt for run in runs if run.generation.prompt)),
+        prompts=_kept(run.generation.prompt for run in runs),
         mflux_version=version("mflux"),
         date=date.today().isoformat(),
         r2=_rounded(r_squared(polynomial, changes)),
         r2_held_out=held_out,
         distilled=target.distilled,
-        note=f"Fitted to {len(runs)} {'image' if len(runs) == 1 else 'images'}{predicts}. The threshold skips about "
-        f"every other step: look at --plugin shadow before relying on it.",
+        note=f"Fitted to {_images(len(runs))}{predicts}. The threshold skips about every other step: look at "
+        f"--plugin shadow before relying on it.",
     )
+
+
+def _kept(prompts: Iterable[str]) -> tuple[str, ...]:
+    """The first of those that say something, each once."""
+    spoken = (prompt.strip()[:_LONGEST_PROMPT] for prompt in prompts)
+    return tuple(dict.fromkeys(filter(None, spoken)))[:_MOST_PROMPTS]
+
+
+def _told(found: Calibration, images: int) -> str:
+    """What the file holds, and what it is worth."""
+    fitted = f"fitted to {_images(images)}"
+    if found.r2 is None:
+        return f"{fitted}, whose changes are all alike: it says nothing of others"
+    more = ""
+    if found.is_poor:
+        more = f". {BETTER}"
+    elif images == 1:
+        more = ". More images in one run show how it does on others"
+    return f"{fitted}: it {found.fit_in_words}{more}"
+
+
+def _images(count: int) -> str:
+    return f"{count} {'image' if count == 1 else 'images'}"
 
 
 def _rounded(r2: float) -> float | None:

@@ -47,6 +47,15 @@ def test_of_a_loaded_model(tiny: None) -> None:
     )
 
 
+def test_scales_of_loras(tiny: None) -> None:
+    arguments = {"lora_paths": ["style", "light"], "lora_scales": [0.5, 2]}
+    before = of_class(Flux1, {"model_config": ModelConfig.dev(), **arguments})
+    assert (before.loras, before.lora_scales) == (("style", "light"), (0.5, 2.0))
+    model = tiny_models.flux2()
+    model.lora_paths, model.lora_scales = ["style"], [0.8]
+    assert of_model(model, "flux2").lora_scales == (0.8,)
+
+
 @pytest.mark.parametrize(
     ("arguments", "active"),
     [

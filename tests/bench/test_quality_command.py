@@ -4,6 +4,7 @@ import contextlib
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,8 +12,8 @@ import PIL.Image
 import pytest
 from mflux.utils.exceptions import StopImageGenerationException
 
+from mflux_teacache.bench.quality import command, picture, report, sheet
 from mflux_teacache.bench.quality import measure as quality
-from mflux_teacache.bench.quality import picture, report, sheet
 from mflux_teacache.bench.quality.measure import FULL
 from mflux_teacache.bench.quality.runs import Case, Refusal, Run, Setting
 from mflux_teacache.bench.quality.settings import default_grid
@@ -21,6 +22,7 @@ from mflux_teacache.bench.settings import Settings as ModelSettings
 from mflux_teacache.bench.subjects import subject_of
 from mflux_teacache.cli.main import main
 from mflux_teacache.demo.model import DemoKlein
+from mflux_teacache.errors import OptionError
 
 CASES = [Case("a red ring on blue", 1), Case("a green cross on a white background", 2)]
 
@@ -168,6 +170,7 @@ def test_the_sheet_shows_each_setting_s_own_images_and_distances(
     ("words", "message"),
     [
         (["--first-seed", "-1"], "--first-seed is -1; it must be a whole number from 0"),
+        (["--prompts", "/dev/zero"], "--prompts is /dev/zero, which cannot be read: it is a device, and only regular"),
         (["--prompts", "5000000"], "--prompts is 5000000; it must be a whole number from 1 to 10000"),
         (["--png", "a.jpg"], "--png is a.jpg; its name must end in .png. Try --png a.png."),
         (["--sheet", "a.webp"], "--sheet is a.webp; its name must end in .png. Try --sheet a.png."),
@@ -182,6 +185,13 @@ def test_values_that_are_not_allowed(words: list[str], message: str, capsys: pyt
         main(["bench", "quality", *words])
     assert left.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_file_of_more_prompts_than_anybody_draws(tmp_path: Path) -> None:
+    path = tmp_path / "many.txt"
+    path.write_text("\n".join(map(str, range(10_001))))
+    with pytest.raises(OptionError, match=r"many\.txt, which has 10001; 10000 are allowed\. Take some out\."):
+        command._prompts(str(path), demo=False)
 
 
 SETTINGS = [Setting("schedule", {"every": "2"}), Setting("schedule", {"pattern": "CSCS"})]

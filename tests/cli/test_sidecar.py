@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from mflux_teacache.cli.sidecar import naming, read
-from mflux_teacache.errors import Refused, UnknownPlugin
+from mflux_teacache.errors import PluginWarning, Refused, UnknownPlugin
 from mflux_teacache.recorded import Recorded
 
 PLAIN = "a text, a number, true, false, null, or a list of those"
@@ -84,6 +85,36 @@ def test_a_malformed_entry_is_refused_with_its_file(tmp_path, content, message):
         read(path)
     assert str(refusal.value).startswith(f"{path}: {message}.")
     assert str(refusal.value).endswith(". Or run without the plugins of this file: --plugin none.")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"mflux_plugins": 1, "mflux_plugins": 2}', "it has 'mflux_plugins' twice in one object"),
+        (f'{{"mflux_plugins": {"9" * 2000}}}', "it has a whole number of 2000 digits, and at most 1000 are read"),
+    ],
+)
+def test_what_mflux_would_read_and_we_do_not_is_refused(tmp_path, content, message):
+    path = written(tmp_path, content)
+    with pytest.raises(Refused) as refusal:
+        read(path)
+    assert str(refusal.value) == f"{path}: {message}. Or run without the plugins of this file: --plugin none."
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_what_cannot_be_read_twice_is_not_read_once(tmp_path, kind):
+    path = Path("/dev/zero")
+    if kind == "pipe":
+        path = tmp_path / "pipe"
+        os.mkfifo(path)
+    with pytest.warns(PluginWarning, match="is no file that can be read twice"):
+        assert read(path) == Recorded()
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "missing/run.json", "binary/run.json"])
+def test_a_name_that_no_file_has_is_left_to_mflux(tmp_path, name):
+    (tmp_path / "binary").touch()
+    assert read(tmp_path / name) == Recorded()
 
 
 def test_a_huge_value_is_not_repeated_in_the_message(tmp_path):

@@ -117,7 +117,8 @@ TAMPERED = [
     ("pattern", ["C", "S"], r"pattern is \['C', 'S'\]"),
     ("pattern", None, "pattern is None"),
     ("pattern", MISSING, "pattern is None"),
-    ("residual_after", -1, "residual_after is -1, and it must be a whole number from 0"),
+    ("residual_after", -1, "residual_after is -1, and it must be a whole number from 0 to 64"),
+    ("residual_after", 65, "residual_after is 65, and it must be a whole number from 0 to 64"),
     ("residual_after", True, "residual_after is True"),
     ("residual_after", 1.0, r"residual_after is 1\.0"),
     ("residual_after", "0", "residual_after is '0'"),
@@ -210,6 +211,63 @@ def test_a_file_that_is_no_sidecar(tmp_path, content):
     (tmp_path / "run.json").write_bytes(content)
     with pytest.raises(OptionError, match=r"run\.json cannot be read"):
         read(tmp_path / "run.json")
+
+
+LARGE_VALUES = {**TEACACHE["values"], "x": "a" * 64_000}
+DEEP_VALUES = {**TEACACHE["values"], "x": json.loads("[" * 16 + "]" * 16)}
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (
+            "plugins.teacache.values",
+            LARGE_VALUES,
+            r"^What .* records of teacache is .* at most 64000 characters of JSON",
+        ),
+        ("plugins.teacache.values", DEEP_VALUES, r"nested at most 16 levels deep, and has 18"),
+        ("plugins.teacache.package", "a" * 64_000, "at most 64000 characters of JSON, and has 64"),
+        ("plugins.watch.options", {"x": "a" * 64_000}, r"watch\.options is .* at most 64000 characters of JSON"),
+        ("plugins.watch.options", {"x": [0] * 64_000}, r"watch\.options is .* at most 64000 characters of JSON"),
+        ("plugins", {"a" * 201: {"options": {}}}, "at most 64, with names of at most 200 characters"),
+        ("plugins", {f"a{number}": {"options": {}} for number in range(65)}, "at most 64, with names of at most 200"),
+    ],
+    ids=range(7),
+)
+def test_what_the_next_image_would_record_again_is_bounded(place, value, message):
+    with pytest.raises(OptionError, match=message) as refusal:
+        parse(changed(changed(ENTRY, "decider", "teacache"), place, value))
+    assert len(str(refusal.value)) < 1000
+
+
+def test_what_is_not_recorded_again_is_not():
+    """A shadow run's table may be long."""
+    plugins = {**ENTRY["plugins"], "shadow": {"options": {}, "values": LARGE_VALUES}}
+    assert parse({**ENTRY, "plugins": plugins}).decided.plugin == "teacache"
+
+
+def test_an_image_of_a_replay_of_the_most_that_may_be_recorded_can_be_replayed():
+    values = {**TEACACHE["values"], "x": "a" * 63_700}
+    recorded = parse(changed(REPLAYED, "plugins.replay.values.replays.values", values))
+    assert recorded.decided.entry["values"] == values
+
+
+def test_a_model_s_name_that_no_model_has_is_none():
+    assert parse(ENTRY, "a" * 10_001).decided.model is None
+    assert parse(ENTRY, "a" * 10_000).decided.model == "a" * 10_000
+
+
+@pytest.mark.parametrize("name", ["fifo.json", "fifo.png", "/dev/zero", "folder.png", "a\0.json", "a" * 300 + ".png"])
+def test_what_is_no_file(tmp_path, name):
+    import os
+
+    os.mkfifo(tmp_path / "fifo.json")
+    os.mkfifo(tmp_path / "fifo.png")
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(
+        OptionError, match="cannot be read: (it is a (pipe|device|folder)|embedded null|File name too lo)"
+    ):
+        read(tmp_path / name)
 
 
 @pytest.mark.parametrize("content", ["[]", "{}", '"mflux_plugins"'])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from mflux_teacache.cli.plugin_parser import PluginParser
 from mflux_teacache.demo import run as demo
 from mflux_teacache.demo.run import Result, Settings
 from mflux_teacache.demo.vocabulary import GRAMMAR
-from mflux_teacache.errors import OptionError, PluginWarning, Refused, UnknownPlugin
+from mflux_teacache.errors import NotWritten, OptionError, PluginWarning, Refused, UnknownPlugin
 from mflux_teacache.records import GenerationStats, StepRecord
 
 
@@ -159,6 +160,22 @@ def test_the_reason_for_skipping_nothing_stands_below(tmp_path: Path) -> None:
 
 def test_equal_images() -> None:
     assert "infinite" in demo.report(Settings(), result("CCC", plain=1.0, cached=1.0, off_by=0)).splitlines()[3]
+
+
+def test_a_picture_that_cannot_be_written_leaves_the_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(demo, "compare", lambda settings: result("CSC", plain=2.0, cached=1.0, off_by=1))
+    monkeypatch.setattr(os, "fsync", refuse)
+    output = tmp_path / "demo.png"
+    output.write_text("old")
+    with pytest.raises(NotWritten, match=r"--output is .*demo\.png, which could not be written: No space left"):
+        demo.run(parsed("--output", str(output)))
+    assert "pattern     CSC" in capsys.readouterr().out
+    assert output.read_text() == "old"
 
 
 @pytest.mark.parametrize(("plugin", "thresh", "steps"), [("teacache", 0.3, 12), ("first-block-cache", 0.5, 6)])

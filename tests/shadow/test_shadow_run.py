@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
+import os
+import sys
 import warnings
+from types import SimpleNamespace
 from typing import Any
 
 import cases_flux
 import mlx.core as mx
 import pytest
+from scripted import generation
 from strategies import Pattern, PatternAfterFirstBlock, ReadsEverything, kept
 from tiny_models import generate, same
 
@@ -21,6 +26,7 @@ from mflux_teacache.options import from_keywords
 from mflux_teacache.plugins import Installed, Loaded, load
 from mflux_teacache.shadow import plan
 from mflux_teacache.shadow.plugin import Shadow
+from mflux_teacache.shadow.report import Row
 from mflux_teacache.shadow.simulate import Simulation
 
 pytestmark = [pytest.mark.usefixtures("tiny"), pytest.mark.filterwarnings("ignore::mflux_teacache.PluginWarning")]
@@ -357,6 +363,7 @@ def test_what_strategies_warn_of_is_a_note_and_said_once(photo, capsys):
         ({"thresholds": "0.1,high"}, OptionError, "'high' is not a finite number"),
         ({"plot": "x.jpg"}, OptionError, r"--shadow-plot is x\.jpg; its name must end in \.png\. Try .* x\.png\."),
         ({"json": "x"}, OptionError, r"--shadow-json is x; its name must end in \.json\. Try --shadow-json x\.json\."),
+        ({"thresholds": [0.1] * 65}, OptionError, "65 thresholds are given; at most 64 are taken"),
         ({"plot": "nowhere/x.png"}, Refused, r"--shadow-plot is nowhere/x\.png, but there is no folder nowhere"),
         ({}, Refused, r"none does\. refusesmodel: Flux2Klein is none of its models\.$"),
     ],
@@ -393,6 +400,80 @@ def test_a_file_that_cannot_be_written_costs_neither_the_other_nor_the_image(pho
         with pytest.warns(PluginWarning, match=r"--shadow-json is .*s_2\.json, which could not be written: Is a dir"):
             generate(model, num_inference_steps=4, **arguments)
     assert (tmp_path / "s_2.png").is_file()
+
+
+def shadow_of_one_step(tmp_path):
+    """An image has just been made; nobody has been told that it ended."""
+    shadow = Shadow()
+    shadow._plan = plan.Plan([SimpleNamespace(name="x", fault=None, end=lambda image: Row("x", 0.1, (None, 0.1)))])
+    shadow._json, shadow._plot = tmp_path / "s.json", tmp_path / "s.png"
+    image = generation(2)
+    image.status = "finished"
+    return shadow, image
+
+
+def test_nor_where_python_makes_errors_of_warnings(tmp_path):
+    """Which end the hook that warns."""
+    shadow, image = shadow_of_one_step(tmp_path)
+    (tmp_path / "s.json").mkdir()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(PluginWarning, match=r"--shadow-json is .*s\.json, which could not be written: Is a direct"):
+            shadow.mflux_generation_end(image)
+    assert (tmp_path / "s.png").is_file()
+    assert shadow.mflux_image_metadata()["runs"][0]["pattern"] == "CS"
+
+
+def test_the_file_before_is_whole_where_the_disk_is_full(photo, installed, tmp_path, monkeypatch):
+    installed(Thirds)
+    model, arguments = cases_flux.CASES["flux2-guidance"].make(photo)
+    for name in ("s.png", "s.json"):
+        (tmp_path / name).write_text("old")
+
+    def refuse(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with (
+        attach(model, "shadow", plot=tmp_path / "s.png", json=tmp_path / "s.json") as handle,
+        pytest.warns(PluginWarning, match="could not be written: No space left on device") as caught,
+    ):
+        generate(model, num_inference_steps=4, **arguments)
+    assert len([warning for warning in caught if "No space" in str(warning.message)]) == 2
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"s.png": "old", "s.json": "old"}
+    assert handle.stats.generations == 1
+
+
+def test_a_pipe_gets_what_each_image_shows(photo, installed, tmp_path):
+    installed(Thirds)
+    model, arguments = cases_flux.CASES["flux2-guidance"].make(photo)
+    os.mkfifo(tmp_path / "s.json")
+    reader = os.open(tmp_path / "s.json", os.O_RDONLY | os.O_NONBLOCK)
+    with attach(model, "shadow", json=tmp_path / "s.json", strategies="thirds"):
+        for _ in range(2):
+            generate(model, num_inference_steps=4, **arguments)
+    with open(reader) as file:
+        assert file.read().count('"path": "full run"') == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["s.json"]
+
+
+class Full(io.StringIO):
+    def flush(self):
+        raise OSError(28, "No space left on device")
+
+
+closed = io.StringIO()
+closed.close()
+
+
+@pytest.mark.parametrize("stdout", [Full(), closed, None], ids=["full", "closed", "closed from the start"])
+def test_a_table_that_nobody_reads_costs_nothing(tmp_path, monkeypatch, stdout):
+    shadow, image = shadow_of_one_step(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", stdout)
+        shadow.mflux_generation_end(image)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["s.json", "s.png"]
+    assert shadow.mflux_image_metadata()["runs"][0]["pattern"] == "CS"
 
 
 def test_files_in_ones_home(photo, installed, tmp_path, monkeypatch):

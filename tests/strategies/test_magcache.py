@@ -248,6 +248,43 @@ def test_files_that_cannot_be_read(tmp_path):
         load("flux1-krea")
 
 
+def test_a_file_is_read_once(tmp_path):
+    """It may change, or be gone, while images are made."""
+    plugin, given = MagCache(), from_keywords(PLUGIN, {"table": own_file(tmp_path, model=DEV.model)})
+    plugin.mflux_check(given, DEV)
+    (tmp_path / "mine.json").unlink()
+    plugin.mflux_attach(given, DEV)
+    plugin.mflux_check(given, replace(DEV, active_steps=20))
+
+
+def test_other_loras_than_the_table_was_made_with_are_told(tmp_path):
+    style = replace(DEV, loras=("/home/me/style.safetensors",), lora_scales=(0.8,))
+    table = own_file(tmp_path, model=DEV.model, loras={"style.safetensors": 0.8})
+    attached(style, table=table)
+    with pytest.warns(PluginWarning) as caught:
+        attached(DEV, table=table)
+    assert [str(warning.message) for warning in caught] == [
+        f"MagCache's table mine was made on {DEV.model} with style.safetensors at 0.8, and this is a run with no LoRA. "
+        f"Compare an image with one of a full run before you rely on it, or give --magcache-table a file of your own, "
+        f"which --plugin magcache-record makes."
+    ]
+
+
+def test_a_long_list_of_steps_is_looked_up_and_not_searched():
+    """A file has room for 300 000 of them, and a run may have a thousand steps."""
+    always = Counted(range(300_000))
+    assert stretch_steps(always, 2, 1000) == frozenset(range(1000))
+    assert always.searched == 0
+
+
+class Counted(tuple):
+    searched = 0
+
+    def __contains__(self, step):
+        Counted.searched += 1
+        return super().__contains__(step)
+
+
 # --- options and refusals ----------------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import mlx.core as mx
 import pytest
@@ -117,6 +118,27 @@ def test_where_it_may_write(tmp_path):
         with pytest.raises(Refused, match=f"--magcache-record-output is .*{problem}"):
             MagCacheRecord().mflux_check(from_keywords(PLUGIN, {"output": output}))
     MagCacheRecord().mflux_check(from_keywords(PLUGIN, {"output": tmp_path / "table.json"}))
+
+
+def test_it_says_that_it_wrote_and_how_far_the_images_are_apart(path, capsys):
+    plugin = attached(path)
+    plugin.run(3, computes=halving)
+    plugin.run(3, computes=lambda step, branch: 2.0)
+    assert capsys.readouterr().out == (
+        f"magcache-record: wrote {path}, the mean of 1 image of 3 steps, which are at most 0 apart in a step.\n"
+        f"magcache-record: wrote {path}, the mean of 2 images of 3 steps, which are at most 0.5 apart in a step.\n"
+    )
+
+
+def test_the_loras_are_recorded(path):
+    target = replace(DEV, loras=("a/style.safetensors",), lora_scales=(0.5,))
+    Plugin("magcache-record", MagCacheRecord, target, output=str(path)).run(3, computes=halving)
+    assert load(str(path)).loras == {"style.safetensors": 0.5}
+
+
+def test_an_image_of_one_step_has_no_ratio(path):
+    with pytest.warns(PluginWarning, match="leaves out image 1: it has one step, and a table is of the changes"):
+        attached(path).run(1, computes=halving)
 
 
 def test_a_model_without_a_name(path):

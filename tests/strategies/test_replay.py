@@ -88,8 +88,8 @@ def test_what_does_not_fit_the_model_is_refused(sidecar, photo):
         ),
     ):
         generate(model, num_inference_steps=STEPS, **arguments)
-    with pytest.raises(Refused, match="residual_after is 99, but the body of flux2 has 5 blocks"):
-        attach(model, "replay", **{"from": sidecar(residual_after=99)})
+    with pytest.raises(Refused, match="residual_after is 9, but the body of flux2 has 5 blocks"):
+        attach(model, "replay", **{"from": sidecar(residual_after=9)})
     with pytest.raises(OptionError, match="cannot be read"):
         attach(model, "replay", **{"from": "missing.json"})
 
@@ -113,6 +113,17 @@ def test_a_file_in_ones_home(sidecar, photo, monkeypatch):
         OptionError, match="'~nobody-here/run.json' begins with the home of a user who is not known here"
     ):
         attach(model, "replay", **{"from": "~nobody-here/run.json"})
+
+
+@pytest.mark.usefixtures("tiny")
+def test_the_file_is_read_once(sidecar, photo):
+    """It may change, or be gone, while images are made."""
+    model, arguments = CASES["flux2-guidance"].make(photo)
+    path = sidecar()
+    with attach(model, "replay", **{"from": path}) as handle:
+        path.unlink()
+        generate(model, num_inference_steps=STEPS, **arguments)
+    assert handle.stats.last_generation.pattern == "CSCSCC"
 
 
 @pytest.mark.usefixtures("tiny")

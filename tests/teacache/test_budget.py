@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -178,6 +179,8 @@ def test_a_bad_change_is_computed_beyond_the_budget_and_says_so():
 # --- any run -----------------------------------------------------------------------------------------------------
 
 CHANGES = st.one_of(st.just(0.0), st.floats(1e-6, 10.0))
+FINITE = st.one_of(CHANGES, st.floats(0.0, sys.float_info.max), st.sampled_from([5e-324, 1e308, sys.float_info.max]))
+ANYTHING = st.one_of(FINITE, st.sampled_from([math.nan, math.inf, -math.inf, None]))
 
 
 @st.composite
@@ -195,7 +198,7 @@ def runs(draw, changes=CHANGES):
     return predictions, Budget(total=total, computed=computed, **rules)
 
 
-@given(runs())
+@given(runs(FINITE))
 def test_the_budget_is_spent_and_windows_and_cap_are_held(run):
     predictions, budget = run
     letters = pattern(
@@ -221,6 +224,42 @@ def test_bad_changes_are_all_that_exceeds_the_budget(run):
     bad = [step for step, p in enumerate(predictions, 1) if not math.isfinite(p)]
     assert all(verdicts[step].kind == "force" and verdicts[step].drop_cache for step in bad)
     assert all(verdicts[step].kind != "reuse" for step in (b + 1 for b in bad) if step < budget.total)
+
+
+@given(runs(ANYTHING))
+def test_whatever_is_predicted_the_cap_and_the_windows_are_held(run):
+    predictions, budget = run
+    verdicts = spend(predictions, budget)
+    letters = "".join("S" if verdict.kind == "reuse" else "C" for verdict in verdicts)
+    assert "S" * (budget.max_skips + 1) not in letters
+    assert letters.startswith("C" * min(budget.first, budget.total))
+    assert letters.endswith("C" * min(budget.skip_last, budget.total))
+    assert all(math.isfinite(verdict.state.running_sum) for verdict in verdicts)
+
+
+def test_what_bad_changes_took_is_missing_at_the_end_but_for_the_cap():
+    """8 computed steps are spent at the eighth; from there on, each 3 skips end in a step beyond the budget."""
+    changes = [0.1, *[math.nan] * 6, *[0.1] * 12]
+    verdicts = spend(changes, Budget(total=20, computed=8, max_skips=3))
+    assert "".join("S" if verdict.kind == "reuse" else "C" for verdict in verdicts) == "CSCCCCCCCSSSCSSSCSSC"
+    assert {v.reason for v in verdicts if v.kind == "force" and not v.drop_cache} == {
+        "first steps",
+        "last steps",
+        "nothing to reuse: computed beyond the budget",
+        "3 skips in a row: computed beyond the budget",
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "letters"),
+    [
+        (1e308, "CSSSCSSCSSSC"),
+        (sys.float_info.max, "CSSSCSSCSSSC"),
+        (5e-324, "CSSCSSSCSSSC"),  # of which there are only whole multiples
+    ],
+)
+def test_changes_at_the_ends_of_what_a_float_holds_are_split_evenly(change, letters):
+    assert pattern([change] * 11, 4) == letters
 
 
 @given(runs(), st.floats(0.01, 100))

@@ -107,12 +107,12 @@ def test_a_file_with_a_misspelt_field(write):
 
 
 ILL_TYPED = {
-    "name": [1, "", " ", None],
-    "model": [1, "", None],
+    "name": [1, "", " ", None, "a" * 201],
+    "model": [1, "", None, "a" * 10_001],
     "pipelines": ["Flux1", [], [1], None],
     "signal": ["modulated", 1, None],
     "rows": ["all", None],
-    "polynomial": [[], 1.0, ["1"], [1.0, None], [True], [math.nan], [math.inf], None],
+    "polynomial": [[], 1.0, ["1"], [1.0, None], [True], [math.nan], [math.inf], None, [1.0] * 18],
     "source": ["", None],
     "revision": [1],
     "stand_in_for": ["a", [1], None],
@@ -123,6 +123,7 @@ ILL_TYPED = {
     "steps": [0, 1.5, "25", True],
     "guidance": ["3.5"],
     "quantize": [0, 1.5],
+    "loras": [["a"], {"a": "1"}, {"a": math.nan}],
     "size": [[512, 512]],
     "prompts": ["a red apple", [1]],
     "mflux_version": [0.24],
@@ -167,7 +168,7 @@ def test_a_polynomial_that_could_never_skip(write):
         ("[" * 100_000, "is not JSON"),
         (json.dumps(MINE | {"schema": True}), 'is not a JSON object with "schema": 1'),
         (json.dumps(MINE | {"schema": 1.0}), 'is not a JSON object with "schema": 1'),
-        (json.dumps(MINE | {"polynomial": [10**400, 1.0]}), "it must be a list of numbers"),
+        (json.dumps(MINE | {"polynomial": [10**400, 1.0]}), "it must be a list of 1 to 17 numbers"),
         (json.dumps(MINE | {"r2": -(10**400)}), "r2 = -1000.*it must be a number"),
         (json.dumps(MINE | {"polynomial": [1e-320, 1.0, 1.0, 0.1]}), "too small beside the others"),
         (json.dumps(MINE | {"polynomial": [1e308, 1e308, 1e308, 1.0]}), "some are too large"),

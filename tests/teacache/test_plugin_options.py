@@ -67,10 +67,11 @@ def test_values_survive_being_recorded_and_given_again():
         ("max_skips", 1.5, "'1.5' is not a whole number from 0"),
         ("max_computed", 0, "'0' is not a whole number from 1"),
         ("speedup", 0.9, "'0.9' is not a finite number from 1"),
-        ("coefficients", [], "'' is not a list of finite numbers"),
-        ("coefficients", "1;2", "'1;2' is not a list of finite numbers"),
-        ("coefficients", "1,,2", "'1,,2' is not a list of finite numbers"),
-        ("coefficients", [1.0, math.nan], "'1.0,nan' is not a list of finite numbers"),
+        ("coefficients", [], "'' is not a list of 1 to 17 finite numbers"),
+        ("coefficients", "1;2", "'1;2' is not a list of 1 to 17 finite numbers"),
+        ("coefficients", "1,,2", "'1,,2' is not a list of 1 to 17 finite numbers"),
+        ("coefficients", [1.0] * 18, r"'1\.0,1\.0,.*' is not a list of 1 to 17 finite numbers"),
+        ("coefficients", [1.0, math.nan], "'1.0,nan' is not a list of 1 to 17 finite numbers"),
     ],
 )
 def test_values_that_are_not_allowed(name, value, message):

@@ -2,13 +2,15 @@
 
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from scripted import DEV
-from teacache_steps import FILL, KLEIN, KONTEXT, LENS, UNKNOWN, attached, check
+from teacache_steps import FILL, KLEIN, KONTEXT, LENS, UNKNOWN, attached, check, options
 
 from mflux_teacache.errors import OptionError, PluginWarning, Refused
 from mflux_teacache.records import Target
+from mflux_teacache.teacache.plugin import TeaCache
 
 # --- refusals --------------------------------------------------------------------------------------------------------
 
@@ -74,6 +76,28 @@ def test_a_calibration_and_coefficients():
 def test_a_calibration_of_another_model():
     check(DEV, calibration="flux1-krea-dev")
     check(UNKNOWN, calibration="flux1-dev")
+
+
+@pytest.mark.parametrize("polynomial", [[1e308] * 5, [1e-320, 1.0, 1.0, 1.0], [1e308, -1e308, 1e308, 1.0]])
+@pytest.mark.parametrize("range_", [None, [0.1, 0.2]])
+def test_a_polynomial_that_cannot_be_followed_is_refused_before_weights_load(own_file, polynomial, range_):
+    with pytest.raises(OptionError, match="TeaCache cannot follow its polynomial"):
+        check(DEV, calibration=own_file(polynomial=polynomial, range=range_))
+    with pytest.raises(OptionError, match="TeaCache cannot follow its polynomial"):
+        check(DEV, thresh=0.5, coefficients=polynomial)
+
+
+def test_a_file_is_read_once(own_file):
+    """It may change, or be gone, while images are made."""
+    path = Path(own_file())
+    plugin, given = TeaCache(), options(calibration=str(path))
+    plugin.mflux_check(given, DEV)
+    path.write_text("{}")
+    plugin.mflux_attach(given, DEV)
+    path.unlink()
+    plugin.mflux_check(given, replace(DEV, active_steps=20))
+    with pytest.raises(OptionError, match="cannot read the calibration"):
+        check(DEV, calibration=str(path))
 
 
 def test_a_calibration_that_does_not_exist():
@@ -155,6 +179,29 @@ def test_a_threshold_that_can_never_skip(target, keywords, message):
     with pytest.warns(PluginWarning, match=message) as caught:
         attached(target, **keywords)
     assert len(caught) == 1
+
+
+@pytest.mark.parametrize(
+    ("fit", "words"),
+    [
+        ({"r2": 0.9, "r2_held_out": 0.49}, "images that it was not fitted on with R2 0.49"),
+        ({"r2": 0.3, "r2_held_out": None}, "its own images, and no others, with R2 0.3"),
+    ],
+)
+def test_a_fit_of_ones_own_that_is_known_to_be_poor(own_file, fit, words):
+    poor = "which is poor: 0 is no better than their mean, and from 0.5 it is fair. Record more images in one run, of"
+    with pytest.warns(PluginWarning) as caught:
+        attached(calibration=own_file(**fit))
+    [warned] = caught
+    assert str(warned.message).startswith(f"TeaCache's calibration mine predicts {words}, {poor}")
+
+
+def test_a_fit_that_is_fair_unknown_or_published_passes_without_a_word(own_file):
+    for fit in ({"r2_held_out": 0.5, "r2": 0.1}, {"r2": 0.5}, {}):
+        attached(calibration=own_file(**fit))
+    z_image = Target(pipeline="ZImage", model="Tongyi-MAI/Z-Image")
+    attached(z_image)
+    attached(z_image, calibration="z-image")
 
 
 def test_a_default_that_can_never_skip_is_not_recommended(own_file):

@@ -1,6 +1,11 @@
 """The recorder: a polynomial that is known, what it leaves out, and a calibration that ``teacache`` takes."""
 
+import json
 import math
+import os
+import random
+import sys
+from dataclasses import replace
 from itertools import accumulate, pairwise
 
 import mlx.core as mx
@@ -108,13 +113,142 @@ def test_teacache_takes_it(path):
     assert run.pattern == "CSCSCSCC"
 
 
-def test_few_changes_wait_for_more_images(path):
+def test_few_changes_wait_for_more_images(path, capsys):
+    """What is missing is said once, and is no warning: the run may go on."""
     plugin = attached(path)
-    with pytest.warns(PluginWarning, match="has 10 changes from step to step and needs 20 .* make more images"):
-        record(plugin, RATES[:10])
+    record(plugin, RATES[:7])
+    assert capsys.readouterr().out == (
+        "teacache-record: nothing written yet: a fit takes 20 changes from step to step, and this run has 7 so far. "
+        "It takes 2 images more, such as with --seed 1 2 3; or more steps.\n"
+    )
+    record(plugin, RATES[7:14])
+    assert capsys.readouterr().out == ""
     assert not path.exists()
-    record(plugin, RATES[10:])
+    record(plugin, RATES[13:])
     assert load(path).polynomial == pytest.approx(POLYNOMIAL, abs=1e-3)
+    assert capsys.readouterr().out.startswith(f"teacache-record: wrote {path}, fitted to 3 images: it predicts images ")
+
+
+def test_it_says_that_it_wrote_and_how_good_the_fit_is(path, capsys):
+    plugin = attached(path)
+    record(plugin)
+    assert capsys.readouterr().out == (
+        f"teacache-record: wrote {path}, fitted to 1 image: it predicts its own images, and no others, with R2 1. "
+        f"More images in one run show how it does on others.\n"
+    )
+    record(plugin)
+    assert capsys.readouterr().out == (
+        f"teacache-record: wrote {path}, fitted to 2 images: it predicts images that it was not fitted on with R2 1.\n"
+    )
+
+
+def noise(plugin, seed):
+    """An image of which the signal foretells nothing."""
+    chance = random.Random(seed)
+    rates = [chance.uniform(0.01, 0.3) for _ in range(STEPS - 1)]
+    residuals = grown([chance.uniform(0.01, 0.3) for _ in rates])
+    plugin.run(STEPS, signals=[level(value) for value in grown(rates)], computes=lambda step, branch: residuals[step])
+
+
+def test_a_poor_fit_is_said_when_it_is_written_and_when_it_is_used(path, capsys):
+    plugin = attached(path)
+    for seed in (1, 2, 3):
+        noise(plugin, seed)
+    held_out = load(path).r2_held_out
+    assert held_out < 0
+    poor = (
+        f"predicts images that it was not fitted on with R2 {held_out:.3g}, which is poor: 0 is no better than their "
+        f"mean, and from 0.5 it is fair. Record more images in one run, of other prompts and seeds; or use a plugin "
+        f"that needs no calibration, such as easycache or first-block-cache."
+    )
+    *_, line = capsys.readouterr().out.splitlines()
+    assert line == f"teacache-record: wrote {path}, fitted to 3 images: it {poor}"
+    with pytest.warns(PluginWarning) as caught:
+        Plugin("teacache", TeaCache, calibration=str(path))
+    assert [str(warning.message) for warning in caught] == [f"TeaCache's calibration flux.1-dev-recorded {poor}"]
+
+
+def with_loras(**loras):
+    return replace(
+        DEV, loras=tuple(f"/home/me/{name}.safetensors" for name in loras), lora_scales=tuple(loras.values())
+    )
+
+
+def test_the_loras_are_recorded_and_the_same_ones_pass_without_a_word(path):
+    record(attached(path, with_loras(style=0.8, light=1.0)))
+    assert load(path).loras == {"style.safetensors": 0.8, "light.safetensors": 1.0}
+    moved = replace(DEV, loras=("light.safetensors", "other/style.safetensors"), lora_scales=(1.0, 0.8))
+    Plugin("teacache", TeaCache, moved, calibration=str(path))
+
+
+@pytest.mark.parametrize(
+    ("loras", "here"),
+    [
+        ({}, "no LoRA"),
+        ({"style": 0.5}, "style.safetensors at 0.5"),
+        ({"other": 0.8}, "other.safetensors at 0.8"),
+        ({"style": 0.8, "more": 1.0}, "style.safetensors at 0.8 and more.safetensors at 1"),
+    ],
+)
+def test_other_loras_are_told_apart(path, loras, here):
+    record(attached(path, with_loras(style=0.8)))
+    with pytest.warns(PluginWarning) as caught:
+        Plugin("teacache", TeaCache, with_loras(**loras), calibration=str(path))
+    assert [str(warning.message) for warning in caught] == [
+        f"TeaCache's calibration flux.1-dev-recorded was made on {DEV.model} with style.safetensors at 0.8, and this "
+        f"is a run with {here}. Compare an image with one of a full run before you rely on it, or give "
+        f"--teacache-calibration a file of your own, which --plugin teacache-record makes."
+    ]
+
+
+def test_recorded_without_a_lora_it_is_not_for_one(path):
+    record(attached(path))
+    assert load(path).loras == {}
+    with pytest.warns(PluginWarning, match=r"with no LoRA, and this is a run with style\.safetensors at 1\. "):
+        Plugin("teacache", TeaCache, with_loras(style=1.0), calibration=str(path))
+
+
+def test_a_file_of_before_counts_as_published(path):
+    record(attached(path))
+    content = json.loads(path.read_text())
+    del content["loras"]
+    path.write_text(json.dumps(content))
+    Plugin("teacache", TeaCache, calibration=str(path))
+    with pytest.warns(PluginWarning, match=r"as published, without /home/me/style\.safetensors\. "):
+        Plugin("teacache", TeaCache, with_loras(style=1.0), calibration=str(path))
+
+
+def test_a_full_disk_costs_neither_the_image_nor_the_file_before(path, monkeypatch):
+    plugin = attached(path)
+    record(plugin)
+    before = path.read_bytes()
+
+    def refuse(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.warns(PluginWarning) as caught:
+        record(plugin)
+    assert [str(warning.message) for warning in caught] == [
+        f"teacache-record has written nothing: --teacache-record-output is {path}, which could not be written: No "
+        f"space left on device. What it was to hold is lost, but for what was printed; a file that was there before is "
+        f"as it was."
+    ]
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_what_it_says_costs_nothing_where_nobody_can_read_it(path, monkeypatch, closed):
+    stream = open("/dev/full", "w")  # noqa: SIM115
+    if closed:
+        stream.close()
+    monkeypatch.setattr(sys, "stdout", stream)
+    record(attached(path))
+    monkeypatch.undo()
+    assert load(path).r2 == pytest.approx(1, abs=1e-3)
+    if not closed:
+        with pytest.raises(OSError, match="No space left"):
+            stream.close()
 
 
 @pytest.mark.parametrize(
@@ -186,12 +320,27 @@ def test_runs_of_other_lengths_are_left_out(path):
     assert load(path).note.startswith("Fitted to 1 image. The threshold")
 
 
-def test_changes_that_are_all_alike_leave_nothing_to_explain(path):
+def test_changes_that_are_all_alike_leave_nothing_to_explain(path, capsys):
     """A share of no variance is no number, and a file with NaN is none that ``teacache`` takes."""
     plugin = attached(path)
     signals = [level(value) for value in grown(RATES)]
     plugin.run(STEPS, signals=signals, computes=lambda step, branch: 2.0**step)
     assert load(path).r2 is None
+    assert "fitted to 1 image, whose changes are all alike: it says nothing of others." in capsys.readouterr().out
+
+
+def test_a_signal_that_changes_alike_has_no_polynomial(path):
+    plugin = attached(path)
+    signals = [level(2.0**step) for step in range(STEPS)]
+    with pytest.warns(PluginWarning, match="written nothing: the number of different changes of its signal is 1, and"):
+        plugin.run(STEPS, signals=signals, computes=lambda step, branch: 1.5**step)
+    assert not path.exists()
+
+
+def test_an_image_of_one_step_has_no_change(path):
+    plugin = attached(path)
+    with pytest.warns(PluginWarning, match="leaves out image 1: it has one step, and a calibration is of the changes"):
+        plugin.run(1, signals=[level(1.0)])
 
 
 @pytest.mark.parametrize("distilled", [False, True])

@@ -21,7 +21,9 @@ from mflux_teacache.bench.settings import INTERRUPTED_TITLE
 from mflux_teacache.bench.settings import Settings as ModelSettings
 from mflux_teacache.cli.messages import INTERRUPTED
 from mflux_teacache.errors import OptionError
-from mflux_teacache.output_files import check_output, writing
+from mflux_teacache.input_files import Unreadable, read_text
+from mflux_teacache.option_types import file_path
+from mflux_teacache.output_files import check_output, replace_file, writing
 
 if TYPE_CHECKING:
     from mflux_teacache.bench.quality.measure import Measured
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 PROMPTS = 8
 MOST_PROMPTS = 10_000
+MOST_BYTES = 16_000_000  # of their file: a page for each
 SEEDS = 2
 STEPS = 28
 FIRST_SEED = 101  # the demo's calibration was fitted on others
@@ -124,9 +127,9 @@ def _add_images(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_output(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--json", type=Path, metavar="FILE", help="every image's figures, versions and machine")
-    group.add_argument("--png", type=Path, metavar="FILE", help="PSNR over speed-up, a line for each strategy")
-    group.add_argument("--sheet", type=Path, metavar="FILE", help="a contact sheet: full runs above skipping ones")
+    group.add_argument("--json", type=file_path, metavar="FILE", help="every image's figures, versions and machine")
+    group.add_argument("--png", type=file_path, metavar="FILE", help="PSNR over speed-up, a line for each strategy")
+    group.add_argument("--sheet", type=file_path, metavar="FILE", help="a contact sheet: full runs above skipping ones")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -211,6 +214,8 @@ def _prompts(text: str | None, *, demo: bool) -> tuple[str, ...]:
     prompts = tuple(dict.fromkeys(filter(None, map(str.strip, _lines(Path(text))))))
     if not prompts:
         raise OptionError(f"--prompts is {text}, which has no prompt in it. Write one in a line.")
+    if len(prompts) > MOST_PROMPTS:
+        raise OptionError(f"--prompts is {text}, which has {len(prompts)}; {MOST_PROMPTS} are allowed. Take some out.")
     if demo:
         from mflux_teacache.demo import vocabulary
 
@@ -221,8 +226,8 @@ def _prompts(text: str | None, *, demo: bool) -> tuple[str, ...]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        return read_text(path, MOST_BYTES).splitlines()
+    except Unreadable as error:
         raise OptionError(
             f"--prompts is {path}, which cannot be read: {error}. "
             f"Give a number, or a text file with one prompt in a line."
@@ -264,7 +269,7 @@ def _write(settings: Settings, subject: Subject, measured: Measured, summaries: 
     if settings.json is not None:
         content = as_json(settings, subject, measured, summaries)
         with writing("--json", settings.json):
-            settings.json.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", "utf-8")
+            replace_file(settings.json, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
     if settings.png is not None:
         from mflux_teacache.bench.quality import picture
 

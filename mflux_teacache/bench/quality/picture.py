@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from mflux_teacache.bench.quality.summary import Summary, pareto
+from mflux_teacache.output_files import png_of, replace_file
 
 _INCHES = (9.6, 5.2)
 _DPI = 200
@@ -49,7 +50,7 @@ def draw(path: Path, *, title: str, summaries: Sequence[Summary]) -> None:
         )
     handles, series = panels[0].get_legend_handles_labels()
     figure.legend(handles, series, loc="outside lower center", ncols=3, fontsize=9, handlelength=3, frameon=False)
-    figure.savefig(path, format="png")
+    replace_file(path, png_of(figure))
 
 
 def _draw_lines(axes: Axes, summaries: Sequence[Summary], height: str) -> None:

@@ -16,6 +16,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from mflux_teacache.bench.quality.measure import FULL
 from mflux_teacache.bench.quality.runs import Case, Run
 from mflux_teacache.bench.quality.summary import Summary, psnr
+from mflux_teacache.output_files import png_of, replace_file
 
 COLUMNS = 6
 ROWS = 12
@@ -78,7 +79,7 @@ def draw(
             distance = f"{psnr(run.squared_error):.1f} dB" if run.squared_error else "equal"
             label = f"{distance}, {run.computed}/{len(run.pattern)}"
             _show(axes, thumbnails[entry.setting, case], label)
-    figure.savefig(path, format="png")
+    replace_file(path, png_of(figure))
 
 
 def _mean(entry: Summary) -> str:

@@ -88,7 +88,8 @@ def decide(state: State, input_change: float | None, step: int, total: int, conf
         return Verdict(kind="force", reason=window, state=computed)
     if input_change is None or state.rate is None or state.size is None:
         return Verdict(kind="force", reason="rate not known yet", state=computed)
-    prediction = state.rate * (input_change / state.size) if state.size else math.nan
+    # An output whose size overflowed makes every change a share of nothing.
+    prediction = state.rate * (input_change / state.size) if 0 < state.size < math.inf else math.nan
     if not math.isfinite(prediction):
         # What was learned comes from the same numbers: learn anew.
         return Verdict(kind="compute", reason="prediction not finite", state=State(), drop_cache=True)

@@ -31,6 +31,7 @@ class MagCache:
     _threshold: float
     _config: Config
     _run: PolicyRun[State]
+    _from_file: Table | None = None
 
     @staticmethod
     @hookimpl
@@ -73,11 +74,13 @@ class MagCache:
     def mflux_check(self, options: argparse.Namespace, target: Target) -> None:
         if target.model is None and target.base_model is None:
             return  # nothing to judge yet; mflux_attach knows the model
-        limits.refuse_short_run("MagCache", PLUGIN, _limits(options, _table(options, target)), target.active_steps)
+        limits.refuse_short_run(
+            "MagCache", PLUGIN, _limits(options, self._chosen(options, target)), target.active_steps
+        )
 
     @hookimpl
     def mflux_attach(self, options: argparse.Namespace, target: Target) -> None:
-        self._table = _table(options, target)
+        self._table = self._chosen(options, target)
         self._limits = _limits(options, self._table)
         self._threshold = self._table.threshold if options.thresh is None else options.thresh
         self._run = PolicyRun(State(), forecast.from_options(options), self._threshold)
@@ -111,6 +114,14 @@ class MagCache:
             **self._run.cache.values,
         }
 
+    def _chosen(self, options: argparse.Namespace, target: Target) -> Table:
+        """What the option names, else the model's. A file is read once: it may be gone while images are made."""
+        if options.table is None:
+            return tables.find(target)
+        if self._from_file is None:
+            self._from_file = tables.load(options.table)
+        return self._from_file
+
     def _configure(self, generation: Generation) -> Config:
         """The table stretched to the whole schedule, of which image-to-image runs the end."""
         steps, active = generation.num_inference_steps, generation.active_steps
@@ -122,10 +133,6 @@ class MagCache:
             limits=self._limits,
             always=frozenset(step - late for step in always if step >= late),
         )
-
-
-def _table(options: argparse.Namespace, target: Target) -> Table:
-    return tables.find(target) if options.table is None else tables.load(options.table)
 
 
 def _limits(options: argparse.Namespace, table: Table) -> Limits:

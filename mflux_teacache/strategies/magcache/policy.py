@@ -93,7 +93,8 @@ def stretch(ratios: Sequence[float], steps: int) -> tuple[float, ...]:
 
 def stretch_steps(always: Collection[int], length: int, steps: int) -> frozenset[int]:
     """Which of ``steps`` steps have their nearest neighbour among these of a run of ``length``."""
-    return frozenset(step for step, place in enumerate(_nearest(length, steps)) if place in always)
+    computed = frozenset(always)
+    return frozenset(step for step, place in enumerate(_nearest(length, steps)) if place in computed)
 
 
 def _nearest(length: int, steps: int) -> list[int]:

@@ -15,8 +15,11 @@ from pathlib import Path
 import mlx.core as mx
 
 from mflux_teacache.hookspecs import hookimpl
+from mflux_teacache.json_fields import LONGEST_NAME, LONGEST_TEXT
+from mflux_teacache.matching import loras_of
 from mflux_teacache.recording import Recording
 from mflux_teacache.records import Body, Generation, Step, Target
+from mflux_teacache.strategies.magcache import table as tables
 from mflux_teacache.strategies.magcache.table import Table
 
 # What diffusers' MagCacheConfig has for models without a recommendation.
@@ -42,6 +45,7 @@ class MagCacheRecord(Recording):
     name = "magcache-record"
     default = "magcache-table.json"
     what = "the mean over"
+    files = tables.FILES
     _image: _Image
 
     def __init__(self) -> None:
@@ -68,7 +72,11 @@ class MagCacheRecord(Recording):
             self._warn(f"leaves out image {generation.number + 1}: {problem}")
             return
         self._runs.append(ratios)
-        self._write(_table(self._runs, self._target))
+        images = f"{len(self._runs)} {'image' if len(self._runs) == 1 else 'images'}"
+        self._write(
+            _table(self._runs, self._target),
+            f"the mean of {images} of {len(ratios)} steps, which are at most {_apart(self._runs):.3g} apart in a step",
+        )
 
 
 def _ratio(now: Sequence[mx.array], before: Sequence[mx.array]) -> float:
@@ -85,6 +93,8 @@ def _norms(residual: mx.array) -> mx.array:
 
 def _problem(ratios: Sequence[float], generation: Generation, runs: Sequence[Sequence[float]]) -> str | None:
     """Why an image cannot go into a table; ``None`` if it can."""
+    if generation.num_inference_steps == 1:
+        return "it has one step, and a table is of the changes from step to step"
     if len(ratios) != generation.num_inference_steps:
         return f"it ran {len(ratios)} of {generation.num_inference_steps} steps, and a table is of whole runs"
     if not all(math.isfinite(ratio) and ratio > 0 for ratio in ratios):
@@ -96,18 +106,23 @@ def _problem(ratios: Sequence[float], generation: Generation, runs: Sequence[Seq
 
 def _table(runs: Sequence[Sequence[float]], target: Target) -> Table:
     """The mean of the runs; how far they are apart goes into the note."""
-    steps = list(zip(*runs, strict=True))
-    apart = max(max(step) - min(step) for step in steps)
-    model = target.model or "unknown"
+    model = (target.model or "").strip() or "unknown"
     return Table(
-        name=f"{Path(model).name.lower()}-recorded",
-        model=model,
+        name=f"{Path(model).name.lower()[: LONGEST_NAME // 2]}-recorded",
+        model=model[:LONGEST_TEXT],
         pipelines=(target.pipeline,),
-        ratios=tuple(round(math.fsum(step) / len(step), 5) for step in steps),
+        ratios=tuple(float(f"{sum(step) / len(step):.6g}") for step in zip(*runs, strict=True)),
         threshold=THRESHOLD,
         skip_first=SKIP_FIRST,
         max_skips=MAX_SKIPS,
         source=f"recorded by magcache-record with mflux {version('mflux')}",
-        note=f"Mean of {len(runs)} images, which are at most {apart:.3g} apart in a step. "
+        loras=loras_of(target),
+        note=f"Mean of {len(runs)} images, which are at most {_apart(runs):.3g} apart in a step. "
         f"Threshold, window and cap are general defaults.",
     )
+
+
+def _apart(runs: Sequence[Sequence[float]]) -> float:
+    """How far two runs are apart in a step, at most."""
+    steps = zip(*runs, strict=True)
+    return max((max(step) - min(step) for step in steps), default=0.0)

@@ -11,7 +11,9 @@ from mflux_teacache.data_files import DataFiles
 from mflux_teacache.json_fields import (
     AMOUNT,
     CLASS_NAMES,
+    LORAS,
     MODEL_IDS,
+    NAME,
     TEXT,
     Allowed,
     count_from,
@@ -41,6 +43,7 @@ class Table:
         max_skips: recommended cap on consecutive skips (the source's K).
         source: who published it, and where.
         stand_in_for: ids of models that share the transformer and have no table of their own.
+        loras: LoRAs and scales of that run, as ``matching.loras_of`` has them; ``None`` = as published, without one.
         always: steps of the full run that the source computes whatever the error.
         license: SPDX expression of the source.
         note: what else a user should know.
@@ -55,6 +58,7 @@ class Table:
     max_skips: int
     source: str
     stand_in_for: tuple[str, ...] = ()
+    loras: Mapping[str, float] | None = None
     always: tuple[int, ...] = ()
     license: str | None = None
     note: str | None = None
@@ -68,10 +72,11 @@ FILES = DataFiles(
     strategy="MagCache",
     noun="table",
     option="--magcache-table",
+    recorder="magcache-record",
     folder=files("mflux_teacache.strategies.magcache").joinpath("tables"),
     record=Table,
     allowed={
-        "name": TEXT,
+        "name": NAME,
         "model": TEXT,
         "pipelines": CLASS_NAMES,
         "ratios": Allowed(
@@ -82,6 +87,7 @@ FILES = DataFiles(
         "max_skips": count_from(0),
         "source": TEXT,
         "stand_in_for": MODEL_IDS,
+        "loras": LORAS,
         "always": Allowed(is_list_of(is_count_from(0)), "a list of steps from 0"),
         "license": TEXT,
         "note": TEXT,

@@ -1,0 +1,100 @@
+"""Files that a user names, or a stranger's file does: read once, if they are regular and of a sensible size. No mlx."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+_KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISSOCK, "a socket"),
+)
+
+
+class Unreadable(Exception):
+    """A file that is not read; the message is why, to stand after the file's name and a colon."""
+
+
+class NotAFile(Unreadable):
+    """What has the name is a folder, a pipe, a device or a socket."""
+
+
+class TooLarge(Unreadable):
+    """It holds more than is read of such a file."""
+
+
+def read_text(path: Path, most: int) -> str:
+    """All of a UTF-8 file of at most ``most`` bytes.
+
+    Raises:
+        Unreadable: it cannot be opened or read, is no regular file, is larger, or is not UTF-8.
+    """
+    with open_file(path) as file:
+        content = read_bounded(file, most)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise Unreadable(f"it is not UTF-8 text ({error.reason} at byte {error.start})") from error
+
+
+def open_file(path: Path) -> BinaryIO:
+    """A regular file, open for reading.
+
+    Raises:
+        Unreadable: as for ``read_text``.
+    """
+    try:
+        _refuse_special(path.stat())  # a device is not even opened: that alone can rewind a tape, or wait for a line
+        return open(path, "rb", opener=_open_regular)
+    except (OSError, ValueError) as error:  # the latter of a name with a NUL
+        raise Unreadable(reason(error)) from error
+
+
+def read_bounded(file: BinaryIO, most: int) -> bytes:
+    """What is left of an open file; raises as ``read_text`` does."""
+    try:
+        size = os.fstat(file.fileno()).st_size
+        # Files that grow, and those of /proc, have more than their size says.
+        content: bytes | None = b"" if size > most else file.read(most + 1)
+    except OSError as error:
+        raise Unreadable(reason(error)) from error
+    if content is None:  # some files of /proc are pipes in all but name
+        raise Unreadable("it has nothing to be read yet")
+    if max(size, len(content)) > most:
+        raise TooLarge(f"it has {_spelt(max(size, len(content)))}, and at most {_spelt(most)} are read of such a file")
+    return content
+
+
+def reason(error: OSError | ValueError) -> str:
+    """In the system's words, without the name of the file."""
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _open_regular(name: str, flags: int) -> int:
+    """Looked at again: a pipe may have taken the file's place since, and without O_NONBLOCK opening it would wait."""
+    descriptor = os.open(name, flags | os.O_NONBLOCK | os.O_NOCTTY)
+    try:
+        _refuse_special(os.fstat(descriptor))
+    except NotAFile:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _refuse_special(status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        kind = next((words for is_kind, words in _KINDS if is_kind(status.st_mode)), "no file")
+        raise NotAFile(f"it is {kind}, and only regular files are read")
+
+
+def _spelt(size: int) -> str:
+    for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if size >= unit:
+            return f"{size / unit:.6g} {name}"
+    return f"{size} bytes"
