@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from mflux_teacache.data_files import DataFiles, Figures, as_text
 from mflux_teacache.errors import NotWritten, OptionError, PluginWarning
@@ -15,9 +16,13 @@ from mflux_teacache.output_files import add_output, check_output, replace_file, 
 from mflux_teacache.records import Target
 from mflux_teacache.terminal import tell, visible
 
+Run = TypeVar("Run")
+
 
 class Recording:
     """Base of a plugin: its option ``--<name>-output``, refused before the first image if it could not be written.
+
+    One instance serves all images of the run, also those that overlap.
 
     Attributes:
         name: the plugin's.
@@ -25,6 +30,8 @@ class Recording:
         what: of all images of the run it holds, such as ``the mean over``.
         files: that read what it writes.
     """
+
+    keeps_images_apart = True
 
     name: ClassVar[str]
     default: ClassVar[str]
@@ -50,6 +57,14 @@ class Recording:
     @hookimpl
     def mflux_attach(self, options: argparse.Namespace, target: Target) -> None:
         self._output, self._target = options.output, target
+
+    def _write_all(self, runs: list[Run], write: Callable[[Sequence[Run]], None]) -> None:
+        """Write what all images so far come to: once more if another thread has added one meanwhile."""
+        written = 0
+        while written < len(runs):
+            some = tuple(runs)
+            write(some)
+            written = len(some)
 
     def _write(self, figures: Figures, told: str) -> None:
         """Write the file, and say so. Never raises: the image is worth more.

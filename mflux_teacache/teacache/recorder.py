@@ -53,11 +53,13 @@ class _Image:
         now: what was observed in the last step.
         changes: of each step after the first so far.
         whole: no step was skipped.
+        branches: numbers of those of the last step; ``None`` before the first.
     """
 
     now: tuple[mx.array, ...] = ()
     changes: list[Change] = field(default_factory=list)
     whole: bool = True
+    branches: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,42 +77,46 @@ class TeaCacheRecord(Recording):
     default = "teacache-calibration.json"
     what = "fitted to"
     files = calibrations.FILES
-    _image: _Image
 
     def __init__(self) -> None:
+        self._images: dict[int, _Image] = {}
         self._runs: list[_Run] = []
         self._said_what_is_missing = False
 
     @hookimpl
-    def mflux_generation_start(self) -> None:
-        self._image = _Image()
+    def mflux_generation_start(self, generation: Generation) -> None:
+        self._images[generation.number] = _Image()
 
     @hookimpl
     def mflux_post_transformer(self, step: Step, body: Body) -> None:
-        image = self._image
+        image = self._images[step.generation.number]
         before, image.now = image.now, observed(step, body)
+        branches_before, image.branches = image.branches, tuple(branch.index for branch in body.branches)
         image.whole &= body.computed
         if before:
-            same = len(before) == len(image.now)
+            same = branches_before == image.branches
             image.changes.append(change(step, image.now, before) if same else Change(math.nan, math.nan))
 
     @hookimpl
     def mflux_generation_end(self, generation: Generation) -> None:
-        image, self._image = self._image, _Image()
+        image = self._images.pop(generation.number)
         if generation.status != "finished":
             return
         if problem := _problem(image, generation, self._runs):
             self._warn(f"leaves out image {generation.number + 1}: {problem}")
             return
         self._runs.append(_Run(generation, tuple(image.changes)))
-        changes = [change for run in self._runs for change in run.changes]
+        self._write_all(self._runs, self._write_calibration)
+
+    def _write_calibration(self, runs: Sequence[_Run]) -> None:
+        changes = [change for run in runs for change in run.changes]
         if len(changes) < FEWEST_CHANGES:
-            self._say_what_is_missing(len(changes), len(image.changes))
+            self._say_what_is_missing(len(changes), len(runs[-1].changes))
         elif problem := unfit(changes):
             self._warn(f"has written nothing: {problem}")
         else:
-            found = _calibration(self._runs, changes, self._target)
-            self._write(found, _told(found, len(self._runs)))
+            found = _calibration(runs, changes, self._target)
+            self._write(found, _told(found, len(runs)))
 
     def _say_what_is_missing(self, changes: int, of_each: int) -> None:
         """Once: the next image of the run may bring it."""

@@ -107,7 +107,7 @@ def test_an_interrupted_image_is_forgotten(path):
     plugin = attached(path)
     plugin.run(3, computes=halving, status="interrupted")
     assert not path.exists()
-    assert plugin.instance._image.residuals == ()
+    assert plugin.instance._images == {}
 
 
 def test_where_it_may_write(tmp_path):

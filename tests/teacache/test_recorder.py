@@ -291,7 +291,7 @@ def test_an_interrupted_image_is_forgotten(path):
     plugin = attached(path)
     record(plugin, status="interrupted")
     assert not path.exists()
-    assert plugin.instance._image.now == ()
+    assert plugin.instance._images == {}
 
 
 def test_where_it_may_write(tmp_path):

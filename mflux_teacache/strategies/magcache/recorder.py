@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -31,11 +31,11 @@ class _Image:
     """The image in the making.
 
     Attributes:
-        residuals: of the last step, one per guidance branch.
+        residuals: of the last step, by the numbers of the guidance branches.
         ratios: one per step so far.
     """
 
-    residuals: tuple[mx.array, ...] = ()
+    residuals: dict[int, mx.array] = field(default_factory=dict)
     ratios: list[float] = field(default_factory=list)
 
 
@@ -46,44 +46,50 @@ class MagCacheRecord(Recording):
     default = "magcache-table.json"
     what = "the mean over"
     files = tables.FILES
-    _image: _Image
 
     def __init__(self) -> None:
+        self._images: dict[int, _Image] = {}
         self._runs: list[tuple[float, ...]] = []
 
     @hookimpl
-    def mflux_generation_start(self) -> None:
-        self._image = _Image()
+    def mflux_generation_start(self, generation: Generation) -> None:
+        self._images[generation.number] = _Image()
 
     @hookimpl
     def mflux_post_transformer(self, step: Step, body: Body) -> None:
-        now = tuple(step.target_part(branch.residual) for branch in body.branches)
-        before, self._image.residuals = self._image.residuals, now
+        image = self._images[step.generation.number]
+        now = {branch.index: step.target_part(branch.residual) for branch in body.branches}
+        before, image.residuals = image.residuals, now
         ratio = 1.0 if step.index == 0 else _ratio(now, before)
         # A residual that was reused tells nothing.
-        self._image.ratios.append(ratio if body.computed else math.nan)
+        image.ratios.append(ratio if body.computed else math.nan)
 
     @hookimpl
     def mflux_generation_end(self, generation: Generation) -> None:
-        ratios, self._image = tuple(self._image.ratios), _Image()
+        ratios = tuple(self._images.pop(generation.number).ratios)
         if generation.status != "finished":
             return
         if problem := _problem(ratios, generation, self._runs):
             self._warn(f"leaves out image {generation.number + 1}: {problem}")
             return
         self._runs.append(ratios)
-        images = f"{len(self._runs)} {'image' if len(self._runs) == 1 else 'images'}"
+        self._write_all(self._runs, self._write_table)
+
+    def _write_table(self, runs: Sequence[tuple[float, ...]]) -> None:
+        images = f"{len(runs)} {'image' if len(runs) == 1 else 'images'}"
         self._write(
-            _table(self._runs, self._target),
-            f"the mean of {images} of {len(ratios)} steps, which are at most {_apart(self._runs):.3g} apart in a step",
+            _table(runs, self._target),
+            f"the mean of {images} of {len(runs[0])} steps, which are at most {_apart(runs):.3g} apart in a step",
         )
 
 
-def _ratio(now: Sequence[mx.array], before: Sequence[mx.array]) -> float:
+def _ratio(now: Mapping[int, mx.array], before: Mapping[int, mx.array]) -> float:
     """Mean over tokens and branches of the residual's norm over that of the step before; NaN if they do not match."""
-    if [residual.shape for residual in now] != [residual.shape for residual in before]:
+    if {number: residual.shape for number, residual in now.items()} != {
+        number: residual.shape for number, residual in before.items()
+    }:
         return math.nan
-    ratios = [_norms(new) / _norms(old) for new, old in zip(now, before, strict=True)]
+    ratios = [_norms(new) / _norms(before[number]) for number, new in now.items()]
     return mx.stack([ratio.mean() for ratio in ratios]).mean().item()  # type: ignore[return-value]
 
 
