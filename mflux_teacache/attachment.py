@@ -187,6 +187,7 @@ def attach_requests(
     handle._lifecycle = Lifecycle(model, body, generations, handle)
     try:
         handle._lifecycle.install()
+        _refuse_to_be_second(model, handle)
         return handle
     except BaseException:  # Ctrl-C as well
         handle.restore()
@@ -266,11 +267,29 @@ def _refuse_attached(owner: Any, where: str) -> None:
     if handle is not None and handle.leaving:
         handle.restore()  # which an interrupt has cut off, or which waits for an image
     if handle is not None and handle.attached:
-        what = f"plugin {', '.join(map(repr, handle.plugins))} is" if handle.plugins else "compiled blocks are"
-        raise AlreadyAttached(
-            f"{what} attached to {where} already. Call restore() on its handle first, which "
-            f"mflux_teacache.attached(model) returns, or name all plugins in one attach()."
+        raise _already(handle, where)
+
+
+def _already(handle: Handle, where: str) -> AlreadyAttached:
+    what = f"plugin {', '.join(map(repr, handle.plugins))} is" if handle.plugins else "compiled blocks are"
+    if handle.leaving:
+        return AlreadyAttached(
+            f"{what} being taken off {where}, which waits for the image that is under way. Attach when that is done."
         )
+    return AlreadyAttached(
+        f"{what} attached to {where} already. Call restore() on its handle first, which "
+        f"mflux_teacache.attached(model) returns, or name all plugins in one attach()."
+    )
+
+
+def _refuse_to_be_second(model: Any, handle: Handle) -> None:
+    """Where another thread attached to the model at the same time, and was a little earlier."""
+    noted: list[Handle] = [vars(cls)[MARK] for cls in type(model).__mro__ if MARK in vars(cls)]
+    others = [other for other in noted if other is not handle and other.attached]
+    # Above ours is one that will find ours beneath it; and where ours is missing, it has been replaced by another.
+    earlier = others if handle not in noted else [other for other in others if noted.index(other) > noted.index(handle)]
+    if earlier:
+        raise _already(earlier[0], "this model")
 
 
 def _refuse_mlx_teacache(model: Any) -> None:

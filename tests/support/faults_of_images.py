@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import mlx.core as mx
+import pytest
 from faults import STEPS, EverySecond, Subject, fault, method, named, plugin, quiet, raising
 from tiny_models import same
 
@@ -352,9 +353,8 @@ def switched_off_in_a_callback(subject: Subject) -> None:
     def switch(*, t: int, **_: Any) -> None:
         if t == 1:
             handle.restore()
-            with raising(AlreadyAttached):
+            with pytest.raises(AlreadyAttached, match="being taken off this model, which waits for the image"):
                 attach(subject.model, EverySecond)
-                raise AssertionError("attached to what is being taken off")
 
     with listening(subject.model, call_in_loop=switch):
         assert same(subject.image(), subject.cached)  # it stays until the image is done
@@ -376,3 +376,29 @@ def switched_off_by_a_hook_of_an_image_within(subject: Subject) -> None:
         assert same(subject.image(), subject.cached)
     assert _patterns(handles[0]) == ["CSC", "CSCS"]
     assert not handles[0].attached
+
+
+@fault
+def attached_by_two_threads_at_once(subject: Subject) -> None:
+    """One of them, and the other one is told."""
+    for _ in range(10):
+        handles: list[Any] = []
+        refused: list[AlreadyAttached] = []
+        start = threading.Barrier(4)
+
+        def work(start: threading.Barrier = start, handles: list[Any] = handles, refused: Any = refused) -> None:
+            start.wait()
+            try:
+                handles.append(attach(subject.model, EverySecond))
+            except AlreadyAttached as error:
+                refused.append(error)
+
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(handles) + len(refused) == 4
+        assert len(handles) == 1
+        assert same(subject.image(), subject.cached)
+        handles[0].restore()
