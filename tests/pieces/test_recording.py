@@ -50,7 +50,7 @@ def recorded(recorder, images, target, prompts, guidance=4.0):
         path = Path(folder) / "mine.json"
         recorder._output, recorder._target = path, target
         for number, (image, steps) in enumerate(images):
-            recorder._image = image
+            recorder._images[number] = image
             made = generation(steps)
             made.prompt, made.guidance, made.number = prompts[number % len(prompts)], guidance, number
             made.status = "finished"
