@@ -16,6 +16,7 @@ from mflux_teacache.adapters.image_metadata import embedded
 from mflux_teacache.errors import OptionError
 from mflux_teacache.forecast import ORDERS
 from mflux_teacache.metadata import COMPILE_BLOCKS, KEY, SCHEMA
+from mflux_teacache.options import is_json
 from mflux_teacache.storage import DTYPES
 
 IMAGES = (".png", ".jpg", ".jpeg", ".webp")
@@ -166,8 +167,10 @@ def _original(recorded: Recorded) -> Recorded:
 def _options(where: str, recorded: Any) -> dict[str, Any]:
     options = _table(f"{where}.options", _table(where, recorded, "options")["options"])
     for name, value in options.items():
-        if not _is_plain(value):
-            _refuse(f"{where}.options.{name}", value, "a text, a number, true, false, null, or a list of those")
+        if not is_json(value):
+            _refuse(
+                f"{where}.options.{name}", value, "a text, a number, true, false, null, or a list of those or of lists"
+            )
     return {name: value for name, value in options.items() if value is not None}
 
 
@@ -177,11 +180,6 @@ def _table(where: str, value: Any, *keys: str) -> dict[str, Any]:
     if not all(key in value for key in keys):
         _refuse(where, value, f"an object with {' and '.join(map(repr, keys))}")
     return value
-
-
-def _is_plain(value: Any) -> bool:
-    entries = value if isinstance(value, list) else [value]
-    return all(isinstance(entry, str | int | float | None) for entry in entries)
 
 
 def _refuse(where: str, value: Any, allowed: str) -> NoReturn:

@@ -5,17 +5,26 @@ from __future__ import annotations
 import argparse
 import functools
 import sys
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from mflux_teacache.cli.arguments import COMPILE_BLOCKS, COMPILE_BLOCKS_HELP, HELP, OPTION, Asked, asked_for
-from mflux_teacache.cli.messages import reported, show_warnings
-from mflux_teacache.errors import OptionError, PluginWarning
+from mflux_teacache.cli.arguments import (
+    COMPILE_BLOCKS,
+    COMPILE_BLOCKS_HELP,
+    HELP,
+    OPTION,
+    Asked,
+    asked_for,
+    may_concern_plugins,
+)
+from mflux_teacache.cli.messages import reported, say, show_warnings
+from mflux_teacache.errors import OptionError
+from mflux_teacache.words import Line, read
 
 if TYPE_CHECKING:
-    from mflux_teacache.cli.choice import Chosen
+    from mflux_teacache.cli.session import Session
 
 AddArguments = Callable[[argparse.ArgumentParser], None]
 ParseArguments = Callable[[argparse.ArgumentParser], argparse.Namespace]
@@ -27,11 +36,11 @@ def extend(parsers: ModuleType) -> None:
         parser = parsers.CommandLineParser
         add_arguments, parse_arguments = parser.add_output_arguments, parser.parse_args
     except AttributeError as error:
-        warnings.warn(
-            f"{OPTION} is off: the parser of the installed mflux has changed ({error}). "
-            f"Upgrade mflux-teacache-plugin, or set MFLUX_PLUGINS=0 to silence this.",
-            PluginWarning,
-            stacklevel=2,
+        say(
+            Path(sys.argv[0]).name,
+            "warning",
+            f"{OPTION} is off: the parser of the installed mflux has changed ({error}). Upgrade mflux-teacache-plugin, "
+            f"or set MFLUX_PLUGINS=0 to silence this.",
         )
         return
     parser.add_output_arguments = _with_options(add_arguments)
@@ -60,59 +69,64 @@ def _with_options(original: AddArguments) -> AddArguments:
 def _with_plugins(original: ParseArguments) -> ParseArguments:
     @functools.wraps(original)
     def parse_args(parser: argparse.ArgumentParser) -> argparse.Namespace:
-        if OPTION not in parser._option_string_actions:
+        argv = sys.argv[1:]
+        if OPTION not in parser._option_string_actions or not may_concern_plugins(argv):
             return original(parser)
 
-        argv = sys.argv[1:]
+        line = read(parser, argv)
         with reported(parser.prog):
-            chosen = _chosen(asked_for(parser, argv), parser, argv)
-            _refuse_options_without_plugin(parser, argv, chosen)
+            session = _session(parser, argv, line, command=sys._getframe(1).f_globals)
         namespace = original(parser)
         for ours in ("plugin", "plugin_compile_blocks"):
             vars(namespace).pop(ours, None)
-        if chosen:
-            _begin(parser.prog, chosen, namespace)
+        if session:
+            session.begin(namespace)
         return namespace
 
     return parse_args
 
 
-# The machinery is imported only for a run that asks for plugins.
+def _session(
+    parser: argparse.ArgumentParser, argv: Sequence[str], line: Line, command: Mapping[str, Any]
+) -> Session | None:
+    """What the command line asks of plugins; ``None`` where that is nothing, or mflux shows its help or refuses it.
 
-
-def _chosen(asked: Asked, parser: argparse.ArgumentParser, argv: Sequence[str]) -> Chosen | None:
-    if asked == Asked():
+    Args:
+        line: ``argv`` as the parser reads it.
+        command: what the module of mflux's command has imported.
+    """
+    if line.problem is not None:
+        if not line.asks_for_help and {OPTION, COMPILE_BLOCKS} & set(line.about):
+            raise OptionError(line.problem)
         return None
+    asked = asked_for(line)
+    if asked == Asked():
+        from mflux_teacache.cli.unknown import refuse_unknown
+
+        refuse_unknown(line, anybodys=OPTION in (given.option for given in line.given))
+        return None
+    # The machinery is imported only for a run that asks for plugins.
     from mflux_teacache.cli.choice import choose
+    from mflux_teacache.cli.guard import pipeline_in
+    from mflux_teacache.cli.session import Session
 
     show_warnings(parser.prog)
-    return choose(asked, parser, argv)
+    chosen = choose(asked, parser, argv)
+    if not chosen:
+        return None
+    session = Session(parser.prog, chosen, pipeline_in(command))
+    session.watch()
+    _hand_on(parser, session)
+    return session
 
 
-def _refuse_options_without_plugin(parser: argparse.ArgumentParser, argv: Sequence[str], chosen: Chosen | None) -> None:
-    """Before argparse shows its usage, which does not say what is missing."""
-    options = (word.partition("=")[0] for word in argv if word.startswith("--"))
-    unknown = [option for option in options if option not in parser._option_string_actions]
-    if not unknown:
-        return
-    from mflux_teacache.plugins import installed
+def _hand_on(parser: argparse.ArgumentParser, session: Session) -> None:
+    """Let the session see mflux's arguments while its parser works on them: it fetches LoRAs by the end of that."""
+    original = parser.parse_known_args
 
-    on = {choice.plugin.name for choice in chosen.plugins} if chosen else set()
-    names = sorted({plugin.name for plugin in installed()}, key=len, reverse=True)  # teacache-record before teacache
-    for option in unknown:
-        name = next((name for name in names if option.startswith((f"--{name}-", f"--no-{name}-"))), None)
-        if name is not None and name not in on:
-            raise OptionError(f"{option} is for the plugin {name}, which is off. Add {OPTION} {name}, or leave it out.")
+    @functools.wraps(original)
+    def parse_known_args(*args: Any, **options: Any) -> Any:
+        session.arguments, rest = original(*args, **options)
+        return session.arguments, rest
 
-
-def _begin(command: str, chosen: Chosen, namespace: argparse.Namespace) -> None:
-    from mflux_teacache.cli.session import Session
-    from mflux_teacache.cli.sidecar import naming
-
-    with reported(command), naming(chosen.source):
-        requests = [choice.request(namespace) for choice in chosen.plugins]
-        replacement = next((choice.replacement for choice in chosen.plugins if choice.replacement), None)
-        session = Session(
-            command, requests, namespace, replacement, compile_blocks=chosen.compile_blocks, source=chosen.source
-        )
-        session.begin()
+    parser.parse_known_args = parse_known_args  # type: ignore[method-assign]

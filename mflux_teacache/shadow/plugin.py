@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ from mflux_teacache.records import Body, Decision, Generation, Step, Target
 from mflux_teacache.shadow.plan import Plan, check, plan
 from mflux_teacache.shadow.report import Report, as_json, as_text
 from mflux_teacache.shadow.simulate import ComputedStep, Simulation
+from mflux_teacache.terminal import tell, visible_lines
 
 
 class Shadow:
@@ -28,6 +30,8 @@ class Shadow:
     strategy keeps what it always keeps (residuals are shared between them, their signals are not) and waits for the
     device as often as it does on its own; the errors of a step are read together, in one wait more.
     """
+
+    alone = "computes every step, to show what the plugins of --shadow-strategies would skip"
 
     _target: Target
     _plan: Plan
@@ -100,7 +104,7 @@ class Shadow:
             return
         faults = {_title(simulation): simulation.fault for simulation, _ in rows if simulation.fault is not None}
         self._report = Report([row for _, row in rows if row], self._plan.left_out | faults, self._plan.notes)
-        print(as_text(self._report), flush=True)
+        tell(visible_lines(as_text(self._report)), sys.stdout)
         if self._json is not None:
             _write("--shadow-json", _numbered(self._json, generation), self._report, _write_json)
         if self._plot is not None and self._report.rows:

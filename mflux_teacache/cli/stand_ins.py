@@ -1,0 +1,114 @@
+"""A plugin's options on mflux's parser: known to it and shown in its help, and no more.
+
+What they come to is read by the plugin's own parser (``options.Declared``), before mflux parses. So mflux's parsing
+runs no code of a plugin, and its namespace has nothing of one.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from mflux_teacache.errors import BrokenPlugin
+from mflux_teacache.options import Declared
+from mflux_teacache.words import Given
+
+
+class StandIn(argparse.Action):
+    """An option of a plugin; it does nothing.
+
+    Attributes:
+        original: the plugin's action.
+        takes_back: it is the ``--no`` form, which stands for nothing that the plugin declared.
+    """
+
+    def __init__(
+        self, option_strings: Sequence[str], *, original: argparse.Action, takes_back: bool = False, **details: Any
+    ) -> None:
+        super().__init__(option_strings, **{**details, "dest": argparse.SUPPRESS, "default": argparse.SUPPRESS})
+        self.original = original
+        self.takes_back = takes_back
+
+    def __call__(self, *_: object) -> None: ...
+
+    def format_usage(self) -> str:
+        """``--a-b | --no-a-b``, of an option that has both."""
+        return self.original.format_usage()
+
+
+class Spoken(NamedTuple):
+    """What a command line says of a plugin's options.
+
+    Attributes:
+        given: with its values.
+        taken_back: what ``--no-<plugin>-<option>`` returns to its default, whatever is recorded.
+    """
+
+    given: list[Given]
+    taken_back: list[argparse.Action]
+
+    def __bool__(self) -> bool:
+        return bool(self.given or self.taken_back)
+
+
+def put_on(parser: argparse.ArgumentParser, declared: Declared) -> None:
+    """Add a plugin's options to mflux's parser.
+
+    Raises:
+        BrokenPlugin: it has one of that name already.
+    """
+    description = " ".join(
+        filter(None, (declared.group.description, f"{declared.no_prefix}... takes back what a sidecar (-C) records."))
+    )
+    group = parser.add_argument_group(f"plugin {declared.plugin.name}", description)
+    places = {id(action): group for action in declared.actions}
+    for actions in declared.exclusive:
+        places |= dict.fromkeys(map(id, actions), group.add_mutually_exclusive_group())
+    try:
+        for action in declared.actions:
+            _add(places[id(action)], action, _shown(parser, action))
+            if not any(option.startswith(declared.no_prefix) for option in action.option_strings):
+                back = action.option_strings[0].replace(declared.prefix, declared.no_prefix, 1)
+                if back not in parser._option_string_actions:
+                    group.add_argument(
+                        back, action=StandIn, original=action, takes_back=True, nargs=0, help=argparse.SUPPRESS
+                    )
+    except argparse.ArgumentError as error:
+        raise BrokenPlugin(f"plugin {declared.plugin.name!r}: {error}. Its authors must rename that option.") from error
+
+
+def spoken(declared: Declared, line: Iterable[Given]) -> Spoken:
+    """What a command line, as mflux's parser reads it, says of these options; the last word on each counts."""
+    own = {id(action) for action in declared.actions}
+    said = Spoken([], [])
+    for each in line:
+        stand_in = each.action
+        if not isinstance(stand_in, StandIn) or id(stand_in.original) not in own:
+            continue
+        if stand_in.takes_back:
+            said.given[:] = [given for given in said.given if given.action is not stand_in.original]
+            said.taken_back.append(stand_in.original)
+        else:
+            said.given.append(Given(stand_in.original, each.option, each.words))
+    return said
+
+
+def _add(place: argparse._ActionsContainer, action: argparse.Action, details: dict[str, Any]) -> None:
+    place.add_argument(*action.option_strings, action=StandIn, original=action, nargs=action.nargs, **details)
+
+
+def _shown(parser: argparse.ArgumentParser, action: argparse.Action) -> dict[str, Any]:
+    """Help and metavar as they are shown for the plugin's own action."""
+    choices = None if action.choices is None else f"{{{','.join(map(str, action.choices))}}}"
+    return {"metavar": action.metavar or choices or action.dest.upper(), "help": _help(parser, action)}
+
+
+def _help(parser: argparse.ArgumentParser, action: argparse.Action) -> str | None:
+    if action.help is None or action.help == argparse.SUPPRESS:
+        return action.help
+    try:
+        text = parser._get_formatter()._expand_help(action)
+    except (KeyError, TypeError, ValueError):  # a percent sign that argparse takes for a format
+        text = action.help
+    return text.replace("%", "%%")
