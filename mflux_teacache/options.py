@@ -165,7 +165,8 @@ class Declared:
         action = self.by_keyword[name]
         try:
             namespace = self._parser.read(_as_words(_as_given(action, recorded)), complete=False)
-            return bool(getattr(namespace, action.dest, None) == value)
+            again = getattr(namespace, action.dest, None)
+            return bool(again == value or (again != again and value != value))  # NaN is not itself
         except Exception:  # noqa: BLE001 - values and types are a plugin's own: then it does not
             return False
 

@@ -34,7 +34,11 @@ CONTRACT = {
 # A part (file or folder) and what of the package it may import at run time.
 ALLOWED = {
     "errors": set(),
-    "alternatives": set(),
+    "alternatives": {"discovery"},
+    "discovery": set(),
+    "suggest": set(),
+    "terminal": set(),
+    "words": set(),
     "records": set(),
     "hookspecs": set(),
     "option_types": set(),
@@ -48,10 +52,10 @@ ALLOWED = {
     "data_files": {"alternatives", "errors", "json_fields", "records"},
     "verdict": set(),
     "policy_run": {"forecast", "records", "verdict"},
-    "plugins": {"errors", "hookspecs"},
-    "options": {"errors", "plugins"},
+    "plugins": {"discovery", "errors", "hookspecs", "suggest"},
+    "options": {"errors", "plugins", "suggest", "words"},
     "metadata": {"errors", "options", "records"},
-    "recorded": {"adapters", "errors", "forecast", "metadata", "storage"},
+    "recorded": {"adapters", "errors", "forecast", "metadata", "options", "storage"},
     "runtime": {"errors", "plugins", "records"},
     "adapters": {"errors", "records", "runtime", "adapters"},
     "teacache": {*CONTRACT, "teacache"},
@@ -65,7 +69,17 @@ ALLOWED = {
     "bench/quality/metrics": set(),
     "bench/tables": set(),
     # A host of its own: it loads, attaches and calls other plugins.
-    "shadow": {"errors", "hookspecs", "option_types", "options", "output_files", "plugins", "records", "shadow"},
+    "shadow": {
+        "errors",
+        "hookspecs",
+        "option_types",
+        "options",
+        "output_files",
+        "plugins",
+        "records",
+        "shadow",
+        "terminal",
+    },
     "attachment": {"adapters", "errors", "metadata", "options", "plugins", "records", "runtime"},
 }
 
