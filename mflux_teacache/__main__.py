@@ -31,7 +31,10 @@ def main() -> None:
         )
         with Output(PROGRAM) as output:
             tell(usage, sys.stdout)
-            sys.exit(output.exit_code(0))
+            code = output.exit_code(0)
+        if code:
+            sys.exit(code)
+        return
     with reported(PROGRAM):
         if name not in known:
             problem = "no command given." if name is None else f"unknown command {name!r}.{did_you_mean(name, known)}"

@@ -189,7 +189,9 @@ def naming(plugin: Loaded) -> Iterator[None]:
     try:
         yield
     except OptionError as error:
-        raise OptionError(f"plugin {plugin.name!r}: {error}") from None
+        if str(error).startswith(named := f"plugin {plugin.name!r}"):
+            raise
+        raise OptionError(f"{named}: {error}") from None
 
 
 def as_json(options: argparse.Namespace) -> dict[str, Any]:

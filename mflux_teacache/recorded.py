@@ -168,9 +168,7 @@ def _options(where: str, recorded: Any) -> dict[str, Any]:
     options = _table(f"{where}.options", _table(where, recorded, "options")["options"])
     for name, value in options.items():
         if not is_json(value):
-            _refuse(
-                f"{where}.options.{name}", value, "a text, a number, true, false, null, or a list of those or of lists"
-            )
+            _refuse(f"{where}.options.{name}", value, "a text, a number, true, false, null, or a list of those")
     return {name: value for name, value in options.items() if value is not None}
 
 

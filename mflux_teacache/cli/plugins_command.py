@@ -6,9 +6,10 @@ import argparse
 import inspect
 import json
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from typing import Any
 
 from mflux_teacache import plugins
 from mflux_teacache.adapters.about import ABOUT
@@ -77,10 +78,15 @@ def describe(plugin: Installed) -> Row:
         flags = tuple(action.option_strings[0] for action in Declared(loaded).actions)
     except PluginError as error:
         return Row(plugin.name, plugin.package, plugin.version, error=str(error))
-    kind = "decides" if hasattr(loaded.factory, plugins.DECIDES) else "observes"
-    return Row(
-        plugin.name, plugin.package, plugin.version, flags, kind=kind, description=_first_sentence(loaded.factory)
-    )
+    description = _first_sentence(loaded.factory)
+    return Row(plugin.name, plugin.package, plugin.version, flags, None, _kind(loaded.factory), description)
+
+
+def _kind(factory: Callable[[], Any]) -> str | None:
+    """Told by its hooks; what a factory makes is not known before it has made it."""
+    if not isinstance(factory, type):
+        return None
+    return "decides" if hasattr(factory, plugins.DECIDES) else "observes"
 
 
 def _first_sentence(documented: object) -> str:
@@ -125,7 +131,7 @@ def as_text(rows: Sequence[Row], pipelines: Sequence[Pipeline], unreadable: Sequ
         (row.name, row.package, row.version, f"broken: {row.error}" if row.error else " ".join(row.options))
         for row in rows
     ]
-    described = [(row.name, row.kind, row.description) for row in rows if row.kind is not None]
+    described = [(row.name, row.kind or "-", row.description) for row in rows if row.error is None]
     supported = [
         (entry.name, entry.family or "-", entry.level, ", ".join(commands_of(entry.name))) for entry in pipelines
     ]

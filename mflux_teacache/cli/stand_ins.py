@@ -67,13 +67,11 @@ def put_on(parser: argparse.ArgumentParser, declared: Declared) -> None:
         places |= dict.fromkeys(map(id, actions), group.add_mutually_exclusive_group())
     try:
         for action in declared.actions:
-            _add(places[id(action)], action, _shown(parser, action))
-            if not any(option.startswith(declared.no_prefix) for option in action.option_strings):
-                back = action.option_strings[0].replace(declared.prefix, declared.no_prefix, 1)
-                if back not in parser._option_string_actions:
-                    group.add_argument(
-                        back, action=StandIn, original=action, takes_back=True, nargs=0, help=argparse.SUPPRESS
-                    )
+            _add(places[id(action)], action, *action.option_strings, nargs=action.nargs, **_shown(parser, action))
+        for action in declared.actions:
+            back = action.option_strings[0].replace(declared.prefix, declared.no_prefix, 1)
+            if back not in parser._option_string_actions:  # a plugin may have the form itself
+                _add(group, action, back, nargs=0, takes_back=True, help=argparse.SUPPRESS)
     except argparse.ArgumentError as error:
         raise BrokenPlugin(f"plugin {declared.plugin.name!r}: {error}. Its authors must rename that option.") from error
 
@@ -94,8 +92,8 @@ def spoken(declared: Declared, line: Iterable[Given]) -> Spoken:
     return said
 
 
-def _add(place: argparse._ActionsContainer, action: argparse.Action, details: dict[str, Any]) -> None:
-    place.add_argument(*action.option_strings, action=StandIn, original=action, nargs=action.nargs, **details)
+def _add(place: argparse._ActionsContainer, original: argparse.Action, *options: str, **details: Any) -> None:
+    place.add_argument(*options, action=StandIn, original=original, **details)
 
 
 def _shown(parser: argparse.ArgumentParser, action: argparse.Action) -> dict[str, Any]:
