@@ -62,7 +62,7 @@ BEFORE_WEIGHTS = {
     "a strategy and what compares them": (
         (*FLUX1, "--plugin", "teacache", "--plugin", "shadow"),
         "plugins 'teacache' and 'shadow' both decide which steps are skipped, and 'shadow' computes every step, to "
-        "show what the plugins of --shadow-strategies would skip. Name one of them; plugins that only observe can be added ",
+        "show what the plugins of --shadow-strategies would skip. Name one of them; plugins that only ",
     ),
     "switch of a plugin that is off": (
         (*FLUX1, "--plugin", "none", "--no-alternate-noted"),
@@ -156,7 +156,7 @@ if has("mflux.models.fibo2"):
 
 BEFORE_WEIGHTS |= {
     "before a LoRA is fetched: an unsupported pipeline": (
-        ("mflux-concept", "--model", "dev", "--concept", "a", "--lora", "nobody/has-this", "--plugin", "watch"),
+        ("mflux-concept", "--model", "dev", "--concept", "a", "--lora-paths", "nobody/has-this", "--plugin", "watch"),
         "plugins do not run on the pipeline Flux1Concept: ",
     ),
     "before a LoRA is fetched: too few steps": (
