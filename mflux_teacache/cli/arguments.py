@@ -16,7 +16,8 @@ NONE = "none"
 SIDECAR_OPTIONS = ("-C", "--config-from-conf", "--config-from-metadata")
 HELP = (
     "Attach an installed plugin, such as teacache, which skips denoising steps; repeatable. Together with --help it "
-    "shows the plugin's own options. 'none' switches off the plugins that a --config-from-conf sidecar names. "
+    "shows the plugin's own options. 'none' switches off the plugins that a --config-from-conf sidecar names; each of "
+    "their options replaces what is recorded, and its --no form, such as --no-teacache-thresh, takes that back. "
     "'mflux-teacache plugins' lists what is installed."
 )
 COMPILE_BLOCKS_HELP = (

@@ -58,10 +58,7 @@ def put_on(parser: argparse.ArgumentParser, declared: Declared) -> None:
     Raises:
         BrokenPlugin: it has one of that name already.
     """
-    description = " ".join(
-        filter(None, (declared.group.description, f"{declared.no_prefix}... takes back what a sidecar (-C) records."))
-    )
-    group = parser.add_argument_group(f"plugin {declared.plugin.name}", description)
+    group = parser.add_argument_group(f"plugin {declared.plugin.name}", declared.group.description)
     places = {id(action): group for action in declared.actions}
     for actions in declared.exclusive:
         places |= dict.fromkeys(map(id, actions), group.add_mutually_exclusive_group())

@@ -110,7 +110,7 @@ def _advice(
         return None
     steps = [f"leave out {never}"] if never else []
     if budget is not None:
-        steps.append(f"ask for more than {budget}, which computes every step")
+        steps.append(f"ask for fewer computed steps than {budget} gives")
     elif nearest is None:
         steps += [f"lower {' or '.join(limits)}"] if limits and _only_windows(records) else []
     elif not _would_be_skipped(records, nearest.threshold):

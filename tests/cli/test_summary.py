@@ -115,8 +115,8 @@ LIMITS = {"limits": ["--teacache-skip-first", "--teacache-skip-last"]}
         (
             (FORCED_FIRST, record("forced", "the budget computes all that is left")),
             {"budget": "--teacache-max-computed 2"},
-            "a rule computed every step (first steps, the budget computes all that is left); ask for more than "
-            "--teacache-max-computed 2, which computes every step",
+            "a rule computed every step (first steps, the budget computes all that is left); ask for fewer "
+            "computed steps than --teacache-max-computed 2 gives",
         ),
         (
             (FORCED_FIRST, record("forced", "change or prediction not finite", math.nan)),
