@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mflux_teacache.errors import OptionError
-from mflux_teacache.words import Line
+
+if TYPE_CHECKING:
+    from mflux_teacache.words import Line
 
 OPTION = "--plugin"
 COMPILE_BLOCKS = "--plugin-compile-blocks"

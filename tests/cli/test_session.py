@@ -21,7 +21,7 @@ from mflux.models.flux.variants.txt2img.flux import Flux1
 
 from mflux_teacache import Target, hookimpl
 from mflux_teacache.attachment import Request
-from mflux_teacache.cli import command_line, session
+from mflux_teacache.cli import asked_run, session
 from mflux_teacache.cli.choice import Chosen
 from mflux_teacache.cli.command_line import extend
 from mflux_teacache.cli.session import Session
@@ -208,7 +208,7 @@ def parse(monkeypatch, plugins_in_process):
     """Parse a command line by mflux's parser with our extension; nothing of mflux stays changed."""
     monkeypatch.setattr(CallbackManager, "register_callbacks", staticmethod(CallbackManager.register_callbacks))
     monkeypatch.setattr(session.guard, "watch", lambda *told: None)
-    monkeypatch.setattr(command_line, "show_warnings", lambda command: None)
+    monkeypatch.setattr(asked_run, "show_warnings", lambda command: None)
 
     def run(argv: str, extended: bool = True) -> dict[str, object]:
         parser_class = type("CommandLineParser", (CommandLineParser,), {})
