@@ -76,8 +76,8 @@ class Declared:
         unknown = sorted(set(map(str, keywords)) - set(self.by_keyword))
         if unknown:
             raise OptionError(
-                f"plugin {self.plugin.name!r} has no option {unknown[0]!r}.{did_you_mean(unknown[0], self.by_keyword)} "
-                f"It has: {', '.join(sorted(self.by_keyword)) or 'none'}."
+                f"plugin {self.plugin.name!r} has no option {unknown[0]!r}. "
+                f"It has: {', '.join(sorted(self.by_keyword)) or 'none'}.{did_you_mean(unknown[0], self.by_keyword)}"
             )
         return [given for name, value in keywords.items() for given in _as_given(self.by_keyword[name], value)]
 

@@ -18,7 +18,7 @@ IMAGE = ("--prompt", "apple", "--width", 32, "--height", 32, "--steps", 4)
 BEFORE_WEIGHTS = {
     "unknown plugin": (
         (*FLUX1, "--plugin", "teacash"),
-        "unknown plugin 'teacash'. Did you mean teacache? Installed: alternate, broken, clash, ",
+        "unknown plugin 'teacash'. Installed: alternate, broken, clash, ",
     ),
     "plugin without a name": ((*FLUX1, "--plugin"), "argument --plugin: expected one argument"),
     "none and another": (

@@ -86,8 +86,8 @@ def test_numbers_survive_exactly(value: float) -> None:
     [
         (
             {"tresh": 1},
-            "plugin 'my-skip' has no option 'tresh'. Did you mean thresh? It has: file, force, log, mode, numbers, "
-            "steps, tame, thresh",
+            "plugin 'my-skip' has no option 'tresh'. It has: file, force, log, mode, numbers, steps, tame, thresh. Did "
+            "you mean thresh?",
         ),
         ({"thresh": "high"}, "plugin 'my-skip': argument --my-skip-thresh: invalid float value: 'high'"),
         ({"mode": "lazy"}, "plugin 'my-skip': argument --my-skip-mode: invalid choice: 'lazy'"),
