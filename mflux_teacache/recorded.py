@@ -16,7 +16,7 @@ from mflux_teacache.adapters.image_metadata import embedded
 from mflux_teacache.errors import OptionError
 from mflux_teacache.forecast import ORDERS
 from mflux_teacache.metadata import COMPILE_BLOCKS, KEY, SCHEMA
-from mflux_teacache.options import is_json
+from mflux_teacache.option_words import is_json
 from mflux_teacache.storage import DTYPES
 
 IMAGES = (".png", ".jpg", ".jpeg", ".webp")

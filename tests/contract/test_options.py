@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from mflux_teacache import PluginWarning, hookimpl
 from mflux_teacache.errors import BrokenPlugin, OptionError
-from mflux_teacache.options import Declared, as_json, from_keywords, is_json
+from mflux_teacache.option_words import is_json
+from mflux_teacache.options import Declared, as_json, from_keywords
 from mflux_teacache.plugins import Loaded
 from mflux_teacache.recorded import parse
 from mflux_teacache.words import Given
