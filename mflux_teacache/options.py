@@ -29,7 +29,8 @@ class Options(argparse.Namespace):
     __slots__ = ("_records",)  # not in ``vars``, which are the options
 
     def __init__(self, values: Mapping[str, Any], records: Mapping[str, Any]) -> None:
-        super().__init__(**values)
+        super().__init__()
+        vars(self).update(values)  # one may be named self
         self._records = records
 
 

@@ -259,6 +259,15 @@ def test_values_that_may_not(value: Any) -> None:
     assert not is_json(value)
 
 
+@pytest.mark.parametrize("name", ["self", "from", "x-records", "_records", "values", "1"])
+def test_any_name_will_do(name: str) -> None:
+    plugin = _plugin(lambda group: group.add_argument(f"--p-{name}", type=int))
+    keyword = name.replace("-", "_")
+    options = from_keywords(plugin, {keyword: 3})
+    assert vars(options) == {keyword: 3}
+    assert vars(_again(plugin, options)) == {keyword: 3}
+
+
 # --- plugins whose options are broken -------------------------------------------------------------------------------
 
 
