@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import copy
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from reprlib import repr as brief
@@ -61,7 +62,8 @@ class Declared:
     @property
     def exclusive(self) -> list[list[argparse.Action]]:
         """Groups of options of which one may be given."""
-        return [list(group._group_actions) for group in self._parser._mutually_exclusive_groups]
+        groups = (list(group._group_actions) for group in self._parser._mutually_exclusive_groups)
+        return [actions for actions in groups if actions]
 
     def keyword(self, action: argparse.Action) -> str:
         """``--teacache-skip-first`` -> ``skip_first``."""
@@ -119,19 +121,30 @@ class Declared:
         found: dict[str, argparse.Action] = {}
         for action in self._parser._actions:
             names = action.option_strings or [action.dest]
-            wrong = [name for name in names if not name.startswith((self.prefix, self.no_prefix))]
-            if wrong:
-                raise BrokenPlugin(
-                    f"plugin {self.plugin.name!r}: option {wrong[0]} does not start with {self.prefix}. "
-                    f"Its authors must rename it."
-                )
-            if (keyword := self._keyword(names)) in found or not keyword:
-                raise BrokenPlugin(
-                    f"plugin {self.plugin.name!r}: option {names[0]} has the keyword {keyword!r}, which is "
-                    f"{'that of another one' if keyword else 'empty'}. Its authors must rename it."
-                )
+            keyword = self._keyword(names)
+            if problem := self._misnamed(names, keyword, found) or self._misshapen(action):
+                raise BrokenPlugin(f"plugin {self.plugin.name!r}: option {problem}. Its authors must mend it.")
             found[keyword] = action
         return found
+
+    def _misnamed(self, names: Sequence[str], keyword: str, found: Mapping[str, argparse.Action]) -> str | None:
+        wrong = [name for name in names if not name.startswith((self.prefix, self.no_prefix))]
+        if wrong:
+            return f"{wrong[0]} does not start with {self.prefix}"
+        if not keyword:
+            return f"{names[0]} has no name of its own"
+        return f"{names[0]} has the keyword of another one, {keyword}" if keyword in found else None
+
+    def _misshapen(self, action: argparse.Action) -> str | None:
+        """What argparse checks for a parser's own options, and not for those of a group."""
+        shown = copy.copy(action)
+        shown.choices = None  # there may be very many
+        try:
+            self._parser._get_formatter()._format_args(shown, "")
+        except (TypeError, ValueError) as error:
+            name = "/".join(action.option_strings)
+            return f"{name} has nargs {action.nargs!r} and metavar {action.metavar!r}, which do not fit ({error})"
+        return None
 
     def _keyword(self, names: Sequence[str]) -> str:
         plain = next((name for name in names if name.startswith(self.prefix)), None)

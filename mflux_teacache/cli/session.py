@@ -56,6 +56,7 @@ class Session:
         self._command = command
         self._chosen = chosen
         self._pipeline = pipeline
+        self._parsed = False
         self._config: Any = None
         self._target = Target(pipeline="")
         self.arguments = argparse.Namespace()
@@ -69,7 +70,7 @@ class Session:
 
     def _use(self, requests: Sequence[Request]) -> None:
         self._requests = requests
-        self._plugins = PluginSet([request.plugin for request in requests])
+        self._plugins = _made(requests)
 
     def watch(self) -> None:
         """From now on be there when mflux makes its pipeline, or fetches something before that."""
@@ -79,12 +80,12 @@ class Session:
         """Be there when the pipeline is loaded: the command line is parsed, and the command goes on."""
         from mflux.callbacks.callback_manager import CallbackManager
 
-        self.arguments = arguments
-        self._config = None  # of what the parser looked up, for its defaults
+        self.arguments, self._parsed = arguments, True
         CallbackManager.register_callbacks = staticmethod(self._attaching(CallbackManager.register_callbacks))
 
     def _note_config(self, config: Any) -> None:
-        self._config = config
+        if self._parsed:  # what the parser looks up is for its defaults, and need not be what the command loads
+            self._config = config
 
     def foresee(self) -> None:
         """Refuse what is certain to be refused: something is about to be fetched for a pipeline that is not made yet.
@@ -119,7 +120,7 @@ class Session:
             refuse_partly(pipeline, asked, deciding=self._plugins.decider is not None)
             target = for_image(of_class(cls, arguments), asked)
             requests = self._replaced(target)
-            check_all(PluginSet([request.plugin for request in requests]), requests, target)
+            check_all(self._plugins if requests is self._requests else _made(requests), requests, target)
             return target
 
     def _replaced(self, target: Target) -> Sequence[Request]:
@@ -184,6 +185,10 @@ class Session:
             "source": str(options["from"]) if decider == REPLAY else None,
             "distilled": self._target.distilled,
         }
+
+
+def _made(requests: Sequence[Request]) -> PluginSet:
+    return PluginSet([request.plugin for request in requests])
 
 
 def _spelt(name: str) -> str:

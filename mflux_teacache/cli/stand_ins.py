@@ -7,6 +7,7 @@ runs no code of a plugin, and its namespace has nothing of one.
 from __future__ import annotations
 
 import argparse
+import contextlib
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from mflux_teacache.words import Given
 
 
 class StandIn(argparse.Action):
-    """An option of a plugin; it does nothing.
+    """An option of a plugin; it does nothing. What is shown of it is made when it is shown.
 
     Attributes:
         original: the plugin's action.
@@ -24,17 +25,49 @@ class StandIn(argparse.Action):
     """
 
     def __init__(
-        self, option_strings: Sequence[str], *, original: argparse.Action, takes_back: bool = False, **details: Any
+        self,
+        option_strings: Sequence[str],
+        *,
+        original: argparse.Action,
+        parser: argparse.ArgumentParser,
+        takes_back: bool = False,
+        **details: Any,
     ) -> None:
-        super().__init__(option_strings, **{**details, "dest": argparse.SUPPRESS, "default": argparse.SUPPRESS})
         self.original = original
         self.takes_back = takes_back
+        self._parser = parser
+        super().__init__(option_strings, **{**details, "dest": argparse.SUPPRESS, "default": argparse.SUPPRESS})
 
     def __call__(self, *_: object) -> None: ...
 
     def format_usage(self) -> str:
         """``--a-b | --no-a-b``, of an option that has both."""
         return self.original.format_usage()
+
+    @property
+    def metavar(self) -> Any:
+        """As argparse shows the plugin's own action, whose destination and choices are not those of this one."""
+        if self.original.metavar is not None:
+            return self.original.metavar
+        if self.original.choices is None:
+            return self.original.dest.upper()
+        return f"{{{','.join(map(str, self.original.choices))}}}"
+
+    @metavar.setter
+    def metavar(self, _: object) -> None: ...
+
+    @property
+    def help(self) -> str | None:
+        """Expanded with what the plugin's own action has."""
+        text = argparse.SUPPRESS if self.takes_back else self.original.help
+        if text is None or text == argparse.SUPPRESS:
+            return text
+        with contextlib.suppress(KeyError, TypeError, ValueError):  # a percent sign that argparse takes for a format
+            text = self._parser._get_formatter()._expand_help(self.original)
+        return text.replace("%", "%%")
+
+    @help.setter
+    def help(self, _: object) -> None: ...
 
 
 class Spoken(NamedTuple):
@@ -64,11 +97,14 @@ def put_on(parser: argparse.ArgumentParser, declared: Declared) -> None:
         places |= dict.fromkeys(map(id, actions), group.add_mutually_exclusive_group())
     try:
         for action in declared.actions:
-            _add(places[id(action)], action, *action.option_strings, nargs=action.nargs, **_shown(parser, action))
+            place = places[id(action)]
+            place.add_argument(
+                *action.option_strings, action=StandIn, original=action, parser=parser, nargs=action.nargs
+            )
         for action in declared.actions:
             back = action.option_strings[0].replace(declared.prefix, declared.no_prefix, 1)
             if back not in parser._option_string_actions:  # a plugin may have the form itself
-                _add(group, action, back, nargs=0, takes_back=True, help=argparse.SUPPRESS)
+                group.add_argument(back, action=StandIn, original=action, parser=parser, nargs=0, takes_back=True)
     except argparse.ArgumentError as error:
         raise BrokenPlugin(f"plugin {declared.plugin.name!r}: {error}. Its authors must rename that option.") from error
 
@@ -87,23 +123,3 @@ def spoken(declared: Declared, line: Iterable[Given]) -> Spoken:
         else:
             said.given.append(Given(stand_in.original, each.option, each.words))
     return said
-
-
-def _add(place: argparse._ActionsContainer, original: argparse.Action, *options: str, **details: Any) -> None:
-    place.add_argument(*options, action=StandIn, original=original, **details)
-
-
-def _shown(parser: argparse.ArgumentParser, action: argparse.Action) -> dict[str, Any]:
-    """Help and metavar as they are shown for the plugin's own action."""
-    choices = None if action.choices is None else f"{{{','.join(map(str, action.choices))}}}"
-    return {"metavar": action.metavar or choices or action.dest.upper(), "help": _help(parser, action)}
-
-
-def _help(parser: argparse.ArgumentParser, action: argparse.Action) -> str | None:
-    if action.help is None or action.help == argparse.SUPPRESS:
-        return action.help
-    try:
-        text = parser._get_formatter()._expand_help(action)
-    except (KeyError, TypeError, ValueError):  # a percent sign that argparse takes for a format
-        text = action.help
-    return text.replace("%", "%%")

@@ -154,7 +154,7 @@ def test_plugins_as_json_says_the_same(capsys, plugins_in_process):
     assert found["clash"]["options"] == []
     assert (
         found["clash"]["error"]
-        == "plugin 'clash': option --clashing does not start with --clash-. Its authors must rename it."
+        == "plugin 'clash': option --clashing does not start with --clash-. Its authors must mend it."
     )
     assert [entry["name"] for entry in content["pipelines"]] == [entry.name for entry in in_installed_mflux()]
     [flux1] = [entry for entry in content["pipelines"] if entry["name"] == "Flux1"]

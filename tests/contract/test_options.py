@@ -284,14 +284,22 @@ def _raises(error: BaseException) -> Any:
         (lambda group: group.add_argument("--other"), "plugin 'p': option --other does not start with --p-"),
         (lambda group: group.add_argument("--p-ok", "-x"), "plugin 'p': option -x does not start with --p-"),
         (lambda group: group.add_argument("positional"), "plugin 'p': option positional does not start with --p-"),
-        (lambda group: group.add_argument("--p-"), "plugin 'p': option --p- has the keyword '', which is empty"),
+        (lambda group: group.add_argument("--p-"), "plugin 'p': option --p- has no name of its own"),
         (
             lambda group: (group.add_argument("--p-a-b"), group.add_argument("--p-a_b")),
-            "plugin 'p': option --p-a_b has the keyword 'a_b', which is that of another one",
+            "plugin 'p': option --p-a_b has the keyword of another one, a_b",
         ),
         (
             lambda group: (group.add_argument("--p-a"), group.add_argument("--p-a")),
             "plugin 'p': argument --p-a: conflicting option string: --p-a. Its authors must rename that option.",
+        ),
+        (
+            lambda group: group.add_argument("--p-x", nargs=3, metavar=("A", "B")),
+            "plugin 'p': option --p-x has nargs 3 and metavar ('A', 'B'), which do not fit (",
+        ),
+        (
+            lambda group: group.add_argument("--p-x", nargs="many"),
+            "plugin 'p': option --p-x has nargs 'many' and metavar None, which do not fit (",
         ),
         (lambda group: 1 / 0, "plugin 'p' failed in mflux_add_options: ZeroDivisionError: division by zero. The hook"),
         (lambda group: sys.exit(5), "plugin 'p' failed in mflux_add_options: SystemExit: 5. The hook is called on the"),
@@ -382,6 +390,34 @@ def test_what_a_plugin_does_to_its_parser_stays_there() -> None:
     stand_ins.put_on(parser, declared)
     assert vars(parser.parse_args(["--p-x", "5"])) == {"steps": 20}
     assert vars(declared.take([])) == {"x": 7}
+
+
+def test_odd_options_are_shown_in_mflux_s_help() -> None:
+    def add(group: Any) -> None:
+        group.add_mutually_exclusive_group()
+        group.add_argument("--p-share", help="of 50% or more (default: %(default)s)", default=3)
+        group.add_argument("--p-all", choices=range(3), nargs=2, metavar=("A", "B"), help="100%")
+        group.add_argument("--p-hidden", help=argparse.SUPPRESS)
+
+    from mflux_teacache.cli import stand_ins
+
+    parser = argparse.ArgumentParser("mflux-generate")
+    stand_ins.put_on(parser, Declared(_plugin(add)))
+    helped = " ".join(parser.format_help().split())
+    assert "--p-share P_SHARE of 50% or more (default: %(default)s) --p-all A B 100%" in helped
+    assert "hidden" not in helped
+
+
+def test_choices_without_end_cost_nothing_where_they_are_not_shown() -> None:
+    class Even:
+        def __contains__(self, value: int) -> bool:
+            return value % 2 == 0
+
+        def __iter__(self) -> Any:
+            raise AssertionError("nobody asked")
+
+    options = _taken(_option(type=int, choices=Even()), ["--p-x=4"])
+    assert options.x == 4
 
 
 def test_a_hook_on_the_instance_is_explained() -> None:
