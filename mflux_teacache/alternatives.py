@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
+from mflux_teacache.discovery import installed
 
-_GROUP = "mflux.plugins"
 _PACKAGE = "mflux-teacache-plugin"
 
 
@@ -13,5 +12,5 @@ def calibration_free() -> list[str]:
 
     One that does says so: ``calibration_free = True`` on its class.
     """
-    ours = [point for point in entry_points(group=_GROUP) if point.dist is not None and point.dist.name == _PACKAGE]
-    return sorted({point.name for point in ours if getattr(point.load(), "calibration_free", False)})
+    ours = [plugin for plugin in installed() if plugin.package == _PACKAGE]
+    return sorted({plugin.name for plugin in ours if getattr(plugin.entry_point.load(), "calibration_free", False)})

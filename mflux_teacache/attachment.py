@@ -18,7 +18,7 @@ from mflux_teacache.adapters.pipelines import Pipeline, pipeline_of, refuse_unsu
 from mflux_teacache.adapters.targets import of_model
 from mflux_teacache.errors import AlreadyAttached, BrokenPlugin, OptionError, UnsupportedModel
 from mflux_teacache.generations import Generations, Report
-from mflux_teacache.plugins import Loaded, PluginSet, attach_all, check_fit, load
+from mflux_teacache.plugins import Loaded, PluginSet, attach_all, check_fit, load, named
 from mflux_teacache.plugins import Request as Request
 from mflux_teacache.plugins import check_all as check_all
 from mflux_teacache.records import AttachmentStats
@@ -134,16 +134,18 @@ def _requests(plugin: str | Callable[[], Any] | None, keywords: Mapping[str, Any
         return [Request(loaded, options.from_keywords(loaded, keywords))]
     if not keywords:
         raise OptionError('no plugin named: attach(model, "teacache", thresh=0.2), or attach(model, teacache={...}).')
-    requests = []
-    for name, values in keywords.items():
+    requests: dict[str, Request] = {}
+    for keyword, values in keywords.items():
         if not isinstance(values, Mapping):
             raise OptionError(
-                f"{name}={values!r}: without a plugin's name before it, each keyword is a plugin with a dict of its "
+                f"{keyword}={values!r}: without a plugin's name before it, each keyword is a plugin with a dict of its "
                 f'options: attach(model, teacache={{"thresh": 0.2}}).'
             )
-        loaded = load(name.replace("_", "-"))
-        requests.append(Request(loaded, options.from_keywords(loaded, values)))
-    return requests
+        loaded = load(named(keyword))
+        if loaded.name in requests:
+            raise OptionError(f"plugin {loaded.name!r} is named twice. Give all of its options in one dict.")
+        requests[loaded.name] = Request(loaded, options.from_keywords(loaded, values))
+    return list(requests.values())
 
 
 def _unpacked(factory: Callable[[], Any]) -> Loaded:

@@ -33,6 +33,9 @@ DEFAULT_ORDER = 0
 # than held, but for every 5th step with guidance: 0.2 dB. With 3 that one was 4.8 dB worse than held.
 MAX_GAIN = 2.0
 
+# On the command line, in place of a cache's dtype.
+STREAMS_OWN = "none"
+
 # Noise levels that differ by less are the same one: they are float32 numbers from 0 to 1.
 _SAME = 1e-6
 
@@ -53,10 +56,24 @@ def add_options(group: argparse._ArgumentGroup, plugin: str, default: int = DEFA
     )
     group.add_argument(
         f"--{plugin}-cache-dtype",
-        choices=tuple(DTYPES),
-        help="keep residuals in this dtype where the model's stream is of a wider one, such as float32: half the "
-        "memory, and what is reused is rounded (default: the stream's own)",
+        type=_cache_dtype,
+        metavar="DTYPE",
+        help=f"keep residuals in {' or '.join(DTYPES)} where the model's stream is of a wider dtype, such as float32: "
+        f"half the memory, and what is reused is rounded; {STREAMS_OWN} keeps them in the stream's own (the default)",
     )
+
+
+def _cache_dtype(text: str) -> str | None:
+    """``None`` for the stream's own, whatever a sidecar has recorded.
+
+    Raises:
+        argparse.ArgumentTypeError: no dtype that saves memory.
+    """
+    if text not in (*DTYPES, STREAMS_OWN):
+        raise argparse.ArgumentTypeError(
+            f"invalid choice: {text!r} (choose from {', '.join(map(repr, (*DTYPES, STREAMS_OWN)))})"
+        )
+    return None if text == STREAMS_OWN else text
 
 
 def from_options(options: argparse.Namespace) -> ResidualCache:

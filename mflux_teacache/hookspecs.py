@@ -44,7 +44,9 @@ def mflux_add_options(group: argparse._ArgumentGroup) -> None:
             ``--<plugin name>-``: ``--teacache-thresh`` becomes the keyword ``thresh`` of ``attach`` and
             ``options.thresh`` in the other hooks. Give it a ``type`` that raises
             ``argparse.ArgumentTypeError`` for a value that is not allowed. Values are recorded with the
-            image, so they are plain data (text, numbers, true/false, lists of those, paths).
+            image: text, numbers, true/false and lists of those as they are, others as the text that gave them.
+            Options that exclude each other belong in one ``group.add_mutually_exclusive_group()``, so that one
+            on the command line replaces a recorded other one.
 
     Returns ``None``. Raising, an option without the prefix, or one that exists already: refused, exit code 2.
     No arrays.

@@ -1,124 +1,267 @@
-"""A plugin's options: declared on argparse once, for the command line and for keywords of ``attach``."""
+"""A plugin's options: declared on argparse once, for the command line, for a sidecar and for keywords of ``attach``.
+
+They are declared on a parser of their own, which nobody else's options are on: whatever a plugin does to its parser
+stays there, and what it raises has its name.
+"""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+import copy
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from reprlib import repr as brief
 from typing import Any, NoReturn
 
-from mflux_teacache.errors import BrokenPlugin, OptionError, PluginError
+from mflux_teacache.errors import BrokenPlugin, OptionError, PluginError, PluginWarning
+from mflux_teacache.option_words import as_given, as_keyword, as_words, is_json
 from mflux_teacache.plugins import Hooks, Loaded
+from mflux_teacache.suggest import did_you_mean
+from mflux_teacache.words import Given
 
 
-class _Parser(argparse.ArgumentParser):
-    """Raises where argparse would print and exit."""
+class Options(argparse.Namespace):
+    """What a plugin's options come to, under their keywords.
 
-    def error(self, message: str) -> NoReturn:
-        raise OptionError(message)
+    Where a value is not what a record of it may hold, or would not bring it back, what does is beside it.
+    """
+
+    __slots__ = ("_records",)  # not in ``vars``, which are the options
+
+    def __init__(self, values: Mapping[str, Any], records: Mapping[str, Any]) -> None:
+        super().__init__()
+        vars(self).update(values)  # one may be named self
+        self._records = records
 
 
-def declare(parser: argparse.ArgumentParser, plugin: Loaded) -> list[argparse.Action]:
-    """Add a plugin's options to a parser, in a group of its own.
+_DEFAULT = object()  # in the place of a record: nothing but the default brings the option back
 
-    Returns the actions that were added.
+
+class Declared:
+    """The options of one plugin.
 
     Raises:
-        BrokenPlugin: ``mflux_add_options`` raised, an option lacks the prefix ``--<name>-``, or exists already.
+        BrokenPlugin: ``mflux_add_options`` raised, an option lacks the prefix ``--<name>-``, or two are the same.
     """
-    before = list(parser._actions)
-    group = parser.add_argument_group(f"plugin {plugin.name}")
-    try:
-        Hooks({plugin.name: plugin.factory}).call(plugin.name, "mflux_add_options", group=group)
-    except PluginError:
-        raise
-    except argparse.ArgumentError as error:
-        raise BrokenPlugin(f"plugin {plugin.name!r}: {error}. Its authors must rename that option.") from error
-    except Exception as error:
-        raise BrokenPlugin(
-            f"plugin {plugin.name!r} failed in mflux_add_options: {type(error).__name__}: {error}. "
-            f"The hook is called on the class: it must be a staticmethod or classmethod."
-        ) from error
-    added = [action for action in parser._actions if action not in before]
-    # argparse.BooleanOptionalAction adds --no-<name>-... beside --<name>-...
-    prefixes = (f"--{plugin.name}-", f"--no-{plugin.name}-")
-    for action in added:
-        wrong = [option for option in action.option_strings or [action.dest] if not option.startswith(prefixes)]
+
+    def __init__(self, plugin: Loaded) -> None:
+        self.plugin = plugin
+        self.prefix = f"--{plugin.name}-"
+        self.no_prefix = f"--no-{plugin.name}-"  # argparse.BooleanOptionalAction adds these
+        self._parser = _Parser(plugin)
+        self.group = self._parser.add_argument_group(f"plugin {plugin.name}")
+        self._call_hook()
+        self.by_keyword = self._checked()
+
+    @property
+    def actions(self) -> list[argparse.Action]:
+        """In the order in which they were declared."""
+        return list(self.by_keyword.values())
+
+    @property
+    def exclusive(self) -> list[list[argparse.Action]]:
+        """Groups of options of which one may be given."""
+        groups = (list(group._group_actions) for group in self._parser._mutually_exclusive_groups)
+        return [actions for actions in groups if actions]
+
+    def keyword(self, action: argparse.Action) -> str:
+        """``--teacache-skip-first`` -> ``skip_first``."""
+        return self._keyword(action.option_strings)
+
+    def given(self, keywords: Mapping[str, Any]) -> list[Given]:
+        """Keywords as the options that a command line would give.
+
+        Raises:
+            OptionError: an unknown keyword, or a value that no words stand for.
+        """
+        unknown = sorted(set(map(str, keywords)) - set(self.by_keyword))
+        if unknown:
+            raise OptionError(
+                f"plugin {self.plugin.name!r} has no option {unknown[0]!r}. "
+                f"It has: {', '.join(sorted(self.by_keyword)) or 'none'}.{did_you_mean(unknown[0], self.by_keyword)}"
+            )
+        return [given for name, value in keywords.items() for given in as_given(self.by_keyword[name], value)]
+
+    def take(self, given: Iterable[Given], *, complete: bool = True) -> Options:
+        """The values of options that are given, and the defaults of the others.
+
+        Args:
+            complete: what is required must be among them.
+
+        Raises:
+            OptionError: a value that an option's type or choices do not allow, two that exclude each other, or one
+                that is missing.
+            BrokenPlugin: an option fails as it is read.
+        """
+        given = list(given)
+        namespace = self._parser.read(as_words(given), complete)
+        values = {name: getattr(namespace, action.dest, None) for name, action in self.by_keyword.items()}
+        options = Options(values, self._records(values, given))
+        if complete:
+            self._warn_of_lost(options)
+        return options
+
+    def _call_hook(self) -> None:
+        name = self.plugin.name
+        try:
+            Hooks({name: self.plugin.factory}).call(name, "mflux_add_options", group=self.group)
+        except PluginError:
+            raise
+        except argparse.ArgumentError as error:
+            raise BrokenPlugin(f"plugin {name!r}: {error}. Its authors must rename that option.") from error
+        except (Exception, SystemExit) as error:
+            raise BrokenPlugin(
+                f"plugin {name!r} failed in mflux_add_options: {type(error).__name__}: {error}. "
+                f"The hook is called on the class, so it must be a staticmethod or classmethod, and it may do nothing "
+                f"but add options to its group. Leave out --plugin {name}, or report this to its authors."
+            ) from error
+
+    def _checked(self) -> dict[str, argparse.Action]:
+        found: dict[str, argparse.Action] = {}
+        for action in self._parser._actions:
+            names = action.option_strings or [action.dest]
+            keyword = self._keyword(names)
+            if problem := self._misnamed(names, keyword, found) or self._misshapen(action):
+                raise BrokenPlugin(f"plugin {self.plugin.name!r}: option {problem}. Its authors must mend it.")
+            found[keyword] = action
+        return found
+
+    def _misnamed(self, names: Sequence[str], keyword: str, found: Mapping[str, argparse.Action]) -> str | None:
+        wrong = [name for name in names if not name.startswith((self.prefix, self.no_prefix))]
         if wrong:
-            raise BrokenPlugin(f"plugin {plugin.name!r}: option {wrong[0]} does not start with {prefixes[0]}.")
-    return added
+            return f"{wrong[0]} does not start with {self.prefix}"
+        if not keyword:
+            return f"{names[0]} has no name of its own"
+        return f"{names[0]} has the keyword of another one, {keyword}" if keyword in found else None
+
+    def _misshapen(self, action: argparse.Action) -> str | None:
+        """What argparse checks for a parser's own options, and not for those of a group."""
+        shown = copy.copy(action)
+        shown.choices = None  # there may be very many
+        try:
+            self._parser._get_formatter()._format_args(shown, "")
+        except (TypeError, ValueError) as error:
+            name = "/".join(action.option_strings)
+            return f"{name} has nargs {action.nargs!r} and metavar {action.metavar!r}, which do not fit ({error})"
+        return None
+
+    def _keyword(self, names: Sequence[str]) -> str:
+        plain = next((name for name in names if name.startswith(self.prefix)), None)
+        own = names[0].replace(self.no_prefix, "no-", 1) if plain is None else plain.removeprefix(self.prefix)
+        return own.replace("-", "_")
+
+    def _records(self, values: Mapping[str, Any], given: Sequence[Given]) -> dict[str, Any]:
+        """By keyword, what to record where it is not the value itself."""
+        records: dict[str, Any] = {}
+        for name, action in self.by_keyword.items():
+            value, own = values[name], [each for each in given if each.action is action]
+            if value is None or (is_json(value) and self._brings_back(name, value, value)):
+                continue
+            as_given = as_keyword(action, own) if own else str(value)
+            brings_back = bool(own) or self._brings_back(name, as_given, value)
+            records[name] = as_given if brings_back else _DEFAULT
+        return records
+
+    def _warn_of_lost(self, options: Options) -> None:
+        for name in vars(options).keys() - as_json(options).keys():
+            value, option = getattr(options, name), self.by_keyword[name].option_strings[0]
+            if not is_json(value):
+                warnings.warn(
+                    f"plugin {self.plugin.name!r}: {option} is {brief(value)}, which no text on a command line gives. "
+                    f"It is not recorded with images: a sidecar (-C) brings the plugin's default back.",
+                    PluginWarning,
+                    stacklevel=3,
+                )
+
+    def _brings_back(self, name: str, recorded: Any, value: Any) -> bool:
+        action = self.by_keyword[name]
+        try:
+            namespace = self._parser.read(as_words(as_given(action, recorded)), complete=False)
+            again = getattr(namespace, action.dest, None)
+            return bool(again == value or (again != again and value != value))  # NaN is not itself
+        except Exception:  # noqa: BLE001 - values and types are a plugin's own: then it does not
+            return False
 
 
-def keyword(plugin: Loaded, action: argparse.Action) -> str:
-    """``--teacache-skip-first`` -> ``skip_first``."""
-    return action.option_strings[0].removeprefix(f"--{plugin.name}-").replace("-", "_")
-
-
-def take(namespace: argparse.Namespace, plugin: Loaded, actions: list[argparse.Action]) -> argparse.Namespace:
-    """Move a plugin's values out of mflux's namespace into one of its own, under their keywords."""
-    values = {keyword(plugin, action): getattr(namespace, action.dest) for action in actions}
-    for destination in {action.dest for action in actions}:
-        delattr(namespace, destination)
-    return argparse.Namespace(**values)
-
-
-def from_keywords(plugin: Loaded, keywords: Mapping[str, Any]) -> argparse.Namespace:
+def from_keywords(plugin: Loaded, keywords: Mapping[str, Any]) -> Options:
     """Check keywords as the command line would check the flags, and fill in the defaults.
 
     Raises:
         OptionError: an unknown keyword, or a value that the option's type or choices do not allow.
+        BrokenPlugin: an option fails as it is read.
     """
-    parser = _Parser(prog=plugin.name, add_help=False, allow_abbrev=False, argument_default=None)
-    actions = declare(parser, plugin)
-    known = {keyword(plugin, action): action for action in actions}
-    unknown = sorted(set(keywords) - set(known))
-    if unknown:
-        raise OptionError(
-            f"plugin {plugin.name!r} has no option {unknown[0]!r}. It has: {', '.join(sorted(known)) or 'none'}."
-        )
-    with _named(plugin):
-        words = [word for name, value in keywords.items() for word in _as_words(known[name], value)]
-        namespace = parser.parse_args(words)
-    return take(namespace, plugin, actions)
+    declared = Declared(plugin)
+    with naming(plugin):
+        return declared.take(declared.given(keywords))
 
 
 @contextlib.contextmanager
-def _named(plugin: Loaded) -> Iterator[None]:
+def naming(plugin: Loaded) -> Iterator[None]:
+    """Say in a refusal whose option it is about."""
     try:
         yield
     except OptionError as error:
-        raise OptionError(f"plugin {plugin.name!r}: {error}") from None
-
-
-def _as_words(action: argparse.Action, value: Any) -> list[str]:
-    """The command-line words that give an option this value; none where the value means "not given"."""
-    option = action.option_strings[0]
-    if value is None:
-        return []
-    if isinstance(action, argparse.BooleanOptionalAction):
-        return [option if value else action.option_strings[-1]]
-    if action.nargs == 0:
-        if not isinstance(value, bool):
-            raise OptionError(f"{option} is on or off: True or False, not {value!r}.")
-        return [option] if value == action.const else []
-    if isinstance(value, bool):
-        raise OptionError(f"{option} takes a value; {value} says only on or off.")
-    if isinstance(value, list | tuple):
-        if isinstance(action, argparse._AppendAction):
-            return [f"{option}={entry}" for entry in value]
-        if action.nargs is None:
-            return [f"{option}={','.join(map(str, value))}"]
-        return [option, *map(str, value)]
-    return [f"{option}={value}"]
+        if str(error).startswith(named := f"plugin {plugin.name!r}"):
+            raise
+        raise OptionError(f"{named}: {error}") from None
 
 
 def as_json(options: argparse.Namespace) -> dict[str, Any]:
-    """A plugin's options as JSON values, to be recorded with an image and given to ``from_keywords`` later."""
-    return {name: _plain(value) for name, value in vars(options).items()}
+    """A plugin's options as JSON values, to be recorded with an image and given to ``from_keywords`` later.
+
+    What no JSON brings back is left out: then the option has its default again.
+    """
+    records = {**vars(options), **getattr(options, "_records", {})}
+    return {name: value for name, value in records.items() if is_json(value)}
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    return str(value) if isinstance(value, Path) else value
+class _Parser(argparse.ArgumentParser):
+    """Of one plugin. Raises where argparse would print and exit, and where an option of the plugin fails."""
+
+    def __init__(self, plugin: Loaded) -> None:
+        super().__init__(plugin.name, add_help=False, allow_abbrev=False)
+        self._plugin = plugin
+
+    def read(self, words: Sequence[str], complete: bool) -> argparse.Namespace:
+        """Args:
+            complete: what is required must be among them.
+
+        Raises:
+            OptionError, BrokenPlugin: as ``Declared.take``.
+        """
+        may_be: list[Any] = [*self._actions, *self._mutually_exclusive_groups]
+        required = [each for each in may_be if each.required]
+        try:
+            for each in required:
+                each.required = complete
+            return self.parse_args(words)
+        except PluginError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise self._broken(f"its options ({brief(' '.join(words))})", error) from error
+        finally:
+            for each in required:
+                each.required = True
+
+    def error(self, message: str) -> NoReturn:
+        raise OptionError(message)
+
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        """Of an option's words, or of a default that is a text."""
+        what = f"{'/'.join(action.option_strings)} {brief(arg_string)}"
+        try:
+            return super()._get_value(action, arg_string)
+        except argparse.ArgumentError as error:
+            if arg_string is action.default:
+                raise self._broken(f"the default of {what}", error) from error
+            raise
+        except (Exception, SystemExit) as error:
+            raise self._broken(what, error) from error
+
+    def _broken(self, what: str, error: BaseException) -> BrokenPlugin:
+        return BrokenPlugin(
+            f"plugin {self._plugin.name!r} failed to read {what}: {type(error).__name__}: {error}. Give another value, "
+            f"leave it out, or report this to the plugin's authors: for a value that is not allowed, an option's type "
+            f"raises argparse.ArgumentTypeError."
+        )

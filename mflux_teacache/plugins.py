@@ -1,4 +1,4 @@
-"""Which plugins are installed, loading one by name, and the set of plugins of one attachment."""
+"""Loading a plugin by name, and the set of plugins of one attachment."""
 
 from __future__ import annotations
 
@@ -6,17 +6,21 @@ import argparse
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import Distribution, EntryPoint, entry_points
 from reprlib import repr as brief
 from typing import TYPE_CHECKING, Any
 
 import pluggy
 
 from mflux_teacache import hookspecs
+from mflux_teacache.discovery import GROUP as GROUP
+from mflux_teacache.discovery import Found, search
+from mflux_teacache.discovery import Installed as Installed
+from mflux_teacache.discovery import installed as installed
 from mflux_teacache.errors import (
     BrokenPlugin,
     HookFailed,
     ModelFailed,
+    OptionError,
     PluginError,
     PluginWarning,
     Refused,
@@ -24,25 +28,15 @@ from mflux_teacache.errors import (
     UnsupportedModel,
     is_interruption,
 )
+from mflux_teacache.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from mflux_teacache.records import Target
 
-GROUP = "mflux.plugins"
 PROJECT = "mflux"
 DECIDES = "mflux_pre_transformer"
 
 Factory = Callable[[], Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Installed:
-    """An entry point of group ``mflux.plugins``; nothing of it has been imported."""
-
-    name: str
-    package: str
-    version: str
-    entry_point: EntryPoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,48 +49,68 @@ class Loaded:
     version: str = ""
 
 
-def installed() -> list[Installed]:
-    """Every installed plugin by name; reads package metadata only."""
-    found = [Installed(point.name, *_package(point.dist), point) for point in entry_points(group=GROUP)]
-    return sorted(set(found), key=lambda plugin: (plugin.name, plugin.package))
-
-
-def _package(distribution: Distribution | None) -> tuple[str, str]:
-    """Name and version; a half-removed package has neither."""
-    if distribution is None:
-        return "?", "?"
-    return distribution.name or "?", distribution.version or "?"
-
-
 def load(name: str) -> Loaded:
     """Import the one plugin of this name.
 
     Raises:
         UnknownPlugin: no installed package provides it; the message lists what is installed.
-        BrokenPlugin: several packages provide it, importing it fails, or it does not fit the hooks.
+        BrokenPlugin: several packages provide it, nobody could name it, importing it fails, or it does not fit the
+            hooks.
     """
-    everything = installed()
-    matches = [plugin for plugin in everything if plugin.name == name]
+    found = search()
+    matches = [plugin for plugin in found.plugins if plugin.name == name]
     if not matches:
-        names = ", ".join(dict.fromkeys(plugin.name for plugin in everything)) or "none"
-        raise UnknownPlugin(
-            f"unknown plugin {name!r}. Installed: {names}. "
-            f"Check the spelling, or pip install the package that provides it; `mflux-teacache plugins` shows details."
-        )
+        raise UnknownPlugin(_unknown(name, found))
     if len(matches) > 1:
-        packages = " and ".join(plugin.package for plugin in matches)
+        packages = " and ".join(f"{plugin.package} {plugin.version}" for plugin in matches)
         raise BrokenPlugin(f"plugin {name!r} is provided by {packages}. Uninstall all but one of them.")
-    plugin = matches[0]
-    try:
-        factory = plugin.entry_point.load()
-    except (Exception, SystemExit) as error:
+    [plugin] = matches
+    if plugin.unusable:
         raise BrokenPlugin(
-            f"plugin {name!r} of package {plugin.package} {plugin.version} cannot be imported: "
-            f"{type(error).__name__}: {error}. Reinstall or upgrade that package, or leave the plugin out."
-        ) from error
-    loaded = Loaded(name, factory, plugin.package, plugin.version)
+            f"plugin {name!r} of package {plugin.package} {plugin.version} cannot be used: {plugin.unusable}. "
+            f"Its authors must rename it."
+        )
+    loaded = Loaded(name, _imported(plugin), plugin.package, plugin.version)
     check_fit(loaded)
     return loaded
+
+
+def named(keyword: str) -> str:
+    """The name of the installed plugin that a keyword of ``attach`` stands for: most keywords can have no hyphens.
+
+    Raises:
+        OptionError: it could stand for several.
+    """
+    names = {plugin.name for plugin in search().plugins if keyword in (plugin.name, plugin.name.replace("-", "_"))}
+    if len(names) > 1:
+        spelt = " and ".join(map(repr, sorted(names)))
+        raise OptionError(
+            f"{keyword}={{...}} could be each of the plugins {spelt}, which are all installed. Attach it by its name, "
+            f"attach(model, {min(names)!r}), or as attach(model, **{{{min(names)!r}: {{...}}}}) beside others."
+        )
+    return next(iter(names), keyword.replace("_", "-"))
+
+
+def _unknown(name: str, found: Found) -> str:
+    names = dict.fromkeys(plugin.name for plugin in found.plugins if not plugin.unusable)
+    unread = ", ".join(f"{package.package} ({package.problem})" for package in found.unreadable)
+    hidden = f" These packages cannot be read, and may provide it; reinstall them: {unread}." if unread else ""
+    return (
+        f"unknown plugin {name!r}. Installed: {', '.join(names) or 'none'}.{did_you_mean(name, names)} "
+        f"Check the spelling, or pip install the package that provides it; `mflux-teacache plugins` shows details."
+        f"{hidden}"
+    )
+
+
+def _imported(plugin: Installed) -> Factory:
+    try:
+        factory: Factory = plugin.entry_point.load()
+    except (Exception, SystemExit) as error:
+        raise BrokenPlugin(
+            f"plugin {plugin.name!r} of package {plugin.package} {plugin.version} cannot be imported: "
+            f"{type(error).__name__}: {error}. Reinstall or upgrade that package, or leave the plugin out."
+        ) from error
+    return factory
 
 
 def check_fit(plugin: Loaded) -> None:
@@ -237,8 +251,10 @@ class PluginSet(Hooks):
         super().__init__(self._instances)
         deciders = self.implementers(DECIDES)
         if len(deciders) > 1:
+            # A class may say why nobody can decide beside it.
+            why = [f", and {name!r} {alone}" for name in deciders if (alone := _alone(self._instances[name]))]
             raise Refused(
-                f"plugins {' and '.join(map(repr, deciders))} both decide which steps are skipped. "
+                f"plugins {' and '.join(map(repr, deciders))} both decide which steps are skipped{''.join(why)}. "
                 f"Name one of them; plugins that only observe can be added freely."
             )
         self.decider = deciders[0] if deciders else None
@@ -325,6 +341,11 @@ def attach_all(
         name = request.plugin.name
         if name not in attached:
             plugins.check(name, "mflux_attach", options=request.options, target=target, model=model)
+
+
+def _alone(instance: Any) -> str | None:
+    words = getattr(type(instance), "alone", None)
+    return words if isinstance(words, str) else None
 
 
 def _make(plugin: Loaded) -> Any:

@@ -18,6 +18,7 @@ from mflux_teacache.forecast import ORDERS
 from mflux_teacache.input_files import Unreadable, open_file, read_text, reason
 from mflux_teacache.json_fields import LONGEST_NAME, LONGEST_TEXT, levels, parse_json
 from mflux_teacache.metadata import COMPILE_BLOCKS, KEY, SCHEMA
+from mflux_teacache.option_words import is_json
 from mflux_teacache.storage import DTYPES
 
 IMAGES = (".png", ".jpg", ".jpeg", ".webp")
@@ -194,7 +195,7 @@ def _options(where: str, recorded: Any) -> dict[str, Any]:
     options = _table(f"{where}.options", _table(where, recorded, "options")["options"])
     _refuse_much(f"{where}.options", options)
     for name, value in options.items():
-        if not _is_plain(value):
+        if not is_json(value):
             _refuse(f"{where}.options.{name}", value, "a text, a number, true, false, null, or a list of those")
     return {name: value for name, value in options.items() if value is not None}
 
@@ -205,11 +206,6 @@ def _table(where: str, value: Any, *keys: str) -> dict[str, Any]:
     if not all(key in value for key in keys):
         _refuse(where, value, f"an object with {' and '.join(map(repr, keys))}")
     return value
-
-
-def _is_plain(value: Any) -> bool:
-    entries = value if isinstance(value, list) else [value]
-    return all(isinstance(entry, str | int | float | None) for entry in entries)
 
 
 def _refuse_much(where: str, value: dict[str, Any]) -> None:

@@ -1,22 +1,26 @@
-"""What the command line says about plugins, read before mflux parses it. Imports no plugin machinery."""
+"""What a command line says about plugins. Imports no plugin machinery."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING
 
 from mflux_teacache.errors import OptionError
 
+if TYPE_CHECKING:
+    from mflux_teacache.words import Line
+
 OPTION = "--plugin"
 COMPILE_BLOCKS = "--plugin-compile-blocks"
+NO_COMPILE_BLOCKS = "--no-plugin-compile-blocks"
 NONE = "none"
 SIDECAR_OPTIONS = ("-C", "--config-from-conf", "--config-from-metadata")
 HELP = (
     "Attach an installed plugin, such as teacache, which skips denoising steps; repeatable. Together with --help it "
-    "shows the plugin's own options. 'none' switches off the plugins that a --config-from-conf sidecar names. "
+    "shows the plugin's own options. 'none' switches off the plugins that a --config-from-conf sidecar names; each of "
+    "their options replaces what is recorded, and its --no form, such as --no-teacache-thresh, takes that back. "
     "'mflux-teacache plugins' lists what is installed."
 )
 COMPILE_BLOCKS_HELP = (
@@ -26,6 +30,23 @@ COMPILE_BLOCKS_HELP = (
     "was measured on a Mac. The first image of a size takes longer. The image equals that of a run without it within "
     "rounding. Off by default; the --no form switches off what a --config-from-conf sidecar records."
 )
+
+# Of this package, so that an option of theirs is known without looking for packages.
+BUILT_IN = (
+    "easycache",
+    "first-block-cache",
+    "magcache",
+    "magcache-record",
+    "replay",
+    "schedule",
+    "shadow",
+    "taylorseer",
+    "teacache",
+    "teacache-record",
+)
+
+_OURS = (OPTION, COMPILE_BLOCKS, NO_COMPILE_BLOCKS, *SIDECAR_OPTIONS[1:])
+_PREFIXES = tuple(f"--{no}{name}-" for name in BUILT_IN for no in ("", "no-"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,37 +64,41 @@ class Asked:
     compile_blocks: bool | None = None
 
 
-class Reader(argparse.ArgumentParser):
-    """Reads some options out of a command line that has others too. Raises where argparse would print and exit."""
-
-    def __init__(self, command: str) -> None:
-        super().__init__(command, add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
-
-    def error(self, message: str) -> NoReturn:
-        raise OptionError(message)
+def may_concern_plugins(argv: Sequence[str]) -> bool:
+    """A quick look, in place of reading: whether a word may be an option of ours, also a shortened one."""
+    return any(map(_may_be_ours, argv))
 
 
-def asked_for(parser: argparse.ArgumentParser, argv: Sequence[str]) -> Asked:
-    """Args:
-        parser: mflux's.
+def _may_be_ours(word: str) -> bool:
+    if not word.startswith("--"):
+        return word.startswith("-") and "C" in word  # mflux's flags of one letter may stand in one word with it: -vC
+    name = word.partition("=")[0]
+    return name != "--" and (name.startswith(_PREFIXES) or any(option.startswith(name) for option in _OURS))
+
+
+def asked_for(line: Line) -> Asked:
+    """What a command line asks for.
 
     Raises:
-        OptionError: ``--plugin`` without a name, or ``--plugin none`` together with a plugin.
+        OptionError: ``--plugin none`` together with a plugin.
     """
-    reader = Reader(parser.prog)
-    reader.add_argument(OPTION, action="append", default=[], dest="names")
-    reader.add_argument(COMPILE_BLOCKS, action=argparse.BooleanOptionalAction, default=None, dest="compile_blocks")
-    # mflux's two flags of one letter, which may stand in one word with -C: -vC run.json
-    reader.add_argument("-h", "-v", action="store_true")
-    if any(option in parser._option_string_actions for option in SIDECAR_OPTIONS):
-        reader.add_argument(*SIDECAR_OPTIONS, type=Path, dest="sidecar")
-    namespace, _ = reader.parse_known_args(argv)
-    names = tuple(dict.fromkeys(namespace.names))
+    named: list[str] = []
+    sidecar: Path | None = None
+    compile_blocks: bool | None = None
+    for given in line.given:
+        options = given.action.option_strings
+        if OPTION in options:
+            named += given.words
+        elif COMPILE_BLOCKS in options:
+            compile_blocks = not given.option.startswith("--no-")
+        elif not set(SIDECAR_OPTIONS).isdisjoint(options):
+            sidecar = Path(given.words[0])
+    names = tuple(dict.fromkeys(named))
     if NONE not in names:
-        return Asked(names, getattr(namespace, "sidecar", None), namespace.compile_blocks)
+        return Asked(names, sidecar, compile_blocks)
     if len(names) > 1:
         others = " and ".join(repr(name) for name in names if name != NONE)
         raise OptionError(
             f"{OPTION} {NONE} switches plugins off, and {others} was asked for too. Leave one of them out."
         )
-    return Asked(compile_blocks=namespace.compile_blocks)
+    return Asked(compile_blocks=compile_blocks)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from mflux_teacache.bench import command as bench
 from mflux_teacache.cli import plugins_command
-from mflux_teacache.cli.messages import interruptible, reported, show_warnings
+from mflux_teacache.cli.messages import FAILED, Output, interruptible, reported, show_warnings
 from mflux_teacache.cli.plugin_parser import PluginParser
 from mflux_teacache.demo import run as demo
 
@@ -29,16 +28,23 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> None:
     show_warnings(COMMAND)
-    with interruptible(COMMAND), reported(COMMAND):
-        arguments = build_parser().parse_args(argv)
-        run: Callable[[argparse.Namespace], int] = arguments.run
-        try:
-            code = run(arguments)
-            sys.stdout.flush()
-        except BrokenPipeError:  # the reader has seen enough, such as `| head`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes again when it ends
-            code = 1
-        sys.exit(code)
+    with Output(COMMAND) as output:
+        code = _run(argv, output)
+        sys.exit(output.exit_code(code))
+
+
+def _run(argv: Sequence[str] | None, output: Output) -> int:
+    try:
+        with interruptible(COMMAND), reported(COMMAND):
+            arguments = build_parser().parse_args(argv)
+            run: Callable[[argparse.Namespace], int] = arguments.run
+            return run(arguments)
+    except (OSError, ValueError) as error:
+        if error is not output.problem:
+            raise
+        return FAILED
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else FAILED if leaving.code else 0
 
 
 def _version() -> str:

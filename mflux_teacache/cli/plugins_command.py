@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from typing import Any
 
-from mflux_teacache import options, plugins
+from mflux_teacache import plugins
 from mflux_teacache.adapters.about import ABOUT
 from mflux_teacache.adapters.commands import commands_of
 from mflux_teacache.adapters.families import FAMILIES
 from mflux_teacache.adapters.family import Family
 from mflux_teacache.adapters.pipelines import Pipeline, in_installed_mflux
 from mflux_teacache.cli.arguments import COMPILE_BLOCKS
+from mflux_teacache.discovery import Installed, Unreadable, search
 from mflux_teacache.errors import PluginError
-from mflux_teacache.plugins import Installed
+from mflux_teacache.options import Declared
 from mflux_teacache.teacache.calibration import shipped
+from mflux_teacache.terminal import visible
 
 SPACE = "  "
 WIDTH = 120
@@ -32,6 +36,8 @@ class Row:
     Attributes:
         options: as they are written on a command line.
         error: why it cannot be used; ``None`` if it can.
+        kind: whether it ``decides`` which steps are skipped, or ``observes``; ``None`` where that cannot be told.
+        description: the first sentence that its class says of itself.
     """
 
     name: str
@@ -39,6 +45,8 @@ class Row:
     version: str
     options: tuple[str, ...] = ()
     error: str | None = None
+    kind: str | None = None
+    description: str = ""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -55,9 +63,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the tables; returns the exit code."""
-    rows = [describe(plugin) for plugin in plugins.installed()]
+    found = search()
+    rows = [describe(plugin) for plugin in found.plugins]
     pipelines = in_installed_mflux()
-    print(as_json(rows, pipelines) if arguments.json else as_text(rows, pipelines))
+    say = as_json if arguments.json else as_text
+    print(say(rows, pipelines, found.unreadable))
     return 0
 
 
@@ -65,17 +75,31 @@ def describe(plugin: Installed) -> Row:
     """Import a plugin and read its options; one that is broken is described by its error."""
     try:
         loaded = plugins.load(plugin.name)
-        parser = argparse.ArgumentParser(add_help=False)
-        flags = tuple(action.option_strings[0] for action in options.declare(parser, loaded))
+        flags = tuple(action.option_strings[0] for action in Declared(loaded).actions)
     except PluginError as error:
         return Row(plugin.name, plugin.package, plugin.version, error=str(error))
-    return Row(plugin.name, plugin.package, plugin.version, flags)
+    description = _first_sentence(loaded.factory)
+    return Row(plugin.name, plugin.package, plugin.version, flags, None, _kind(loaded.factory), description)
 
 
-def as_json(rows: Sequence[Row], pipelines: Sequence[Pipeline]) -> str:
+def _kind(factory: Callable[[], Any]) -> str | None:
+    """Told by its hooks; what a factory makes is not known before it has made it."""
+    if not isinstance(factory, type):
+        return None
+    return "decides" if hasattr(factory, plugins.DECIDES) else "observes"
+
+
+def _first_sentence(documented: object) -> str:
+    text = " ".join((inspect.getdoc(documented) or "").split())
+    first, stop, _ = text.partition(". ")
+    return f"{first}." if stop else first
+
+
+def as_json(rows: Sequence[Row], pipelines: Sequence[Pipeline], unreadable: Sequence[Unreadable] = ()) -> str:
     content = {
         "mflux": version("mflux"),
         "plugins": [asdict(row) for row in rows],
+        "unreadable_packages": [package._asdict() for package in unreadable],
         "pipelines": [
             {
                 "name": entry.name,
@@ -101,12 +125,13 @@ def as_json(rows: Sequence[Row], pipelines: Sequence[Pipeline]) -> str:
     return json.dumps(content, indent=2)
 
 
-def as_text(rows: Sequence[Row], pipelines: Sequence[Pipeline]) -> str:
+def as_text(rows: Sequence[Row], pipelines: Sequence[Pipeline], unreadable: Sequence[Unreadable] = ()) -> str:
     """Tables of up to 120 columns."""
     installed = [
         (row.name, row.package, row.version, f"broken: {row.error}" if row.error else " ".join(row.options))
         for row in rows
     ]
+    described = [(row.name, row.kind or "-", row.description) for row in rows if row.error is None]
     supported = [
         (entry.name, entry.family or "-", entry.level, ", ".join(commands_of(entry.name))) for entry in pipelines
     ]
@@ -123,6 +148,9 @@ def as_text(rows: Sequence[Row], pipelines: Sequence[Pipeline]) -> str:
         [
             *table(("PLUGIN", "PACKAGE", "VERSION", "OPTIONS"), installed),
             "",
+            *(line for package in unreadable for line in _of_unreadable(package)),
+            *table(("PLUGIN", "KIND", "WHAT IT DOES"), described),
+            "",
             *table((f"PIPELINE OF MFLUX {version('mflux')}", "FAMILY", "SUPPORT", "COMMANDS"), supported),
             "",
             *notes(pipelines),
@@ -134,6 +162,14 @@ def as_text(rows: Sequence[Row], pipelines: Sequence[Pipeline]) -> str:
             *table(("CALIBRATION OF TEACACHE", "MODEL", "PIPELINES", "THRESHOLD"), calibrations),
         ]
     )
+
+
+def _of_unreadable(package: Unreadable) -> list[str]:
+    text = (
+        f"{package.package}: its plugins, if it has some, are not known, since its entry points cannot be read "
+        f"({package.problem}). Reinstall or remove that package."
+    )
+    return [*wrap(text, WIDTH), ""]
 
 
 def _of_compiling() -> str:
@@ -165,6 +201,7 @@ def notes(pipelines: Iterable[Pipeline]) -> list[str]:
 
 def table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Lines with aligned columns; the last column goes on below itself where it is too wide."""
+    rows = [[visible(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(heading, *rows, strict=True)][:-1]
     left = sum(widths) + len(SPACE) * len(widths)
     lines = []
@@ -177,4 +214,4 @@ def table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 def wrap(text: str, width: int) -> list[str]:
     """Lines that break at spaces only: options and commands stay whole."""
-    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
+    return textwrap.wrap(visible(text), width, break_long_words=False, break_on_hyphens=False)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mflux_teacache import options
 from mflux_teacache.attachment import Request
-from mflux_teacache.cli.arguments import Reader
 from mflux_teacache.plugins import load
 from mflux_teacache.recorded import REPLAY, Decided
 from mflux_teacache.records import Target
+from mflux_teacache.words import Line
 
 # mflux's options that say how many steps of the schedule run: image-to-image starts late.
 _STEPS = {"steps", "image", "image_strength", "image_path", "image_paths"}
+
+# Those that ask for another image of the same kind, of which other steps may matter.
+_OTHER_IMAGE = _STEPS | {
+    "auto_seeds", "guidance", "lora", "lora_paths", "lora_scales", "lora_style", "negative_prompt", "prompt",
+    "prompt_file", "seed",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +30,18 @@ class Replacement:
     Attributes:
         path: of the sidecar.
         decided: what it records.
+        names: the plugins that it records.
+        request: of ``replay``.
         steps_given: the command line itself says something of how many steps run.
+        changed: options by which it asks for another image.
     """
 
     path: Path
     decided: Decided
+    names: Sequence[str]
     request: Request
     steps_given: bool
+    changed: Sequence[str]
 
     def why_not(self, target: Target) -> str | None:
         """Why the decisions are not repeated; ``None`` if they are.
@@ -50,20 +60,25 @@ class Replacement:
             f"with the recorded options."
         )
 
+    @property
+    def note(self) -> str | None:
+        """What is repeated, where another image than the recorded one is asked for."""
+        if not self.changed:
+            return None
+        return (
+            f"the steps that {self.decided.plugin} skipped in {self.path} are skipped again, although "
+            f"{' and '.join(self.changed)} may call for others. To let it decide anew, add "
+            f"{' '.join(f'--plugin {name}' for name in self.names)}."
+        )
 
-def replacement(path: Path, decided: Decided, parser: argparse.ArgumentParser, argv: Sequence[str]) -> Replacement:
+
+def replacement(path: Path, decided: Decided, names: Sequence[str], line: Line) -> Replacement:
     """Args:
-    parser: mflux's.
+    names: the plugins that the sidecar records.
+    line: mflux's command line.
     """
     plugin = load(REPLAY)
     request = Request(plugin, options.from_keywords(plugin, {"from": path}))
-    return Replacement(path, decided, request, _says_steps(parser, argv))
-
-
-def _says_steps(parser: argparse.ArgumentParser, argv: Sequence[str]) -> bool:
-    reader = Reader(parser.prog)
-    for action in parser._actions:
-        if action.dest in _STEPS:
-            reader.add_argument(*action.option_strings, dest=action.dest, nargs=action.nargs)
-    namespace, _ = reader.parse_known_args(argv)
-    return bool(vars(namespace))
+    changed = dict.fromkeys(given.option for given in line.given if given.action.dest in _OTHER_IMAGE)
+    steps_given = any(given.action.dest in _STEPS for given in line.given)
+    return Replacement(path, decided, names, request, steps_given, list(changed))

@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import functools
 import inspect
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from mflux_teacache.adapters.pipelines import pipeline_of, refuse_partly, refuse_unsupported
 from mflux_teacache.adapters.targets import for_image, of_class
 from mflux_teacache.attachment import Request, attach_requests, check_all
 from mflux_teacache.cli import guard
-from mflux_teacache.cli.messages import reported
-from mflux_teacache.cli.replay import Replacement
+from mflux_teacache.cli.choice import Chosen
+from mflux_teacache.cli.messages import reported, say
 from mflux_teacache.cli.sidecar import naming
 from mflux_teacache.cli.summary import summary
 from mflux_teacache.errors import AlreadyAttached, PluginWarning
 from mflux_teacache.plugins import PluginSet
+from mflux_teacache.recorded import REPLAY
 from mflux_teacache.records import GenerationStats, Target
+from mflux_teacache.terminal import tell
 
 # Arguments of generate_image that mflux's commands have under another name.
 _OPTIONS = {"num_inference_steps": "steps"}
 
 # Options that a plugin may have in place of a threshold.
 _BUDGETS = ("max_computed", "speedup")
+
+# Options that many plugins have, from ``limits.add_options``.
+_LIMITS = ("skip_first", "skip_last")
 
 # mflux-generate-kontext accepts --image-strength, with a default, and does not pass it on.
 _NOT_PASSED_ON = {"Flux1Kontext": "image_strength"}
@@ -39,33 +42,26 @@ class Session:
 
     Args:
         command: name of the command, for messages.
-        requests: the plugins, with their options.
-        arguments: mflux's parsed arguments; its command fills in defaults later.
-        replacement: what repeats the decisions of one of the plugins in its place.
-        compile_blocks: as in ``attach``.
-        source: the sidecar that named the plugins, if the command line did not.
+        chosen: the plugins, with their options.
+        pipeline: what the command is known to make, if that is known.
+
+    Attributes:
+        arguments: mflux's parsed arguments, as soon as there are any; its command fills in defaults later.
 
     Raises:
         Refused: two plugins decide, or mlx-teacache is at work.
     """
 
-    def __init__(
-        self,
-        command: str,
-        requests: Sequence[Request],
-        arguments: argparse.Namespace,
-        replacement: Replacement | None = None,
-        *,
-        compile_blocks: bool = False,
-        source: Path | None = None,
-    ) -> None:
+    def __init__(self, command: str, chosen: Chosen, pipeline: type | None = None) -> None:
         self._command = command
-        self._source = source
-        self._arguments = arguments
-        self._replacement = replacement
-        self._compile_blocks = compile_blocks
-        self._model_path: str | None = None
-        self._use(requests)
+        self._chosen = chosen
+        self._pipeline = pipeline
+        self._parsed = False
+        self._config: Any = None
+        self._target = Target(pipeline="")
+        self.arguments = argparse.Namespace()
+        with naming(chosen.source):
+            self._use(chosen.requests)
         if "mlx_teacache" in sys.modules:
             raise AlreadyAttached(
                 f"mlx-teacache is at work in {command}, and two caches would reuse what the other reused. "
@@ -74,45 +70,70 @@ class Session:
 
     def _use(self, requests: Sequence[Request]) -> None:
         self._requests = requests
-        self._plugins = PluginSet([request.plugin for request in requests])
+        self._plugins = _made(requests)
 
-    def begin(self) -> None:
-        """Be there when mflux makes its pipeline, and when that is loaded."""
+    def watch(self) -> None:
+        """From now on be there when mflux makes its pipeline, or fetches something before that."""
+        guard.watch(self.check, self.foresee, self._note_config)
+
+    def begin(self, arguments: argparse.Namespace) -> None:
+        """Be there when the pipeline is loaded: the command line is parsed, and the command goes on."""
         from mflux.callbacks.callback_manager import CallbackManager
 
-        guard.watch(self.check)
+        self.arguments, self._parsed = arguments, True
         CallbackManager.register_callbacks = staticmethod(self._attaching(CallbackManager.register_callbacks))
+
+    def _note_config(self, config: Any) -> None:
+        if self._parsed:  # what the parser looks up is for its defaults, and need not be what the command loads
+            self._config = config
+
+    def foresee(self) -> None:
+        """Refuse what is certain to be refused: something is about to be fetched for a pipeline that is not made yet.
+
+        What is not known yet, such as the model, is no reason to refuse.
+        """
+        if self._pipeline is None or self._target.pipeline:
+            return
+        known = {name: getattr(self.arguments, name, None) for name in ("model_path", "quantize", "lora_paths")}
+        self._judge(self._pipeline, {"model_config": self._config, **known})
 
     def check(self, cls: type, arguments: Mapping[str, Any]) -> None:
         """Refuse what the plugins do not run on: before the weights load."""
-        with reported(self._command), naming(self._source):
+        self._target = self._judge(cls, arguments)
+        replacement = self._chosen.replacement
+        if replacement is None:
+            return
+        if why_not := replacement.why_not(self._target):
+            with reported(self._command):
+                warnings.warn(why_not, PluginWarning, stacklevel=2)
+            return
+        self._use(self._replaced(self._target))
+        if replacement.note:
+            say(self._command, "note", replacement.note)
+
+    def _judge(self, cls: type, arguments: Mapping[str, Any]) -> Target:
+        with reported(self._command), naming(self._chosen.source):
             pipeline = pipeline_of(cls)
             if pipeline.level == "refused" or not self._plugins.implementers("mflux_families"):
                 refuse_unsupported(pipeline)
             asked = self._image_arguments(cls)
-            deciding = self._plugins.decider is not None
-            refuse_partly(pipeline, asked, deciding=deciding)
-            target = of_class(cls, arguments)
-            self._model_path = target.model_path
-            target = for_image(target, asked)
-            self._replace(target)
-            check_all(self._plugins, self._requests, target)
+            refuse_partly(pipeline, asked, deciding=self._plugins.decider is not None)
+            target = for_image(of_class(cls, arguments), asked)
+            requests = self._replaced(target)
+            check_all(self._plugins if requests is self._requests else _made(requests), requests, target)
+            return target
 
-    def _replace(self, target: Target) -> None:
-        """Let the recorded decisions be repeated, if that is asked for and they fit the run."""
-        replacement, self._replacement = self._replacement, None
-        if replacement is None:
-            return
-        if why_not := replacement.why_not(target):
-            warnings.warn(why_not, PluginWarning, stacklevel=2)
-        else:
-            self._use(
-                [replacement.request if r.plugin.name == replacement.decided.plugin else r for r in self._requests]
-            )
+    def _replaced(self, target: Target) -> Sequence[Request]:
+        """With the recorded decisions in the place of who made them, if that is asked for and they fit the run."""
+        replacement = self._chosen.replacement
+        if replacement is None or replacement.why_not(target):
+            return self._chosen.requests
+        decider = replacement.decided.plugin
+        return [replacement.request if each.plugin.name == decider else each for each in self._chosen.requests]
 
     def _image_arguments(self, cls: type) -> dict[str, Any]:
         """What the command line says of ``generate_image``'s arguments, so far."""
-        said = vars(self._arguments)
+        said = vars(self.arguments)
         names = inspect.signature(cls.generate_image).parameters  # type: ignore[attr-defined]
         wanted = {name: _OPTIONS.get(name, name) for name in names}
         wanted.pop(_NOT_PASSED_ON.get(cls.__name__, ""), None)
@@ -128,8 +149,20 @@ class Session:
 
     def attach(self, model: Any) -> None:
         """Put the plugins on the loaded model; its errors of ours end the command with one message."""
-        with reported(self._command), naming(self._source):
-            attach_requests(model, self._requests, self._report, self._model_path, compile_blocks=self._compile_blocks)
+        details = self._details()
+
+        def report(stats: GenerationStats) -> None:
+            # The image is not saved yet, and whatever becomes of this line, it must not cost it.
+            tell(summary(stats, self._plugins.names, self._plugins.decider, **details), sys.stdout)
+
+        with reported(self._command), naming(self._chosen.source):
+            attach_requests(
+                model,
+                self._requests,
+                report,
+                self._target.model_path,
+                compile_blocks=self._chosen.compile_blocks,
+            )
         generate_image = model.generate_image
 
         @functools.wraps(generate_image)
@@ -139,13 +172,23 @@ class Session:
 
         model.generate_image = reporting
 
-    def _report(self, stats: GenerationStats) -> None:
+    def _details(self) -> dict[str, Any]:
+        """What the line after an image says of the deciding plugin's options."""
         decider = self._plugins.decider
         options = next((vars(request.options) for request in self._requests if request.plugin.name == decider), {})
-        threshold_option = f"--{decider}-thresh" if "thresh" in options else None
-        budget = next((f"--{decider}-{_spelt(name)} {options[name]}" for name in _BUDGETS if options.get(name)), None)
-        with contextlib.suppress(OSError):  # a reader that has gone must not cost the image, which is not saved yet
-            print(summary(stats, self._plugins.names, decider, threshold_option, budget), flush=True)
+        budgets = (f"--{decider}-{_spelt(name)} {options[name]}" for name in _BUDGETS if options.get(name) is not None)
+        return {
+            "threshold_option": f"--{decider}-thresh" if "thresh" in options else None,
+            "budget": next(budgets, None),
+            "limits": [f"--{decider}-{_spelt(name)}" for name in _LIMITS if name in options],
+            "never": f"--{decider}-max-skips 0" if str(options.get("max_skips")) == "0" else None,
+            "source": str(options["from"]) if decider == REPLAY else None,
+            "distilled": self._target.distilled,
+        }
+
+
+def _made(requests: Sequence[Request]) -> PluginSet:
+    return PluginSet([request.plugin for request in requests])
 
 
 def _spelt(name: str) -> str:

@@ -1,11 +1,20 @@
-"""The line after each image: what was computed and skipped, and if nothing was, why and what to try."""
+"""The line after each image: what was computed and skipped, and if nothing was, why and what to try.
+
+The image is finished and not saved yet, and the numbers and reasons come from plugins: whatever they are, there is a
+line. What it advises takes away what stood in the way of every skip; where that is not known, it advises nothing.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from decimal import Decimal, localcontext
+from typing import Any, NamedTuple
 
 from mflux_teacache.records import GenerationStats, StepRecord
+from mflux_teacache.terminal import shortened, visible
+
+LONGEST_REASON = 100
 
 
 def summary(
@@ -14,61 +23,171 @@ def summary(
     decider: str | None,
     threshold_option: str | None,
     budget: str | None = None,
+    *,
+    limits: Sequence[str] = (),
+    never: str | None = None,
+    source: str | None = None,
+    distilled: bool = False,
 ) -> str:
     """Args:
     plugins: names of all of the run's plugins; none, if its blocks are compiled and no more.
     decider: the one that decides; ``None`` if all of them only observe.
     threshold_option: its option for the threshold, if it has one.
     budget: its option in place of a threshold, with its value, where that was given.
+    limits: its options for windows, if it has some.
+    never: its option that forbids every skip, with its value, where that was given.
+    source: the file whose decisions are repeated, if they are.
+    distilled: the model is distilled to a few steps.
     """
     records = stats.decisions
     skipped = stats.skipped_count
-    name = decider or ", ".join(plugins)
+    name = visible(decider or ", ".join(plugins))
     counts = f"{name}: computed {len(records) - skipped} of {len(records)} steps"
-    seconds = f"{stats.seconds:.1f} s of denoising"
+    seconds = f"{_number(stats.seconds) or 0.0:.1f} s of denoising"
     if not plugins:
         return f"compiled blocks: {len(records)} steps ({seconds})"
     if skipped:
-        details = ", ".join(filter(None, (budget or _threshold(records), seconds)))
+        repeated = f"{_reasons(records)} in {_text(source)}" if source else None
+        details = ", ".join(filter(None, (repeated or budget or _threshold(records), seconds)))
         return f"{counts}, skipped {skipped} ({details})"
-    return f"{counts}, skipped none ({seconds}): {_why_nothing(records, decider, plugins, threshold_option)}"
+    if decider is None:
+        why = "the plugin only observes" if len(plugins) == 1 else "the plugins only observe"
+    else:
+        why = _why_nothing(records, threshold_option, budget, limits, never, distilled)
+    return f"{counts}, skipped none ({seconds}): {why}"
 
 
 def _why_nothing(
-    records: Sequence[StepRecord], decider: str | None, plugins: Sequence[str], threshold_option: str | None
+    records: Sequence[StepRecord],
+    threshold_option: str | None,
+    budget: str | None,
+    limits: Sequence[str],
+    never: str | None,
+    distilled: bool,
 ) -> str:
-    if decider is None:
-        return "the plugin only observes" if len(plugins) == 1 else "the plugins only observe"
     if not records:
         return "no step called the transformer"
-    if over := list(_over_threshold(records)):
-        score, threshold = min(over)
-        attempt = f"{threshold_option} {next_threshold(score):g}" if threshold_option and score > 0 else "a higher one"
-        return f"smallest predicted change {score:.3g}, threshold {threshold:g}; try {attempt} or more steps"
-    if all(record.decision == "forced" for record in records):
-        reasons = ", ".join(dict.fromkeys(record.reason for record in records if record.reason))
-        return f"a rule computed every step{f' ({reasons})' if reasons else ''}; run more steps, or relax the rule"
-    return "the plugin asked for none"
+    nearest = min(_over_threshold(records), default=None)
+    if nearest is None and not all(record.decision == "forced" for record in records):
+        return "the plugin asked for none"
+    if nearest is None:
+        reasons = _reasons(records)
+        why = f"a rule computed every step{f' ({reasons})' if reasons else ''}"
+    else:
+        why = f"smallest predicted change {nearest.score:.3g}, threshold {nearest.threshold:g}"
+    if distilled:
+        return f"{why}; the model is distilled to a few steps, which differ too much to be skipped"
+    advice = _advice(records, nearest, threshold_option, budget, limits, never)
+    return f"{why}; {advice}" if advice else why
 
 
-def _over_threshold(records: Sequence[StepRecord]) -> Iterator[tuple[float, float]]:
-    """Score and threshold of the steps that were computed because of them, and not by a rule."""
+class _Over(NamedTuple):
+    """A step that was computed since its score was not under the threshold, and not by a rule."""
+
+    score: float
+    threshold: float
+
+
+def _over_threshold(records: Sequence[StepRecord]) -> list[_Over]:
+    over = []
     for record in records:
-        score, threshold = record.score, record.threshold
-        if (
-            record.decision == "computed"
-            and score is not None
-            and threshold is not None
-            and threshold <= score < math.inf
-        ):
-            yield score, threshold
+        score, threshold = _score(record), _number(record.threshold)
+        if record.decision == "computed" and score is not None and threshold is not None and threshold <= score:
+            over.append(_Over(score, threshold))
+    return over
+
+
+def _advice(
+    records: Sequence[StepRecord],
+    nearest: _Over | None,
+    threshold_option: str | None,
+    budget: str | None,
+    limits: Sequence[str],
+    never: str | None,
+) -> str | None:
+    """How to have skipped steps; ``None`` where that is not known."""
+    if not _all_finite(records):
+        return None
+    steps = [f"leave out {never}"] if never else []
+    if budget is not None:
+        steps.append(f"ask for fewer computed steps than {budget} gives")
+    elif nearest is None:
+        steps += [f"lower {' or '.join(limits)}"] if limits and _only_windows(records) else []
+    elif not _would_be_skipped(records, nearest.threshold):
+        if threshold_option is None or (higher := _above(nearest.score)) is None:
+            return None
+        steps.append(f"try {threshold_option} {higher}")
+    return ", and ".join(steps) or None
+
+
+def _above(score: float) -> str | None:
+    if score == 0:
+        return "above 0"
+    higher = next_threshold(score)
+    return None if higher is None else f"{higher:g}"
+
+
+def _all_finite(records: Sequence[StepRecord]) -> bool:
+    numbers = [number for record in records for number in (record.change, record.prediction, record.running_sum)]
+    return all(number is None or _number(number) is not None for number in numbers)
+
+
+def _would_be_skipped(records: Sequence[StepRecord], threshold: float) -> bool:
+    """Some step was under the threshold, and computed by a rule all the same."""
+    scores = (_score(record) for record in records if record.decision == "forced")
+    return any(score is not None and score < threshold for score in scores)
+
+
+def _only_windows(records: Sequence[StepRecord]) -> bool:
+    return {record.reason for record in records if isinstance(record.reason, str)} <= {"first steps", "last steps"}
+
+
+def _reasons(records: Sequence[StepRecord]) -> str:
+    reasons = dict.fromkeys(_text(record.reason) for record in records if record.reason is not None)
+    return ", ".join(filter(None, reasons))
 
 
 def _threshold(records: Sequence[StepRecord]) -> str | None:
-    return next((f"threshold {r.threshold:g}" for r in reversed(records) if r.threshold is not None), None)
+    known = (_number(record.threshold) for record in reversed(records))
+    return next((f"threshold {threshold:g}" for threshold in known if threshold is not None), None)
 
 
-def next_threshold(score: float) -> float:
-    """A round number that ``score`` stays under: 0.26 -> 0.3, 0.012 -> 0.015, 0.3 -> 0.35."""
-    unit = 10.0 ** math.floor(math.log10(score)) / 2
-    return (math.floor(score / unit + 1e-9) + 1) * unit
+def _score(record: StepRecord) -> float | None:
+    return next(
+        (_number(value) for value in (record.running_sum, record.prediction, record.change) if value is not None), None
+    )
+
+
+def _number(value: Any) -> float | None:
+    """A finite number, or none: of whatever a plugin put in a number's place."""
+    if isinstance(value, str | bytes):
+        return None
+    try:
+        number = float(value)
+    except Exception:  # noqa: BLE001 - of a type of the plugin's own
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _text(value: Any) -> str:
+    try:
+        return shortened(visible(value), LONGEST_REASON)
+    except Exception:  # noqa: BLE001 - as above
+        return type(value).__name__
+
+
+def next_threshold(score: float) -> float | None:
+    """A round number that ``score`` stays under: 0.26 -> 0.3, 0.012 -> 0.015, 0.3 -> 0.35.
+
+    ``None`` where there is none: beyond the largest number, and up to 0.
+    """
+    if not 0 < score < math.inf:
+        return None
+    exact = Decimal(repr(float(score)))
+    with localcontext() as context:
+        context.prec = 30
+        unit = Decimal(5).scaleb(exact.adjusted() - 1)
+        higher = (exact // unit + 1) * unit
+        while float(higher) <= score:  # so close to 0, several decimals are one number
+            higher += unit
+    return float(higher) if math.isfinite(float(higher)) else None

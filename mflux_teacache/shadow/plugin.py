@@ -26,12 +26,15 @@ _MOST_THRESHOLDS = 64
 
 
 class Shadow:
-    """Drives private instances of deciding plugins along a run in which nothing is skipped.
+    """Computes every step, and reports what strategies would have skipped and how far off they would have been.
 
-    It decides too, for every step to be computed: so no other plugin can skip steps in the same run. Each simulated
-    strategy keeps what it always keeps (residuals are shared between them, their signals are not) and waits for the
-    device as often as it does on its own; the errors of a step are read together, in one wait more.
+    It drives private instances of deciding plugins along the run. It decides too, for every step to be computed: so no
+    other plugin can skip steps in the same run. Each simulated strategy keeps what it always keeps (residuals are
+    shared between them, their signals are not) and waits for the device as often as it does on its own; the errors of a
+    step are read together, in one wait more.
     """
+
+    alone = "computes every step, to show what the plugins of --shadow-strategies would skip"
 
     _target: Target
     _plan: Plan

@@ -123,19 +123,20 @@ class Schedule:
     @staticmethod
     @hookimpl
     def mflux_add_options(group: argparse._ArgumentGroup) -> None:
-        group.add_argument(
+        which = group.add_mutually_exclusive_group()
+        which.add_argument(
             "--schedule-pattern",
             type=pattern,
             metavar="CCSCS...",
             help="one letter per step: C compute, S skip; the first is C, and the windows below do not apply",
         )
-        group.add_argument(
+        which.add_argument(
             "--schedule-every",
             type=count_from(2),
             metavar="K",
             help="compute every K-th step and skip the others",
         )
-        group.add_argument(
+        which.add_argument(
             "--schedule-ratio",
             type=fraction,
             metavar="FLOAT",

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from mflux_teacache.data_files import DataFiles
-from mflux_teacache.errors import OptionError
+from mflux_teacache.errors import OptionError, Refused
 from mflux_teacache.json_fields import (
     AMOUNT,
     BOOLEAN,
@@ -183,6 +183,14 @@ def find(target: Target) -> Calibration:
         "--teacache-calibration with a file of your own, which --plugin teacache-record makes from a few images; "
         "or --teacache-coefficients and --teacache-thresh",
     )
+
+
+def of_model(target: Target) -> Calibration | None:
+    """As ``find``; ``None`` where there is none."""
+    try:
+        return find(target)
+    except Refused:
+        return None
 
 
 def is_distilled(target: Target) -> bool:

@@ -6,7 +6,7 @@ import argparse
 import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mflux_teacache import forecast, option_types
@@ -108,7 +108,7 @@ class TeaCache:
             type=option_types.threshold,
             metavar="FLOAT",
             help="skip while the predicted change stays below this; higher = faster, further from the full run; "
-            "0 never skips (default: the calibration's own)",
+            "0 never skips (default: the calibration's own, with --teacache-coefficients that of the model's)",
         )
         how_much.add_argument(
             "--teacache-max-computed",
@@ -143,18 +143,20 @@ class TeaCache:
             help="at most this many skipped steps in a row; 0 never skips (default: %(default)s)",
         )
         forecast.add_options(group, "teacache")
-        group.add_argument(
+        polynomial = group.add_mutually_exclusive_group()
+        polynomial.add_argument(
             "--teacache-calibration",
             metavar="NAME|FILE",
             help=f"use this calibration: a .json file, or one of {', '.join(calibrations.shipped())} "
             "(default: the model's)",
         )
-        group.add_argument(
+        polynomial.add_argument(
             "--teacache-coefficients",
             type=_coefficients,
             metavar="C4,C3,C2,C1,C0",
-            help="a polynomial of your own in place of a calibration, highest power first, evaluated as it is; "
-            "needs --teacache-thresh or a budget. With a leading minus: --teacache-coefficients=-1.5,2,0",
+            help="a polynomial of your own in place of a calibration, highest power first, evaluated as it is; on a "
+            "model without a calibration it needs --teacache-thresh or a budget. With a leading minus: "
+            "--teacache-coefficients=-1.5,2,0",
         )
         group.add_argument(
             "--teacache-force",
@@ -259,12 +261,9 @@ def _refuse_distilled(target: Target, distilled: bool) -> None:
 def _calibration(options: argparse.Namespace, target: Target) -> Calibration:
     """What the options name, else the model's."""
     if options.coefficients is not None:
-        if options.calibration is not None:
-            raise OptionError(
-                f"--teacache-coefficients {','.join(map(str, options.coefficients))} and --teacache-calibration "
-                f"{options.calibration} both give a polynomial. Leave one of them out."
-            )
-        return Calibration.by_hand(options.coefficients)
+        # Thresholds are in units of the predicted change, whatever predicts it.
+        known = calibrations.of_model(target)
+        return replace(Calibration.by_hand(options.coefficients), threshold=None if known is None else known.threshold)
     return calibrations.find(target) if options.calibration is None else calibrations.load(options.calibration)
 
 

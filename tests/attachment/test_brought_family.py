@@ -13,7 +13,8 @@ from mlx import nn
 from strategies import Pattern, ReadsEverything
 from tiny_models import generate, randomised, same
 
-from mflux_teacache import Family, Joint, Step, attach, hookimpl, plugins
+from mflux_teacache import Family, Joint, Step, attach, discovery, hookimpl, plugins
+from mflux_teacache.discovery import Found, Installed
 from mflux_teacache.errors import UnsupportedModel
 
 
@@ -88,9 +89,9 @@ class Brings:
 @pytest.fixture
 def dreams(monkeypatch: pytest.MonkeyPatch) -> Dreams:
     """With the third party's package installed."""
-    ours = plugins.entry_points(group=plugins.GROUP)
-    theirs = EntryPoint("dreamer", f"{__name__}:Brings", plugins.GROUP)
-    monkeypatch.setattr(plugins, "entry_points", lambda *, group: [*ours, theirs])
+    ours = discovery.search()
+    theirs = Installed("dreamer", "dreams", "1.0", EntryPoint("dreamer", f"{__name__}:Brings", discovery.GROUP))
+    monkeypatch.setattr(plugins, "search", lambda: Found([*ours.plugins, theirs], []))
     return Dreams()
 
 

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 from pathlib import Path
 
 import pytest
 
-from mflux_teacache import options
+from mflux_teacache import hookimpl, options
 from mflux_teacache.cli import sidecar as sidecars
-from mflux_teacache.cli.arguments import Asked
-from mflux_teacache.cli.choice import choose
-from mflux_teacache.cli.replay import Replacement
-from mflux_teacache.errors import OptionError, PluginWarning, UnknownPlugin
+from mflux_teacache.cli.arguments import BUILT_IN, Asked, asked_for
+from mflux_teacache.cli.choice import Chosen, choose
+from mflux_teacache.errors import BrokenPlugin, OptionError, PluginWarning, UnknownPlugin
+from mflux_teacache.options import Declared
+from mflux_teacache.output_files import is_output
+from mflux_teacache.plugins import Loaded, load
 from mflux_teacache.recorded import Recorded
 from mflux_teacache.records import Target
+from mflux_teacache.words import Given, read
 
 pytestmark = pytest.mark.usefixtures("plugins_in_process")
 
@@ -32,15 +36,33 @@ def sidecar(tmp_path):
     return write
 
 
-def chosen(asked: Asked, argv: str = "") -> dict[str, dict[str, object]]:
+def parser_of_mflux(shortened: bool = False) -> argparse.ArgumentParser:
+    """With the options that matter here. mflux up to 0.18.1 lets options be shortened."""
+    parser = argparse.ArgumentParser("mflux-generate", allow_abbrev=shortened)
+    parser.add_argument("--plugin", action="append", default=argparse.SUPPRESS)
+    parser.add_argument("--plugin-compile-blocks", action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS)
+    parser.add_argument("--config-from-conf", "-C", type=Path, default=argparse.SUPPRESS)
+    parser.add_argument("--seed", type=int, nargs="+", default=argparse.SUPPRESS)
+    for option in ("--prompt", "--steps", "--image-path", "--image-strength", "--image", "--output"):
+        parser.add_argument(option, default=argparse.SUPPRESS)
+    parser.add_argument("--image-paths", nargs="+", default=argparse.SUPPRESS)
+    return parser
+
+
+def choice(asked: Asked, argv: str = "", parser: argparse.ArgumentParser | None = None) -> Chosen:
+    """What a command line that asks for this and goes on like that comes to."""
+    words = [word for name in asked.names for word in ("--plugin", name)]
+    words += ["-C", str(asked.sidecar)] if asked.sidecar else []
+    return choose(asked, parser or parser_of_mflux(), [*words, *argv.split()])
+
+
+def chosen(asked: Asked, argv: str = "", shortened: bool = False) -> dict[str, dict[str, object]]:
     """Name and options of each plugin, after mflux has parsed the same command line."""
-    parser = argparse.ArgumentParser("mflux-generate", allow_abbrev=False)
-    parser.add_argument("--seed", type=int, nargs="+")
-    chosen = choose(asked, parser, argv.split())
-    namespace = parser.parse_args(argv.split())
-    requests = [choice.request(namespace) for choice in chosen.plugins]
-    assert vars(namespace).keys() == {"seed"}  # mflux sees nothing of ours
-    return {request.plugin.name: vars(request.options) for request in requests}
+    parser = parser_of_mflux(shortened)
+    found = choice(asked, argv, parser)
+    ours = {"seed", "prompt", "steps", "output"}
+    assert vars(parser.parse_args(argv.split())).keys() <= ours  # mflux sees nothing of the plugins'
+    return {request.plugin.name: vars(request.options) for request in found.requests}
 
 
 DEFAULTS = {"every": 2, "label": None, "names": None, "noted": False}
@@ -119,9 +141,10 @@ def test_compiled_blocks_are_restored_unless_the_command_line_says_otherwise(sid
         content = json.loads(path.read_text())
         content["mflux_plugins"]["compile_blocks"] = recorded
         path.write_text(json.dumps(content))
-    chosen = choose(Asked(sidecar=path, compile_blocks=asked), argparse.ArgumentParser(), [])
+    said = {None: "", True: "--plugin-compile-blocks", False: "--no-plugin-compile-blocks"}[asked]
+    chosen = choice(Asked(sidecar=path, compile_blocks=asked), said)
     assert (chosen.compile_blocks, bool(chosen)) == (expected, expected)
-    named = choose(Asked(("watch",), path, asked), argparse.ArgumentParser(), [])
+    named = choice(Asked(("watch",), path, asked), said)
     assert (named.compile_blocks, bool(named)) == (expected, True)
 
 
@@ -142,19 +165,11 @@ def target(steps: int | None, model: str | None = "theirs") -> Target:
     return Target(pipeline="Flux1", model=model, active_steps=steps)
 
 
-def replacements(asked: Asked, argv: str = "") -> dict[str, Replacement | None]:
-    parser = argparse.ArgumentParser("mflux-generate", allow_abbrev=False)
-    for option in ("--steps", "--seed", "--image-path", "--image-strength", "--image"):
-        parser.add_argument(option)
-    parser.add_argument("--image-paths", nargs="+")
-    return {choice.plugin.name: choice.replacement for choice in choose(asked, parser, argv.split()).plugins}
-
-
 @pytest.mark.parametrize("argv", ["", "--seed 3"])
 def test_recorded_decisions_are_repeated(decided, argv):
-    found = replacements(Asked(sidecar=decided), argv)
-    assert found["watch"] is None
-    replacement = found["teacache"]
+    found = choice(Asked(sidecar=decided), argv)
+    assert [request.plugin.name for request in found.requests] == ["watch", "teacache"]
+    replacement = found.replacement
     decision = replacement.decided
     assert (decision.plugin, len(decision.pattern), replacement.steps_given) == ("teacache", 4, False)
     assert (replacement.request.plugin.name, vars(replacement.request.options)) == ("replay", {"from": decided})
@@ -169,14 +184,38 @@ def test_recorded_decisions_are_repeated(decided, argv):
     "argv", ["--steps 4", "--image a.png", "--image-strength 0.5", "--image-path a.png", "--image-paths a.png b.png"]
 )
 def test_the_command_line_may_ask_for_steps_that_the_pattern_does_not_fit(decided, argv):
-    replacement = replacements(Asked(sidecar=decided), argv)["teacache"]
+    replacement = choice(Asked(sidecar=decided), argv).replacement
     assert [replacement.why_not(target(steps)) is None for steps in (4, 3, None)] == [True, False, True]
     assert "records 4 steps, and this run has 3: the steps" in replacement.why_not(target(3))
 
 
 def test_a_plugin_that_is_left_out_since_others_are_named_is_told_of(decided):
     with pytest.warns(PluginWarning, match="also names teacache, left .*To have all: --plugin teacache --plugin watch"):
-        assert list(replacements(Asked(("watch",), decided))) == ["watch"]
+        assert choice(Asked(("watch",), decided)).replacement is None
+
+
+def test_nobody_is_told_to_have_two_that_decide(decided):
+    with pytest.warns(PluginWarning, match=r"also names watch, teacache, left out since .* names plugins itself\.$"):
+        assert [request.plugin.name for request in choice(Asked(("easycache",), decided)).requests] == ["easycache"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "changed"),
+    [
+        ("", None),
+        ("--output again.png", None),
+        ("--seed 3", "--seed"),
+        ("--prompt other --seed 7 --seed 8", "--prompt and --seed"),
+        ("--steps 4", "--steps"),
+    ],
+)
+def test_what_is_repeated_for_another_image_is_told(decided, argv, changed):
+    note = choice(Asked(sidecar=decided), argv).replacement.note
+    assert note == (
+        changed
+        and f"the steps that teacache skipped in {decided} are skipped again, although {changed} may call for others. "
+        "To let it decide anew, add --plugin watch --plugin teacache."
+    )
 
 
 def test_a_sidecar_does_not_say_which_files_are_written(sidecar):
@@ -198,12 +237,13 @@ def test_a_pipe_is_left_to_mflux(tmp_path):
 
 
 def test_a_plugin_that_is_named_or_given_an_option_decides_itself(decided):
-    assert replacements(Asked(sidecar=decided), "--teacache-max-skips 8")["teacache"] is None
-    assert replacements(Asked(("teacache", "watch"), decided))["teacache"] is None
+    for argv in ("--teacache-max-skips 8", "--no-teacache-max-skips"):
+        assert choice(Asked(sidecar=decided), argv).replacement is None
+    assert choice(Asked(("teacache", "watch"), decided)).replacement is None
 
 
 def test_a_plugin_whose_reuse_is_its_own_decides_itself(sidecar):
-    assert replacements(Asked(sidecar=sidecar(alternate={})))["alternate"] is None
+    assert choice(Asked(sidecar=sidecar(alternate={}))).replacement is None
 
 
 # --- required and refused ----------------------------------------------------------------------------------------
@@ -244,7 +284,200 @@ def test_a_plugin_that_the_command_line_names_wrongly_is_not_blamed_on_the_sidec
         chosen(Asked(("alternat",), sidecar(alternate={})))
 
 
-def test_a_value_that_is_not_allowed_is_refused_before_mflux_parses():
-    parser = argparse.ArgumentParser("mflux-generate")
-    with pytest.raises(OptionError, match=r"^argument --alternate-every: invalid choice: 5 \(choose from 1, 2, 3\)$"):
-        choose(Asked(("alternate",)), parser, ["--alternate-every", "5"])
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ("--alternate-every 5", "argument --alternate-every: invalid choice: 5 (choose from 1, 2, 3)"),
+        ("--alternate-every", "argument --alternate-every: expected one argument"),
+        ("--alternate-noted=1", "argument --alternate-noted/--no-alternate-noted: ignored explicit argument '1'"),
+        (
+            "--alternate-evry 2",
+            "the plugin alternate has no option --alternate-evry. Did you mean --alternate-every? `--plugin alternate "
+            "--help` lists its options.",
+        ),
+        ("--alterate-every 2", "unknown option --alterate-every. Did you mean --alternate-every?"),
+        (
+            "--watch-x",
+            "the plugin watch has no option --watch-x. `--plugin watch --help` lists its options.",
+        ),
+        (
+            "--easycache-thresh 1",
+            "--easycache-thresh is for the plugin easycache, which is off. Add --plugin easycache, or leave it out.",
+        ),
+        (
+            "--easycache-tresh 1",
+            "the plugin easycache has no option --easycache-tresh. Did you mean --easycache-thresh? "
+            "`--plugin easycache --help` lists its options.",
+        ),
+        (
+            "--no-clash-x",
+            "--no-clash-x is for the plugin clash, which is off. Add --plugin clash, or leave it out.",
+        ),
+    ],
+)
+def test_what_is_wrong_is_refused_before_mflux_parses(argv, message):
+    with pytest.raises(OptionError) as refusal:
+        choice(Asked(("alternate",)), argv)
+    assert str(refusal.value) == message
+
+
+@pytest.mark.parametrize(
+    "argv", ["--nonsense", "--seed", "--plugin alternate --seed --alternate-every 9", "--guidence 3"]
+)
+def test_what_is_mflux_s_own_mistake_is_left_to_it(argv):
+    parser = parser_of_mflux()
+    choice(Asked(("alternate",)), argv, parser)
+    with pytest.raises(SystemExit):
+        parser.parse_args(argv.split())
+
+
+def test_help_needs_nothing_that_is_required_and_judges_what_is_given():
+    assert not choice(Asked(("needs-size",)), "--help")
+    with pytest.raises(OptionError, match="invalid int value: 'big'"):
+        choice(Asked(("needs-size",)), "--help --needs-size-size big")
+    with pytest.raises(OptionError, match="the following arguments are required: --needs-size-size"):
+        choice(Asked(("needs-size",)))
+
+
+def test_help_shows_a_plugin_s_options_as_they_are(capsys):
+    parser = parser_of_mflux()
+    parser.prog = "mflux-generate"
+    choice(Asked(("alternate", "schedule")), "--help", parser)
+    helped = " ".join(parser.format_help().split())
+    for shown in (
+        "--alternate-every {1,2,3} of the steps",
+        "--alternate-names ALTERNATE_NAMES [ALTERNATE_NAMES ...]",
+        "--alternate-noted, --no-alternate-noted",
+        "[--alternate-noted | --no-alternate-noted]",
+        "[--schedule-pattern CCSCS... | --schedule-every K | --schedule-ratio FLOAT]",
+        "plugin schedule: --schedule-pattern CCSCS... one letter per step",
+        "or a fraction of the run such as 0.2 (default: 1)",
+        "skip this share of the steps, such as 0.5, spread evenly",
+    ):
+        assert shown in helped
+    assert "--no-schedule-every" not in helped
+
+
+# --- options that replace what is recorded ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("named", [(), ("p",)])
+@pytest.mark.parametrize("shortened", [False, True])
+@pytest.mark.parametrize(
+    ("recorded", "argv", "expected"),
+    [
+        ({"x": 3}, "", {"x": 3}),
+        ({"x": 3}, "--p-x 4", {"x": 4}),
+        ({"x": 3}, "--no-p-x", {"x": 1}),
+        ({"x": 3}, "--no-p-x --p-x 4", {"x": 4}),
+        ({"x": 3}, "--p-x 4 --no-p-x", {"x": 1}),
+        ({"flag": True}, "", {"flag": True}),
+        ({"flag": True}, "--no-p-flag", {"flag": False}),
+        ({"flag": False}, "--p-flag", {"flag": True}),
+        ({"both": True}, "--no-p-both", {"both": False}),
+        ({"lists": ["a", "b"]}, "--p-lists c", {"lists": ["c"]}),
+        ({"lists": ["a", "b"]}, "--no-p-lists", {"lists": None}),
+        ({"pairs": [["a", "1"]]}, "", {"pairs": [["a", "1"]]}),
+        ({"a": 1}, "--p-b 2", {"a": None, "b": 2, "c": 0}),
+        ({"b": 2}, "--p-a 1", {"a": 1, "b": None}),
+        ({"b": 2}, "--no-p-a", {"a": None, "b": 2}),
+        ({"c": 5}, "--p-b 2", {"c": 0, "b": 2}),
+        ({"b": 2, "c": 0}, "", {"b": 2, "c": 0}),
+        ({"b": 2, "c": 0}, "--p-a 1", {"a": 1, "b": None, "c": 0}),
+        ({"on": True, "off": True}, "", {"on": True, "off": True}),
+        ({"on": True, "off": True}, "--p-off", {"on": False, "off": False}),
+        ({"level": 9}, "--p-level 2", {"level": 2}),
+    ],
+)
+def test_each_kind_of_option_replaces_what_is_recorded(
+    monkeypatch, sidecar, recorded, argv, expected, shortened, named
+):
+    monkeypatch.setattr("mflux_teacache.cli.choice.load", lambda name: Loaded(name, OfEachKind))
+    argv = argv.replace("--p-lists", "--p-li").replace("--p-flag", "--p-fl") if shortened else argv
+    got = chosen(Asked(named, sidecar(p=recorded)), argv, shortened)["p"]
+    assert {name: got[name] for name in expected} == expected
+
+
+class OfEachKind:
+    @staticmethod
+    @hookimpl
+    def mflux_add_options(group):
+        group.add_argument("--p-x", type=int, default=1)
+        group.add_argument("--p-flag", action="store_true")
+        group.add_argument("--p-both", action=argparse.BooleanOptionalAction, default=False)
+        group.add_argument("--p-lists", action="append")
+        group.add_argument("--p-pairs", action="append", nargs=2)
+        exclusive = group.add_mutually_exclusive_group()
+        exclusive.add_argument("--p-a", type=int)
+        exclusive.add_argument("--p-b", type=int)
+        exclusive.add_argument("--p-c", type=int, default=0)
+        group.add_argument("--p-on", dest="p_mode", action="store_true")
+        group.add_argument("--p-off", dest="p_mode", action="store_false")
+        group.add_argument("--p-level", type=int, choices=(1, 2), default=1)
+
+
+def test_a_recorded_value_that_is_no_longer_allowed_can_be_replaced_or_taken_back(monkeypatch, sidecar):
+    monkeypatch.setattr("mflux_teacache.cli.choice.load", lambda name: Loaded(name, OfEachKind))
+    path = sidecar(p={"level": 9})
+    with pytest.raises(OptionError, match=r"run.json: plugin 'p': argument --p-level: invalid choice: 9"):
+        chosen(Asked(sidecar=path))
+    assert chosen(Asked(sidecar=path), "--no-p-level")["p"]["level"] == 1
+
+
+def test_two_options_of_the_command_line_that_exclude_each_other_are_refused(monkeypatch, sidecar):
+    monkeypatch.setattr("mflux_teacache.cli.choice.load", lambda name: Loaded(name, OfEachKind))
+    with pytest.raises(OptionError, match="^argument --p-b: not allowed with argument --p-a$"):
+        chosen(Asked(sidecar=sidecar(p={"c": 3})), "--p-a 1 --p-b 2")
+
+
+def _replaced(declared: Declared, action: argparse.Action) -> list[str]:
+    """A word that is allowed, and that is not the default; ``None`` of a flag."""
+    words = {"pattern": "CCSC", "calibration": "flux1-dev", "table": "flux1-dev", "strategies": "easycache"}
+    for word in (words.get(declared.keyword(action)), "2", "3", "0.4", "bfloat16", "a.json", "CCSC", None):
+        given = Given(action, action.option_strings[0], () if word is None else (word,))
+        with contextlib.suppress(OptionError, BrokenPlugin):
+            if getattr(declared.take([given], complete=False), declared.keyword(action)) not in (None, action.default):
+                return list(given.words)
+    raise AssertionError(action)
+
+
+@pytest.mark.parametrize("name", sorted(BUILT_IN))
+def test_every_option_of_every_plugin_of_ours_can_be_replaced_and_taken_back(sidecar, name):
+    declared = Declared(load(name))
+    for action in declared.actions:
+        keyword, option = declared.keyword(action), action.option_strings[0]
+        if is_output(action) or action.required:
+            continue
+        words = _replaced(declared, action)
+        options_ = declared.take([Given(action, option, tuple(words))])
+        path = sidecar(**{name: options.as_json(options_)})
+        assert chosen(Asked(sidecar=path))[name] == vars(options_)
+        back = chosen(Asked(sidecar=path), option.replace("--", "--no-", 1))[name]
+        assert back == vars(declared.take([])), option
+        for other in declared.actions:
+            if other is not action and not is_output(other) and not other.required:
+                argv = " ".join([other.option_strings[0], *_replaced(declared, other)])
+                again = chosen(Asked(sidecar=path), argv)[name]
+                exclusive = any(action in group and other in group for group in declared.exclusive)
+                kept = getattr(declared.take([]) if exclusive else options_, keyword)
+                assert again[keyword] == kept, argv
+
+
+class OtherPlugin: ...
+
+
+def test_an_option_that_takes_whatever_follows_may_not_hide_a_plugin(monkeypatch):
+    class Greedy:
+        @staticmethod
+        @hookimpl
+        def mflux_add_options(group):
+            group.add_argument("--greedy-all", nargs=argparse.REMAINDER)
+
+    monkeypatch.setattr(
+        "mflux_teacache.cli.choice.load", lambda name: Loaded(name, {"greedy": Greedy}.get(name, OtherPlugin))
+    )
+    parser = parser_of_mflux()
+    words = ["--plugin", "greedy", "--greedy-all", "--plugin", "watch"]
+    asked = asked_for(read(parser, words))
+    with pytest.raises(OptionError, match="stands where an option of greedy, watch takes whatever follows"):
+        choose(asked, parser, words)

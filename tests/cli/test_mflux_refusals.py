@@ -59,6 +59,11 @@ BEFORE_WEIGHTS = {
         (*FLUX1, "--plugin", "teacache", "--teacache-record-output=a.json"),
         "--teacache-record-output is for the plugin teacache-record, which is off. Add --plugin teacache-record, or ",
     ),
+    "a strategy and what compares them": (
+        (*FLUX1, "--plugin", "teacache", "--plugin", "shadow"),
+        "plugins 'teacache' and 'shadow' both decide which steps are skipped, and 'shadow' computes every step, to "
+        "show what the plugins of --shadow-strategies would skip. Name one of them; plugins that only ",
+    ),
     "switch of a plugin that is off": (
         (*FLUX1, "--plugin", "none", "--no-alternate-noted"),
         "--no-alternate-noted is for the plugin alternate, which is off. ",
@@ -118,6 +123,60 @@ BEFORE_WEIGHTS = {
     ),
 }
 
+if hasattr(ModelConfig, "fibo"):
+    # Their prompt model would be fetched first, and a sentence is no JSON, which it writes from it.
+    FIBO = "mflux-generate-fibo"
+    NO_CALIBRATION = "TeaCache has no calibration for briaai/"
+    BEFORE_WEIGHTS |= {
+        "before FIBO's prompt model: no calibration": (
+            (FIBO, "--plugin", "teacache"),
+            f"{NO_CALIBRATION}FIBO (FIBO). ",
+        ),
+        "before FIBO's prompt model: no steps": (
+            (FIBO, "--plugin", "schedule"),
+            "The schedule takes exactly one of --schedule-pattern, --schedule-every, --schedule-ratio; it was given ",
+        ),
+        "before FIBO's prompt model: a sidecar's strategy": (
+            (FIBO, "-C", "value2.json", "--model", "fibo"),
+            f"value2.json: {NO_CALIBRATION}FIBO (FIBO). ",
+        ),
+        "before FIBO's prompt model, to edit: no calibration": (
+            (f"{FIBO}-edit", "--image-path", "photo.png", "--plugin", "magcache"),
+            "MagCache has no table for briaai/",
+        ),
+    }
+
+if has("mflux.models.fibo2"):
+    BEFORE_WEIGHTS |= {
+        "before FIBO 2's prompt model: no calibration": (
+            ("mflux-generate-fibo2", "--expand-prompt", "--plugin", "teacache"),
+            "TeaCache has no calibration for briaai/",
+        ),
+    }
+
+BEFORE_WEIGHTS |= {
+    "before a LoRA is fetched: an unsupported pipeline": (
+        ("mflux-concept", "--model", "dev", "--concept", "a", "--lora-paths", "nobody/has-this", "--plugin", "watch"),
+        "plugins do not run on the pipeline Flux1Concept: ",
+    ),
+    "before a LoRA is fetched: too few steps": (
+        (*FLUX1, "--lora-paths", "nobody/has-this", "--plugin", "taylorseer"),
+        "TaylorSeer always computes the first 3 steps and the last 1 step, which leaves nothing to skip of 4 active ",
+    ),
+    "before an in-context LoRA is fetched": (
+        (
+            "mflux-generate-in-context",
+            "--reference-image",
+            "photo.png",
+            "--lora-style",
+            "couple",
+            "--plugin",
+            "schedule",
+        ),
+        "The schedule takes exactly one of --schedule-pattern, --schedule-every, --schedule-ratio; it was given none. ",
+    ),
+}
+
 if hasattr(ModelConfig, "flux2_klein_9b_kv"):
     BEFORE_WEIGHTS |= {
         "distilled model that edits with a key/value cache": (
@@ -162,6 +221,7 @@ def files(commands, photo):
         "malformed": 7,
         "unknown": {"os.path": {"options": {}}},
         "value": {"teacache": {"options": {"thresh": -1}}},
+        "value2": {"teacache": {"options": {"thresh": 0.2}}},
         "two": {"alternate": {"options": {}}, "other-decider": {"options": {}}},
         "distilled": {"teacache": {"options": {"thresh": 0.2}}},
     }.items():

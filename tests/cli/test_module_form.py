@@ -18,7 +18,11 @@ def test_mfluxs_commands_are_known_and_ours_is_not():
 
 
 @pytest.mark.parametrize(
-    ("argv", "said"), [([], "no command given"), (["flux-generate", "-h"], "unknown command 'flux-generate'")]
+    ("argv", "said"),
+    [
+        ([], "no command given."),
+        (["flux-generate", "-h"], "unknown command 'flux-generate'. Did you mean mflux-generate?"),
+    ],
 )
 def test_an_unknown_command_is_refused_with_those_that_exist(monkeypatch, capsys, argv, said):
     monkeypatch.setattr(sys, "argv", ["-m", *argv])
@@ -28,7 +32,7 @@ def test_an_unknown_command_is_refused_with_those_that_exist(monkeypatch, capsys
     out, err = capsys.readouterr()
     assert out == ""
     first = min(module_form.commands())
-    assert err.startswith(f"python -m mflux_teacache: error: {said}. mflux's commands are: {first}, mflux-")
+    assert err.startswith(f"python -m mflux_teacache: error: {said} mflux's commands are: {first}, mflux-")
     assert "mflux-generate-flux2, " in err
 
 

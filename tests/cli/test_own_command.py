@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import subprocess
+import sys
 import warnings
 from importlib.metadata import PackageNotFoundError, distribution, version
 
@@ -17,8 +19,8 @@ from mflux_teacache.adapters.families import FAMILIES
 from mflux_teacache.adapters.pipelines import Pipeline, in_installed_mflux
 from mflux_teacache.cli import main, plugins_command
 from mflux_teacache.cli.plugins_command import Row, as_text, describe, table
+from mflux_teacache.discovery import Unreadable, installed
 from mflux_teacache.errors import PluginWarning, Refused
-from mflux_teacache.plugins import installed
 
 
 def run(capsys, *argv: str) -> str:
@@ -104,9 +106,11 @@ def test_plugins_lists_everything_installed_and_every_pipeline(capsys, plugins_i
     rows = [line.split() for line in run(capsys, "plugins").splitlines()]
     ours = version("mflux-teacache-plugin")
     assert ["watch", "cli-plugins", "1.0"] in rows
-    [first_block_cache] = [row for row in rows if row[:1] == ["first-block-cache"]]
+    [first_block_cache, described] = [row for row in rows if row[:1] == ["first-block-cache"]]
+    assert " ".join(described).startswith("first-block-cache decides Skips the body after block 0 while")
+    assert ["watch", "observes", "Only", "observes."] in rows
     assert first_block_cache[1:4] == ["mflux-teacache-plugin", ours, "--first-block-cache-thresh"]
-    [teacache] = [row for row in rows if row[:1] == ["teacache"]]
+    [teacache, _] = [row for row in rows if row[:1] == ["teacache"]]
     assert teacache[1:4] == ["mflux-teacache-plugin", ours, "--teacache-thresh"]
     [broken] = [row for row in rows if row[:1] == ["broken"]]
     assert " ".join(broken[1:]).startswith(
@@ -143,9 +147,15 @@ def test_plugins_as_json_says_the_same(capsys, plugins_in_process):
         "version": "1.0",
         "options": ["--needs-size-size"],
         "error": None,
+        "kind": "observes",
+        "description": "",
     }
+    assert content["unreadable_packages"] == []
     assert found["clash"]["options"] == []
-    assert found["clash"]["error"] == "plugin 'clash': option --clashing does not start with --clash-."
+    assert (
+        found["clash"]["error"]
+        == "plugin 'clash': option --clashing does not start with --clash-. Its authors must mend it."
+    )
     assert [entry["name"] for entry in content["pipelines"]] == [entry.name for entry in in_installed_mflux()]
     [flux1] = [entry for entry in content["pipelines"] if entry["name"] == "Flux1"]
     assert flux1 == {
@@ -197,6 +207,8 @@ def test_each_installed_plugin_is_described(plugins_in_process):
             "cli-plugins",
             "1.0",
             ("--alternate-every", "--alternate-label", "--alternate-names", "--alternate-noted"),
+            kind="decides",
+            description="Computes every ``every``-th step and reuses between.",
         )
         in rows
     )
@@ -206,8 +218,56 @@ def test_the_text_is_aligned():
     pipelines = [Pipeline("Long", None, "refused", "why"), Pipeline("A", "f")]
     lines = as_text([Row("a", "package", "1", ("--a-b", "--a-c"))], pipelines).splitlines()
     assert lines[:3] == ["PLUGIN  PACKAGE  VERSION  OPTIONS", "a       package  1        --a-b --a-c", ""]
-    assert [line.split() for line in lines[4:6]] == [["Long", "-", "refused"], ["A", "f", "full"]]
-    assert lines[7:9] == ["Long: refused; why.", ""]
+    assert lines[3:6] == ["PLUGIN  KIND  WHAT IT DOES", "a       -", ""]
+    assert [line.split() for line in lines[7:9]] == [["Long", "-", "refused"], ["A", "f", "full"]]
+    assert lines[10:12] == ["Long: refused; why.", ""]
+
+
+def test_what_a_package_says_cannot_act_on_a_terminal():
+    row = Row("a\x1b[2J", "pack\nage", "1\r", error="no \u202e way", description="")
+    broken = Unreadable("odd\x07-1.0.dist-info", "UnicodeDecodeError: '\x9b'")
+    text = as_text([row], [], [broken])
+    assert all(line.isprintable() for line in text.splitlines())
+    assert r"a\x1b[2J  pack\nage  1\r" in text
+    assert r"odd\x07-1.0.dist-info: its plugins, if it has some, are not known" in text
+
+
+@pytest.mark.parametrize("words", ["plugins", "plugins --json", "--help", "plugins --help"])
+@pytest.mark.parametrize(
+    ("redirect", "reason"), [(">&-", "it is closed"), (">/dev/full", "No space left on device"), ("| true", None)]
+)
+def test_an_output_that_takes_nothing_is_one_line_at_most(words, redirect, reason):
+    done = subprocess.run(
+        f"set -o pipefail; {SCRIPTS / 'mflux-teacache'} {words} {redirect}",
+        shell=True,
+        executable="/bin/bash",
+        capture_output=True,
+        text=True,
+    )
+    line = f"mflux-teacache: error: not everything was printed: standard output takes no more ({reason}).\n"
+    if redirect == ">&-" and "--help" in words:  # argparse shows it on the other one
+        assert done.stderr.startswith("usage: mflux-teacache ")
+    else:
+        assert done.stderr == (line if reason else "")
+    assert done.returncode == 1 or (reason is None and done.returncode == 0)
+
+
+def test_letters_that_the_output_lacks_are_spelt_out(plugins_in_process, monkeypatch):
+    into = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(into, encoding="ascii"))
+    monkeypatch.setattr(plugins_command, "run", lambda arguments: print("přeskok") or 0)
+    with pytest.raises(SystemExit, match="^0$"):
+        main.main(["plugins"])
+    assert into.getvalue() == b"p\\u0159eskok\n"
+
+
+def test_an_error_of_another_file_is_none_of_the_output(monkeypatch):
+    def fails(_: argparse.Namespace) -> int:
+        raise OSError(28, "No space left on device", "elsewhere")
+
+    monkeypatch.setattr(plugins_command, "run", fails)
+    with pytest.raises(OSError, match="elsewhere"):
+        main.main(["plugins"])
 
 
 def test_columns_are_as_wide_as_their_widest_cell():

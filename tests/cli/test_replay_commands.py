@@ -47,8 +47,10 @@ def test_a_sidecar_repeats_the_recorded_steps(commands, first, name):
     assert "S" in first[name]
     again = commands.run(COMMAND[0], *REPLAY, f"{name}.metadata.json", "--metadata", "--output", f"{name}-again.png")
     computed, skipped = first[name].count("C"), first[name].count("S")
-    assert re.match(rf"replay: computed {computed} of 6 steps, skipped {skipped} \({SECONDS}\)\n", again.out), again
-    assert again.err.count("warning") == 0
+    source = re.escape(f"as {name} did in {name}.metadata.json")
+    line = rf"replay: computed {computed} of 6 steps, skipped {skipped} \({source}, {SECONDS}\)\n"
+    assert re.match(line, again.out), again
+    assert again.err.count("warning") == again.err.count("note") == 0
     assert same_pixels(commands, name, f"{name}-again")
 
     before, after = recorded(commands, name), recorded(commands, f"{name}-again")
@@ -131,6 +133,35 @@ def test_naming_the_strategy_makes_it_decide_itself(commands, first):
     assert ran.out.startswith("teacache: computed 4 of 6 steps, skipped 2 (threshold 0.5")
 
 
+def test_what_is_repeated_for_another_image_is_told_with_how_to_decide_anew(commands, first):
+    """And the advice does what it says."""
+    other = (COMMAND[0], *REPLAY, "teacache.metadata.json", "--prompt", "pear", "--seed", 7)
+    repeated = commands.run(*other, "--output", "pear.png")
+    assert repeated.out.startswith(
+        "replay: computed 4 of 6 steps, skipped 2 (as teacache did in teacache.metadata.json, "
+    )
+    [note] = [line for line in repeated.err.splitlines() if "note" in line]
+    assert note == (
+        f"{COMMAND[0]}: note: the steps that teacache skipped in teacache.metadata.json are skipped again, although "
+        "--prompt and --seed may call for others. To let it decide anew, add --plugin teacache."
+    )
+    anew = commands.run(*other, *note.partition(" add ")[2].removesuffix(".").split(), "--output", "pear.png")
+    assert anew.out.startswith("teacache: computed 4 of 6 steps, skipped 2 (threshold 0.5, ")
+    assert "note" not in anew.err
+
+
+def test_another_decider_over_a_sidecar_is_no_reason_to_name_two(commands, first):
+    other = commands.run(
+        COMMAND[0], *REPLAY, "teacache.metadata.json", "--plugin", "taylorseer", "--output", "other.png"
+    )
+    assert other.out.startswith("taylorseer: computed ")
+    [warning] = [line for line in other.err.splitlines() if "warning" in line]
+    assert warning == (
+        f"{COMMAND[0]}: warning: teacache.metadata.json also names teacache, left out since the command line names "
+        "plugins itself."
+    )
+
+
 def test_other_steps_make_the_strategy_decide_itself_with_a_word(commands, first):
     ran = commands.run(COMMAND[0], *REPLAY, "teacache.metadata.json", "--steps", 5, "--output", "fewer.png")
     assert ran.out.startswith("teacache: computed 3 of 5 steps, skipped 2 (threshold 0.5"), ran
@@ -150,6 +181,16 @@ def test_the_other_plugins_run_as_recorded(commands, first):
     again = commands.run(COMMAND[0], *REPLAY, "both.metadata.json", "--metadata", "--output", "both-again.png")
     assert again.out.startswith("replay: computed 4 of 6 steps")
     assert list(recorded(commands, "both-again")["plugins"]) == ["watch", "replay"]
+
+    # One of two is named: the advice to have both is taken.
+    watching = commands.run(COMMAND[0], *REPLAY, "both.metadata.json", "--plugin", "watch", "--output", "w.png")
+    [warning] = [line for line in watching.err.splitlines() if "warning" in line]
+    _, _, advice = warning.partition("To have all: ")
+    both = commands.run(
+        COMMAND[0], *REPLAY, "both.metadata.json", *advice.removesuffix(".").split(), "--output", "w.png"
+    )
+    assert both.out.startswith("teacache: computed 4 of 6 steps, skipped 2 (threshold 0.5, ")
+    assert "warning" not in both.err
 
 
 TAMPERED = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -18,13 +19,14 @@ from mflux.models.flux.variants.concept_attention.flux_concept import Flux1Conce
 from mflux.models.flux.variants.kontext.flux_kontext import Flux1Kontext
 from mflux.models.flux.variants.txt2img.flux import Flux1
 
-from mflux_teacache import PluginWarning, Target, hookimpl
+from mflux_teacache import Target, hookimpl
 from mflux_teacache.attachment import Request
-from mflux_teacache.cli import command_line, session
+from mflux_teacache.cli import asked_run, session
+from mflux_teacache.cli.choice import Chosen
 from mflux_teacache.cli.command_line import extend
 from mflux_teacache.cli.session import Session
 from mflux_teacache.errors import AlreadyAttached, Refused
-from mflux_teacache.plugins import Loaded
+from mflux_teacache.plugins import Loaded, load
 from mflux_teacache.records import GenerationStats
 
 
@@ -48,7 +50,9 @@ def session_with(*plugins: type, **arguments: object) -> Session:
     for plugin in plugins:
         plugin.targets = []
     requests = [Request(Loaded(plugin.__name__.lower(), plugin), argparse.Namespace()) for plugin in plugins]
-    return Session("mflux-generate", requests, argparse.Namespace(**arguments))
+    session = Session("mflux-generate", Chosen(requests))
+    session.arguments = argparse.Namespace(**arguments)
+    return session
 
 
 def target_of(cls: type, init: dict[str, object], **arguments: object) -> Target:
@@ -160,7 +164,7 @@ class Decides:
 class DecidesToo(Decides): ...
 
 
-def test_a_reader_that_has_gone_does_not_cost_the_image(monkeypatch):
+def test_a_stream_that_takes_nothing_does_not_cost_the_image(monkeypatch):
     class Gone:
         def write(self, text: str) -> int:
             raise BrokenPipeError
@@ -168,13 +172,32 @@ def test_a_reader_that_has_gone_does_not_cost_the_image(monkeypatch):
         def flush(self) -> None:
             raise BrokenPipeError
 
-    monkeypatch.setattr(sys, "stdout", Gone())
-    session_with(Judge)._report(GenerationStats(num_steps=1, decisions=(), status="finished", seconds=1.0, seed=1))
+    reports = []
+    monkeypatch.setattr(
+        session, "attach_requests", lambda model, requests, report, *rest, **more: reports.append(report)
+    )
+    session_with(Judge).attach(SimpleNamespace(generate_image=lambda: None))
+    for stdout in (Gone(), None):
+        monkeypatch.setattr(sys, "stdout", stdout)
+        reports[0](GenerationStats(num_steps=1, decisions=(), status="finished", seconds=1.0, seed=1))
 
 
 def test_two_that_decide_are_refused():
-    with pytest.raises(Refused, match="'decides' and 'decidestoo' both decide"):
+    with pytest.raises(
+        Refused, match="'decides' and 'decidestoo' both decide which steps are skipped. Name one of them;"
+    ):
         session_with(Decides, DecidesToo)
+
+
+def test_one_that_decides_alone_says_why():
+    shadow = [Request(load(name), argparse.Namespace()) for name in ("easycache", "shadow")]
+    with pytest.raises(Refused) as refusal:
+        Session("mflux-generate", Chosen(shadow))
+    assert str(refusal.value) == (
+        "plugins 'easycache' and 'shadow' both decide which steps are skipped, and 'shadow' computes every step, to "
+        "show what the plugins of --shadow-strategies would skip. Name one of them; plugins that only observe can be "
+        "added freely."
+    )
 
 
 # mflux's own parser, extended
@@ -184,8 +207,8 @@ def test_two_that_decide_are_refused():
 def parse(monkeypatch, plugins_in_process):
     """Parse a command line by mflux's parser with our extension; nothing of mflux stays changed."""
     monkeypatch.setattr(CallbackManager, "register_callbacks", staticmethod(CallbackManager.register_callbacks))
-    monkeypatch.setattr(session.guard, "watch", lambda check: None)
-    monkeypatch.setattr(command_line, "show_warnings", lambda command: None)
+    monkeypatch.setattr(session.guard, "watch", lambda *told: None)
+    monkeypatch.setattr(asked_run, "show_warnings", lambda command: None)
 
     def run(argv: str, extended: bool = True) -> dict[str, object]:
         parser_class = type("CommandLineParser", (CommandLineParser,), {})
@@ -259,8 +282,62 @@ def test_a_parser_without_output_arguments_is_left_alone(monkeypatch, capsys):
     assert "unrecognized arguments: --plugin nonsense" in capsys.readouterr().err
 
 
-def test_a_parser_that_has_changed_is_left_alone_with_a_warning():
+def test_a_parser_that_has_changed_is_left_alone_with_a_word(monkeypatch, capsys):
+    """Also where Python was told to make errors of warnings: mflux itself goes on."""
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/mflux-generate"])
     changed = SimpleNamespace(CommandLineParser=type("CommandLineParser", (), {}))
-    with pytest.warns(PluginWarning, match=r"^--plugin is off: the parser of the installed mflux has changed"):
-        extend(changed)
+    extend(changed)
+    assert capsys.readouterr().err.startswith(
+        "mflux-generate: warning: --plugin is off: the parser of the installed mflux has changed"
+    )
     assert vars(changed.CommandLineParser).keys() <= {"__module__", "__dict__", "__weakref__", "__doc__"}
+
+
+# What is certain before the pipeline is made
+
+
+def foreseen(
+    plugin: type, refused: bool, config: object = None, pipeline: type | None = Flux1, **arguments: object
+) -> None:
+    """mflux begins to fetch something before its pipeline."""
+    made = session_with(plugin, **arguments)
+    made._pipeline, made._config = pipeline, config
+    with pytest.raises(SystemExit, match="^2$") if refused else contextlib.nullcontext():
+        made.foresee()
+
+
+class Picky(Judge):
+    @hookimpl
+    def mflux_check(self, target: Target) -> None:
+        super().mflux_check(target)
+        if target.model == "black-forest-labs/FLUX.1-schnell" or target.active_steps == 3:
+            raise Refused("not this")
+
+
+@pytest.mark.parametrize(
+    ("known", "refused"),
+    [
+        ({}, False),
+        ({"steps": 4}, False),
+        ({"steps": 3}, True),
+        ({"config": ModelConfig.dev(), "steps": 4}, False),
+        ({"config": ModelConfig.schnell(), "steps": 4}, True),
+        ({"config": ModelConfig.schnell(), "pipeline": None, "steps": 3}, False),
+    ],
+)
+def test_what_is_certain_is_refused_before_anything_is_fetched(capsys, known, refused):
+    foreseen(Picky, refused, **known)
+    assert capsys.readouterr().err == ("mflux-generate: error: not this\n" if refused else "")
+
+
+def test_an_unsupported_pipeline_is_refused_before_its_loras_are_fetched(capsys):
+    foreseen(Judge, True, pipeline=Flux1Concept)
+    assert "plugins do not run on the pipeline Flux1Concept" in capsys.readouterr().err
+
+
+def test_what_is_loaded_for_a_judged_pipeline_is_not_judged_again():
+    made = session_with(Judge, steps=4)
+    made._pipeline = Flux1
+    made.check(Flux1, {"model_config": ModelConfig.dev()})
+    made.foresee()
+    assert len(Judge.targets) == 1

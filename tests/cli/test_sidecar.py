@@ -74,8 +74,8 @@ def test_a_file_that_cannot_be_read_is_left_to_mflux(tmp_path):
             f"mflux_plugins.plugins.t.options.x is {{'y': 1}}, and it must be {PLAIN}",
         ),
         (
-            entry({"t": {"options": {"x": [[1]]}}}),
-            f"mflux_plugins.plugins.t.options.x is [[1]], and it must be {PLAIN}",
+            entry({"t": {"options": {"x": [[[1]]]}}}),
+            f"mflux_plugins.plugins.t.options.x is [[[1]]], and it must be {PLAIN}",
         ),
     ],
 )

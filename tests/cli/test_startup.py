@@ -65,6 +65,34 @@ def test_a_command_of_mflux_imports_the_finder_and_nothing_else(tmp_path):
     assert modules_of(script) == ["mflux_teacache", "mflux_teacache.cli", "mflux_teacache.cli.startup"]
 
 
+PLAIN_LINE = """
+import argparse, sys
+from types import SimpleNamespace
+from mflux_teacache.cli.command_line import extend
+class Parser(argparse.ArgumentParser):
+    def add_output_arguments(self): self.add_argument("--output")
+    def parse_args(self): return super().parse_args()
+extend(SimpleNamespace(CommandLineParser=Parser))
+sys.argv[1:] = ["--output", "a.png"]
+parser = Parser()
+parser.add_output_arguments()
+assert vars(parser.parse_args()) == {"output": "a.png"}
+"""
+
+
+def test_a_command_line_without_plugins_imports_no_machinery(tmp_path):
+    script = tmp_path / "plain.py"
+    script.write_text(PLAIN_LINE + LIST_OURS)
+    ours = [name for name in modules_of(script) if name.startswith(("mflux", "pluggy"))]
+    assert sorted(ours) == [
+        "mflux_teacache",
+        "mflux_teacache.cli",
+        "mflux_teacache.cli.arguments",
+        "mflux_teacache.cli.command_line",
+        "mflux_teacache.errors",
+    ]
+
+
 def test_the_finder_is_there_once_although_a_venv_reads_its_start_up_files_twice(tmp_path):
     script = tmp_path / "mflux-anything"
     script.write_text("import sys; print([type(f).__name__ for f in sys.meta_path].count('AfterImport'))")

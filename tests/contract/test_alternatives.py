@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint, entry_points
-from types import SimpleNamespace
+from importlib.metadata import EntryPoint
 
 import pytest
 
 from mflux_teacache import Refused, Target, alternatives, hookimpl, plugins
 from mflux_teacache.alternatives import calibration_free
+from mflux_teacache.discovery import GROUP, Installed, installed
 from mflux_teacache.options import from_keywords
 
 UNCALIBRATED = Target(pipeline="Nothing", model="nobody/has-measured-this")
@@ -22,8 +22,7 @@ def ours() -> list[str]:
     return [plugin.name for plugin in plugins.installed() if plugin.package == "mflux-teacache-plugin"]
 
 
-def test_the_group_and_the_package_are_the_installed_ones() -> None:
-    assert alternatives._GROUP == plugins.GROUP
+def test_the_package_is_the_installed_one() -> None:
     assert "teacache" in ours()
     assert "first-block-cache" in calibration_free()
     assert NO_STRATEGIES.isdisjoint(calibration_free())
@@ -43,14 +42,16 @@ def test_what_is_offered_takes_any_model_and_nothing_else_does(name: str) -> Non
 
 
 class Stranger:
+    calibration_free = True
+
     @hookimpl
     def mflux_check(self) -> None: ...
 
 
 def test_a_stranger_s_plugin_is_not_offered(monkeypatch: pytest.MonkeyPatch) -> None:
-    theirs = SimpleNamespace(name="stranger", dist=SimpleNamespace(name="strange-package"), load=lambda: Stranger)
-    nobodys = EntryPoint("nobodys", f"{__name__}:Stranger", plugins.GROUP)
-    everything = [*entry_points(group=plugins.GROUP), theirs, nobodys]
+    point = EntryPoint("stranger", f"{__name__}:Stranger", GROUP)
+    theirs = Installed("stranger", "strange-package", "1.0", point)
+    everything = [*installed(), theirs]
     before = calibration_free()
-    monkeypatch.setattr(alternatives, "entry_points", lambda *, group: everything)
+    monkeypatch.setattr(alternatives, "installed", lambda: everything)
     assert calibration_free() == before

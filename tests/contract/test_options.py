@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import decimal
+import enum
 import json
+import math
+import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mflux_teacache import hookimpl
+from mflux_teacache import PluginWarning, hookimpl
 from mflux_teacache.errors import BrokenPlugin, OptionError
-from mflux_teacache.options import as_json, declare, from_keywords, take
+from mflux_teacache.option_words import is_json
+from mflux_teacache.options import Declared, as_json, from_keywords
 from mflux_teacache.plugins import Loaded
+from mflux_teacache.recorded import parse
+from mflux_teacache.words import Given
 
 
 def _numbers(text: str) -> list[float]:
@@ -59,7 +68,13 @@ def test_keywords_and_recorded_values_come_back(keyword: str, value: Any) -> Non
     options = from_keywords(SKIPS, {keyword: value})
     expected = DEFAULTS | ({} if value is None else {keyword: value})
     assert vars(options) == expected
-    assert vars(from_keywords(SKIPS, json.loads(json.dumps(as_json(options))))) == expected
+    assert vars(_again(SKIPS, options)) == expected
+
+
+def _again(plugin: Loaded, options: argparse.Namespace) -> argparse.Namespace:
+    """As a sidecar brings them back."""
+    recorded = {"schema": 1, "plugins": {plugin.name: {"options": as_json(options)}}}
+    return from_keywords(plugin, parse(json.loads(json.dumps(recorded, allow_nan=False))).options[plugin.name])
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
@@ -72,11 +87,13 @@ def test_numbers_survive_exactly(value: float) -> None:
     [
         (
             {"tresh": 1},
-            "plugin 'my-skip' has no option 'tresh'. It has: file, force, log, mode, numbers, steps, tame, thresh",
+            "plugin 'my-skip' has no option 'tresh'. It has: file, force, log, mode, numbers, steps, tame, thresh. Did "
+            "you mean thresh?",
         ),
         ({"thresh": "high"}, "plugin 'my-skip': argument --my-skip-thresh: invalid float value: 'high'"),
         ({"mode": "lazy"}, "plugin 'my-skip': argument --my-skip-mode: invalid choice: 'lazy'"),
         ({"force": 1.5}, "--my-skip-force is on or off: True or False, not 1.5"),
+        ({"thresh": True}, "--my-skip-thresh takes a value; True says only on or off"),
         ({"steps": []}, "plugin 'my-skip': argument --my-skip-steps: expected at least one argument"),
     ],
 )
@@ -84,15 +101,6 @@ def test_wrong_keywords_say_what_is_allowed(keywords: dict[str, Any], message: s
     with pytest.raises(OptionError) as caught:
         from_keywords(SKIPS, keywords)
     assert message in str(caught.value)
-
-
-def test_values_are_taken_out_of_mflux_s_namespace() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--steps", type=int)
-    actions = declare(parser, SKIPS)
-    namespace = parser.parse_args(["--steps", "7", "--my-skip-thresh", "0.1", "--no-my-skip-log"])
-    assert vars(take(namespace, SKIPS, actions)) == DEFAULTS | {"thresh": 0.1, "log": False}
-    assert vars(namespace) == {"steps": 7}
 
 
 def _plugin(add: Any) -> Loaded:
@@ -105,21 +113,311 @@ def _plugin(add: Any) -> Loaded:
     return Loaded("p", P)
 
 
+def _option(**details: Any) -> Loaded:
+    return _plugin(lambda group: group.add_argument("--p-x", **details))
+
+
+# --- whatever argparse knows comes back from a record -------------------------------------------------------------
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+class Level(enum.IntEnum):
+    HIGH = 3
+
+
+class Shade(enum.StrEnum):
+    DARK = "dark"
+
+
+class _Twice(argparse.Action):
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
+        setattr(namespace, self.dest, values * 2)
+
+
+# An option, the words that give it, and its value.
+GIVEN: dict[str, tuple[dict[str, Any], list[str], Any]] = {
+    "a number": ({"type": float}, ["--p-x=-1e-7"], -1e-7),
+    "a text": ({}, ["--p-x", "a,b c=d"], "a,b c=d"),
+    "an empty text": ({}, ["--p-x="], ""),
+    "infinite": ({"type": float}, ["--p-x=inf"], math.inf),
+    "Decimal": ({"type": decimal.Decimal}, ["--p-x=0.10"], decimal.Decimal("0.10")),
+    "Path": ({"type": Path}, ["--p-x=a/b.json"], Path("a/b.json")),
+    "bytes": ({"type": str.encode}, ["--p-x=ab"], b"ab"),
+    "a set": ({"type": lambda text: set(text.split(","))}, ["--p-x=a,b"], {"a", "b"}),
+    "a dict": ({"type": json.loads}, ['--p-x={"a": 1}'], {"a": 1}),
+    "numpy": ({"type": np.float32}, ["--p-x=0.1"], np.float32(0.1)),
+    "an array": ({"type": lambda text: np.array(text.split(","), dtype=float)}, ["--p-x=1,2"], np.array([1.0, 2.0])),
+    "Enum": ({"type": Colour}, ["--p-x=red"], Colour.RED),
+    "IntEnum": ({"type": lambda text: Level[text]}, ["--p-x=HIGH"], Level.HIGH),
+    "StrEnum": ({"type": Shade}, ["--p-x=dark"], Shade.DARK),
+    "a share": ({"type": lambda text: float(text.removesuffix("%")) / 100}, ["--p-x=20%"], 0.2),
+    "a complex number": ({"type": complex}, ["--p-x=1+2j"], 1 + 2j),
+    "a flag": ({"action": "store_true"}, ["--p-x"], True),
+    "a flag that is off": ({"action": "store_false"}, ["--p-x"], False),
+    "both forms": ({"action": argparse.BooleanOptionalAction}, ["--no-p-x"], False),
+    "a constant": ({"action": "store_const", "const": 5}, ["--p-x"], 5),
+    "an odd constant": ({"action": "store_const", "const": {1}, "default": {2}}, ["--p-x"], {1}),
+    "counted": ({"action": "count", "default": 0}, ["--p-x", "--p-x"], 2),
+    "counted from a default": ({"action": "count", "default": 3}, ["--p-x", "--p-x"], 5),
+    "repeated": ({"action": "append"}, ["--p-x=a", "--p-x=b"], ["a", "b"]),
+    "repeated after a default": ({"action": "append", "type": int, "default": [1]}, ["--p-x=2"], [1, 2]),
+    "repeated pairs": (
+        {"action": "append", "nargs": 2}, ["--p-x", "a", "1", "--p-x", "b", "2"], [["a", "1"], ["b", "2"]],
+    ),
+    "repeated without a value": (
+        {"action": "append", "nargs": "?", "const": "c"}, ["--p-x", "--p-x=d"], ["c", "d"],
+    ),
+    "repeated constants": ({"action": "append_const", "const": 7}, ["--p-x", "--p-x"], [7, 7]),
+    "extended": ({"action": "extend", "nargs": "+", "type": int}, ["--p-x", "1", "2", "--p-x", "3"], [1, 2, 3]),
+    "several": ({"nargs": "+", "type": int}, ["--p-x", "-1", "-2"], [-1, -2]),
+    "none of several": ({"nargs": "*", "default": ["a"]}, ["--p-x"], []),
+    "exactly one in a list": ({"nargs": 1}, ["--p-x=-a"], ["-a"]),
+    "whatever follows": ({"nargs": argparse.REMAINDER}, ["--p-x", "a", "--b"], ["a", "--b"]),
+    "without its value": ({"nargs": "?", "const": 3, "default": 1, "type": int}, ["--p-x"], 3),
+    "with its value": ({"nargs": "?", "const": 3, "default": 1, "type": int}, ["--p-x=2"], 2),
+    "an action of its own": ({"action": _Twice}, ["--p-x=ab"], "abab"),
+}  # fmt: skip
+
+
+def _taken(plugin: Loaded, words: list[str], complete: bool = True) -> argparse.Namespace:
+    """What a command line with these words comes to."""
+    from mflux_teacache.cli import stand_ins
+    from mflux_teacache.words import read
+
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    declared = Declared(plugin)
+    stand_ins.put_on(parser, declared)
+    return declared.take(stand_ins.spoken(declared, read(parser, words).given).given, complete=complete)
+
+
+@pytest.mark.parametrize("case", GIVEN)
+def test_what_is_given_is_recorded_as_json_that_brings_it_back(case: str) -> None:
+    details, words, value = GIVEN[case]
+    plugin = _option(**details)
+    options = _taken(plugin, words)
+    assert type(options.x) is type(value)
+    assert np.array_equal(options.x, value)
+    assert np.array_equal(_again(plugin, options).x, value)
+
+
+DEFAULT: dict[str, dict[str, Any]] = {
+    "no default": {},
+    "a text that the type reads": {"type": int, "default": "3"},
+    "one that the type would not allow": {"type": int, "choices": (1, 2), "default": -1},
+    "repeated": {"action": "append", "default": ["a"]},
+    "counted": {"action": "count", "default": 2},
+    "a path": {"type": Path, "default": Path("a.json")},
+    "a Decimal": {"type": decimal.Decimal, "default": decimal.Decimal("0.1")},
+    "NaN": {"type": float, "default": math.nan},
+    "suppressed": {"default": argparse.SUPPRESS},
+}
+
+
+@pytest.mark.parametrize("case", DEFAULT)
+def test_a_default_comes_back(case: str) -> None:
+    plugin = _option(**DEFAULT[case])
+    options = from_keywords(plugin, {})
+    again = _again(plugin, options)
+    assert options.x == again.x or (math.isnan(options.x) and math.isnan(again.x))
+
+
+def test_a_default_that_no_text_gives_is_left_out_with_a_word() -> None:
+    sentinel = object()
+    with pytest.warns(PluginWarning, match=r"^plugin 'p': --p-x is <object .*>, which no text .*recorded"):
+        options = from_keywords(_option(default=sentinel), {})
+    assert options.x is sentinel
+    assert as_json(options) == {}
+
+
+def test_what_a_plugin_makes_of_its_options_later_cannot_hurt() -> None:
+    options = from_keywords(SKIPS, {"thresh": 0.25})
+    options.mode, options.extra = object(), {1}
+    assert as_json(options) == {
+        key: value for key, value in (DEFAULTS | {"thresh": 0.25}).items() if key not in ("mode",)
+    }
+
+
+@pytest.mark.parametrize("value", [None, "a", True, 3, -0.5, [1, "a", None], (1.5,), [[1, 2], ["a"]], 10**300])
+def test_values_that_may_be_recorded(value: Any) -> None:
+    assert is_json(value)
+    json.loads(json.dumps(value, allow_nan=False))
+
+
+LOOP: list[Any] = []
+LOOP.append(LOOP)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [math.nan, math.inf, {1}, {"a": 1}, b"a", np.float64(1), Level.HIGH, Shade.DARK, [[[1]]], LOOP, 10**5000],
+    ids=lambda value: type(value).__name__,
+)
+def test_values_that_may_not(value: Any) -> None:
+    assert not is_json(value)
+
+
+@pytest.mark.parametrize("name", ["self", "from", "x-records", "_records", "values", "1"])
+def test_any_name_will_do(name: str) -> None:
+    plugin = _plugin(lambda group: group.add_argument(f"--p-{name}", type=int))
+    keyword = name.replace("-", "_")
+    options = from_keywords(plugin, {keyword: 3})
+    assert vars(options) == {keyword: 3}
+    assert vars(_again(plugin, options)) == {keyword: 3}
+
+
+# --- plugins whose options are broken -------------------------------------------------------------------------------
+
+
+def _raises(error: BaseException) -> Any:
+    def raising(*_: Any) -> Any:
+        raise error
+
+    return raising
+
+
 @pytest.mark.parametrize(
     ("add", "message"),
     [
-        (lambda group: group.add_argument("--steps"), r"plugin 'p': argument --steps: conflicting option string"),
         (lambda group: group.add_argument("--other"), "plugin 'p': option --other does not start with --p-"),
         (lambda group: group.add_argument("--p-ok", "-x"), "plugin 'p': option -x does not start with --p-"),
         (lambda group: group.add_argument("positional"), "plugin 'p': option positional does not start with --p-"),
-        (lambda group: 1 / 0, "plugin 'p' failed in mflux_add_options: ZeroDivisionError"),
+        (lambda group: group.add_argument("--p-"), "plugin 'p': option --p- has no name of its own"),
+        (
+            lambda group: (group.add_argument("--p-a-b"), group.add_argument("--p-a_b")),
+            "plugin 'p': option --p-a_b has the keyword of another one, a_b",
+        ),
+        (
+            lambda group: (group.add_argument("--p-a"), group.add_argument("--p-a")),
+            "plugin 'p': argument --p-a: conflicting option string: --p-a. Its authors must rename that option.",
+        ),
+        (
+            lambda group: group.add_argument("--p-x", nargs=3, metavar=("A", "B")),
+            "plugin 'p': option --p-x has nargs 3 and metavar ('A', 'B'), which do not fit (",
+        ),
+        (
+            lambda group: group.add_argument("--p-x", nargs="many"),
+            "plugin 'p': option --p-x has nargs 'many' and metavar None, which do not fit (",
+        ),
+        (lambda group: 1 / 0, "plugin 'p' failed in mflux_add_options: ZeroDivisionError: division by zero. The hook"),
+        (lambda group: sys.exit(5), "plugin 'p' failed in mflux_add_options: SystemExit: 5. The hook is called on the"),
     ],
 )
 def test_options_that_would_get_in_the_way_are_refused(add: Any, message: str) -> None:
+    with pytest.raises(BrokenPlugin) as caught:
+        Declared(_plugin(add))
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("details", "words", "message"),
+    [
+        (
+            {"type": _raises(ZeroDivisionError("division by zero"))}, ("1",),
+            "plugin 'p' failed to read --p-x '1': ZeroDivisionError: division by zero. Give another value, leave it",
+        ),
+        ({"type": _raises(KeyError("a"))}, ("1",), "plugin 'p' failed to read --p-x '1': KeyError: 'a'. "),
+        ({"type": _raises(SystemExit(3))}, ("1",), "plugin 'p' failed to read --p-x '1': SystemExit: 3. "),
+        (
+            {"type": int, "default": "many"}, None,
+            "plugin 'p' failed to read the default of --p-x 'many': ArgumentError: argument --p-x: invalid int value",
+        ),
+        (
+            {"type": _raises(ZeroDivisionError("division by zero")), "default": "1"}, None,
+            "plugin 'p' failed to read --p-x '1': ZeroDivisionError",
+        ),
+        ({"action": "version", "version": "1"}, (), "plugin 'p' failed to read its options ('--p-x'): SystemExit: 0"),
+        (
+            {"action": type("Fails", (argparse.Action,), {"__call__": _raises(ValueError("no"))})}, ("1",),
+            "plugin 'p' failed to read its options ('--p-x=1'): ValueError: no. ",
+        ),
+    ],
+)  # fmt: skip
+def test_options_that_fail_as_they_are_read_name_the_plugin(
+    details: Any, words: Any, message: str, capsys: Any
+) -> None:
+    declared = Declared(_option(**details))
+    [action] = declared.actions
+    with pytest.raises(BrokenPlugin) as caught:
+        declared.take([] if words is None else [Given(action, "--p-x", words)])
+    assert str(caught.value).startswith(message)
+
+
+def test_a_type_refuses_as_argparse_would_have_it() -> None:
+    with pytest.raises(OptionError, match=r"^plugin 'p': argument --p-x: 'a' is odd$"):
+        from_keywords(_option(type=_raises(argparse.ArgumentTypeError("'a' is odd"))), {"x": "a"})
+
+
+def test_what_is_required_is_named_unless_it_may_still_come() -> None:
+    def add(group: Any) -> None:
+        group.add_argument("--p-x", required=True)
+        one_of = group.add_mutually_exclusive_group(required=True)
+        one_of.add_argument("--p-a")
+        one_of.add_argument("--p-b")
+
+    declared = Declared(_plugin(add))
+    assert vars(declared.take([], complete=False)) == {"x": None, "a": None, "b": None}
+    with pytest.raises(OptionError, match="^the following arguments are required: --p-x$"):
+        declared.take([])
+    with pytest.raises(OptionError, match="^one of the arguments --p-a --p-b is required$"):
+        declared.take(declared.given({"x": "1"}))
+
+
+def test_options_that_exclude_each_other() -> None:
+    def add(group: Any) -> None:
+        one_of = group.add_mutually_exclusive_group()
+        one_of.add_argument("--p-a")
+        one_of.add_argument("--p-b")
+
+    declared = Declared(_plugin(add))
+    assert [[action.dest for action in group] for group in declared.exclusive] == [["p_a", "p_b"]]
+    with pytest.raises(OptionError, match="argument --p-b: not allowed with argument --p-a"):
+        declared.take(declared.given({"a": "1", "b": "2"}))
+
+
+def test_what_a_plugin_does_to_its_parser_stays_there() -> None:
+    def add(group: Any) -> None:
+        group.add_argument("--p-x", dest="steps")
+        group.set_defaults(steps=7, seed=3)
+
+    from mflux_teacache.cli import stand_ins
+
+    declared = Declared(_plugin(add))
     parser = argparse.ArgumentParser()
-    parser.add_argument("--steps")
-    with pytest.raises(BrokenPlugin, match=message):
-        declare(parser, _plugin(add))
+    parser.add_argument("--steps", type=int, default=20)
+    stand_ins.put_on(parser, declared)
+    assert vars(parser.parse_args(["--p-x", "5"])) == {"steps": 20}
+    assert vars(declared.take([])) == {"x": 7}
+
+
+def test_odd_options_are_shown_in_mflux_s_help() -> None:
+    def add(group: Any) -> None:
+        group.add_mutually_exclusive_group()
+        group.add_argument("--p-share", help="of 50% or more (default: %(default)s)", default=3)
+        group.add_argument("--p-all", choices=range(3), nargs=2, metavar=("A", "B"), help="100%")
+        group.add_argument("--p-hidden", help=argparse.SUPPRESS)
+
+    from mflux_teacache.cli import stand_ins
+
+    parser = argparse.ArgumentParser("mflux-generate")
+    stand_ins.put_on(parser, Declared(_plugin(add)))
+    helped = " ".join(parser.format_help().split())
+    assert "--p-share P_SHARE of 50% or more (default: %(default)s) --p-all A B 100%" in helped
+    assert "hidden" not in helped
+
+
+def test_choices_without_end_cost_nothing_where_they_are_not_shown() -> None:
+    class Even:
+        def __contains__(self, value: int) -> bool:
+            return value % 2 == 0
+
+        def __iter__(self) -> Any:
+            raise AssertionError("nobody asked")
+
+    options = _taken(_option(type=int, choices=Even()), ["--p-x=4"])
+    assert options.x == 4
 
 
 def test_a_hook_on_the_instance_is_explained() -> None:
@@ -128,8 +426,14 @@ def test_a_hook_on_the_instance_is_explained() -> None:
         def mflux_add_options(self, group: Any) -> None: ...
 
     with pytest.raises(BrokenPlugin, match="it must be a staticmethod or classmethod"):
-        declare(argparse.ArgumentParser(), Loaded("p", P))
+        Declared(Loaded("p", P))
 
 
 def test_a_plugin_without_options_has_none() -> None:
-    assert declare(argparse.ArgumentParser(), Loaded("p", type("P", (), {}))) == []
+    assert Declared(Loaded("p", type("P", (), {}))).actions == []
+
+
+def test_reading_options_warns_of_nothing_else() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        from_keywords(_option(type=lambda text: np.array([float(text)])), {"x": "1"})

@@ -163,16 +163,15 @@ def test_there_is_no_command_that_no_test_runs() -> None:
 
 
 def test_the_readme_s_options_exist() -> None:
-    import argparse
-
-    from mflux_teacache.options import declare
+    from mflux_teacache.options import Declared
     from mflux_teacache.plugins import load
 
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     table = set(re.findall(r"`(--(?:teacache|first-block-cache)-[\w-]+)`", text))
-    parser = argparse.ArgumentParser()
     real = {
-        action.option_strings[0] for name in ("teacache", "first-block-cache") for action in declare(parser, load(name))
+        action.option_strings[0]
+        for name in ("teacache", "first-block-cache")
+        for action in Declared(load(name)).actions
     }
     assert table
     assert table <= real
@@ -184,14 +183,12 @@ SECTIONS = {section.split("`")[0]: section for section in STRATEGIES.split("\n##
 
 @pytest.mark.parametrize("strategy", SECTIONS)
 def test_a_strategy_s_section_has_its_options_and_their_defaults(strategy: str) -> None:
-    import argparse
-
-    from mflux_teacache.options import declare
+    from mflux_teacache.options import Declared
     from mflux_teacache.plugins import load
 
     real = {
         action.option_strings[0]: "off" if action.default is False else action.default
-        for action in declare(argparse.ArgumentParser(), load(strategy))
+        for action in Declared(load(strategy)).actions
     }
     rows = dict(re.findall(r"(?m)^\| `(--[\w-]+)` \| .* \| (.*) \|$", SECTIONS[strategy]))
     assert list(rows) == list(real)

@@ -64,16 +64,18 @@ def test_every_kth_step_is_computed(every, total):
 
 
 @pytest.mark.parametrize(
-    ("keywords", "given"),
+    ("ways", "given"),
     [
         ({}, "none"),
         ({"every": 2, "ratio": 0.5}, "--schedule-every 2 and --schedule-ratio 0.5"),
         ({"pattern": "CSC", "every": 2, "ratio": 0.5}, "--schedule-pattern CSC and --schedule-every 2 and"),
     ],
 )
-def test_exactly_one_way(keywords, given):
+def test_exactly_one_way(ways, given):
     with pytest.raises(OptionError, match=f"exactly one of --schedule-pattern, .* it was given {given}"):
-        check(**keywords)
+        Config(**ways)
+    with pytest.raises(OptionError, match="exactly one of --schedule-pattern, | not allowed with argument --schedule-"):
+        check(**ways)
 
 
 @pytest.mark.parametrize(

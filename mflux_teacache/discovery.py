@@ -1,0 +1,124 @@
+"""Which plugins are installed: entry points of every package, of which a damaged one costs only itself.
+
+Reads package metadata and imports nothing of any package.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import Distribution, EntryPoint, distributions
+from pathlib import PurePath
+from typing import NamedTuple
+
+GROUP = "mflux.plugins"
+NONE = "none"  # on the command line: no plugin
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """An entry point of group ``mflux.plugins``; nothing of it has been imported.
+
+    Attributes:
+        package, version: ``?`` where the package does not tell.
+    """
+
+    name: str
+    package: str
+    version: str
+    entry_point: EntryPoint
+
+    @property
+    def unusable(self) -> str | None:
+        """Why nobody could ask for a plugin of this name; ``None`` if one can."""
+        if self.name == NONE:
+            return f"--plugin {NONE} switches plugins off"
+        if not self.name or self.name.startswith("-"):
+            return "no option can name it"
+        return None
+
+
+class Unreadable(NamedTuple):
+    """A package whose entry points cannot be read.
+
+    Attributes:
+        package: its folder of metadata.
+        problem: what is wrong with it.
+    """
+
+    package: str
+    problem: str
+
+
+class Found(NamedTuple):
+    """What the packages of this environment provide.
+
+    Attributes:
+        plugins: by name.
+        unreadable: packages that may provide some too.
+    """
+
+    plugins: list[Installed]
+    unreadable: list[Unreadable]
+
+
+def installed() -> list[Installed]:
+    """Every installed plugin by name."""
+    return search().plugins
+
+
+def search() -> Found:
+    """Every installed plugin, and the packages that do not tell."""
+    points, unreadable = entry_points(GROUP)
+    found = {
+        (point.name, _normalised(package), point.value): Installed(point.name, package, version, point)
+        for point, package, version in reversed(points)  # of a package that is there twice, the first one counts
+    }
+    return Found(sorted(found.values(), key=lambda plugin: (plugin.name, plugin.package)), unreadable)
+
+
+class Point(NamedTuple):
+    """An entry point with the name and version of its package."""
+
+    point: EntryPoint
+    package: str
+    version: str
+
+
+def entry_points(group: str) -> tuple[list[Point], list[Unreadable]]:
+    """Those of one group, from all packages that can be read."""
+    points: list[Point] = []
+    unreadable: list[Unreadable] = []
+    for distribution in distributions():
+        try:
+            points += _points(distribution, group)
+        except Exception as error:  # noqa: BLE001 - whatever is in there, it is no reason to do without the others
+            unreadable.append(Unreadable(_folder(distribution), f"{type(error).__name__}: {error}"))
+    return points, sorted(unreadable)
+
+
+def _points(distribution: Distribution, group: str) -> Iterator[Point]:
+    for point in distribution.entry_points:
+        if point.group == group:
+            yield Point(point, *_package(distribution))
+
+
+def _package(distribution: Distribution) -> tuple[str, str]:
+    """Name and version; of a package that is half removed, what the name of its folder says."""
+    name, _, version = PurePath(_folder(distribution)).stem.partition("-")
+    try:
+        name = distribution.metadata["Name"] or name
+        version = distribution.metadata["Version"] or version
+    except Exception:  # noqa: BLE001 - as above
+        return name or "?", version or "?"
+    return name or "?", version or "?"
+
+
+def _folder(distribution: Distribution) -> str:
+    """Such as ``mflux-0.24.0.dist-info``; a distribution that is no folder has none."""
+    return PurePath(str(getattr(distribution, "_path", ""))).name
+
+
+def _normalised(package: str) -> str:
+    return re.sub(r"[-_.]+", "-", package).lower()
