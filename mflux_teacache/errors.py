@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
-import warnings
-from collections.abc import Iterator
-
 
 class PluginError(Exception):
     """Base class of every error that this package raises on purpose."""
@@ -75,28 +70,3 @@ def is_interruption(error: BaseException) -> bool:
 
 class PluginWarning(UserWarning):
     """Something that a user should know, but that does not stop the image."""
-
-
-def warn_kept(message: str) -> None:
-    """Warn of something when an image is done. Nothing that becomes of the warning costs the image.
-
-    Where warnings are errors, or cannot be shown, as on a full device, it goes to standard error, if that takes it.
-    """
-    try:
-        warnings.warn(message, PluginWarning, stacklevel=3)
-    except Exception:  # noqa: BLE001 - whatever a warnings filter or a replaced showwarning raises
-        with contextlib.suppress(Exception):
-            sys.stderr.write(f"warning: {message}\n")
-
-
-@contextlib.contextmanager
-def costing_nothing(what: str) -> Iterator[None]:
-    """For what is done with a finished image: an exception is a warning.
-
-    Args:
-        what: fails, such as "recording what the plugins did".
-    """
-    try:
-        yield
-    except Exception as error:  # noqa: BLE001 - the image is worth more than what is said of it
-        warn_kept(f"{what} failed: {type(error).__name__}: {error}. The image is kept.")

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mflux_teacache.errors import warn_kept
+from mflux_teacache.kept import warn_kept
 from mflux_teacache.options import as_json
 from mflux_teacache.records import Generation
 

@@ -19,8 +19,8 @@ from mflux_teacache.errors import (
     PluginError,
     UnsupportedModel,
     is_interruption,
-    warn_kept,
 )
+from mflux_teacache.kept import warn_kept
 from mflux_teacache.plugins import DECIDES, PluginSet
 from mflux_teacache.records import (
     Body,

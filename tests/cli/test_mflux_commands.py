@@ -150,7 +150,7 @@ def test_a_hook_that_fails_ends_the_run(commands):
     assert raised == "RuntimeError: out of luck"
     assert message == (
         f"{COMMAND[0]}: error: plugin 'fails' failed in mflux_step_start at step 1: RuntimeError: out of luck. "
-        "The model is as it was before the plugin was attached; run without --plugin fails to go on."
+        "It is taken off, and the model is as it was before; run without --plugin fails to go on."
     )
     assert list(commands.folder.glob("failed*")) == []
 

@@ -35,6 +35,7 @@ CONTRACT = {
 # A part (file or folder) and what of the package it may import at run time.
 ALLOWED = {
     "errors": set(),
+    "kept": {"errors", "terminal"},
     "alternatives": {"discovery"},
     "discovery": set(),
     "suggest": set(),
@@ -43,7 +44,6 @@ ALLOWED = {
     "records": set(),
     "hookspecs": set(),
     "option_types": set(),
-    "terminal": set(),
     "input_files": set(),
     "output_files": {"errors", "input_files", "option_types"},
     "recording": {"data_files", "errors", "hookspecs", "output_files", "records", "terminal"},
@@ -58,12 +58,12 @@ ALLOWED = {
     "plugins": {"discovery", "errors", "hookspecs", "suggest"},
     "option_words": {"errors", "words"},
     "options": {"errors", "option_words", "plugins", "suggest", "words"},
-    "metadata": {"errors", "options", "records"},
+    "metadata": {"kept", "options", "records"},
     "recorded": {
         *("adapters", "errors", "forecast", "input_files", "json_fields", "metadata", "option_words", "storage"),
     },
     "decision_check": {"records"},
-    "runtime": {"decision_check", "errors", "plugins", "records"},
+    "runtime": {"decision_check", "errors", "kept", "plugins", "records"},
     "adapters": {"errors", "records", "runtime", "adapters"},
     "teacache": {*CONTRACT, "teacache"},
     "strategies": {*CONTRACT, "strategies"},
@@ -79,7 +79,7 @@ ALLOWED = {
     "shadow": {
         *("errors", "hookspecs", "option_types", "options", "output_files", "plugins", "records", "shadow", "terminal"),
     },
-    "generations": {"adapters", "errors", "metadata", "plugins", "records", "runtime"},
+    "generations": {"adapters", "errors", "kept", "metadata", "plugins", "records", "runtime"},
     "attachment": {"adapters", "errors", "generations", "options", "plugins", "records"},
 }
 

@@ -24,7 +24,7 @@ def test_a_fault_leaves_nothing_behind(name: str, subject: Subject) -> None:
     subject.verify()
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("name", "subject"), THE_OTHERS, indirect=["subject"])
 def test_a_fault_leaves_nothing_behind_in_the_other_families(name: str, subject: Subject) -> None:
     FAULTS[name](subject)

@@ -74,7 +74,7 @@ def test_ctrl_c_at_some_lines(act: Act, subject: Subject) -> None:
     _interrupt(act, subject, some)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("act", ACTS.values(), ids=ACTS)
 @pytest.mark.parametrize("subject", FAMILIES, indirect=True)
 def test_ctrl_c_at_every_line(act: Act, subject: Subject) -> None:
@@ -113,7 +113,7 @@ def test_ctrl_c_at_a_few_random_moments(subject: Subject) -> None:
     _random_moments(subject, 20)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @FREED
 @pytest.mark.parametrize("subject", FAMILIES, indirect=True)
 def test_ctrl_c_at_a_thousand_random_moments(subject: Subject) -> None:

@@ -42,7 +42,7 @@ def test_two_threads(family: str) -> None:
     _check(_serve(family, threads=2, requests=10), 10)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @FAMILIES
 def test_four_threads_and_two_hundred_requests(family: str) -> None:
     _check(_serve(family, threads=4, requests=200), 200)
