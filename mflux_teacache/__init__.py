@@ -6,9 +6,6 @@ TYPE_CHECKING = False  # imported at the start of every mflux command, where typ
 if TYPE_CHECKING:
     from typing import Any
 
-    from mflux_teacache.adapters.family import Dual as Dual
-    from mflux_teacache.adapters.family import Family as Family
-    from mflux_teacache.adapters.family import Joint as Joint
     from mflux_teacache.attachment import Handle as Handle
     from mflux_teacache.attachment import apply_teacache as apply_teacache
     from mflux_teacache.attachment import attach as attach
@@ -16,10 +13,14 @@ if TYPE_CHECKING:
     from mflux_teacache.errors import PluginError as PluginError
     from mflux_teacache.errors import PluginWarning as PluginWarning
     from mflux_teacache.errors import Refused as Refused
-    from mflux_teacache.forecast import ResidualCache as ResidualCache
+    from mflux_teacache.family import Dual as Dual
+    from mflux_teacache.family import Family as Family
+    from mflux_teacache.family import Joint as Joint
     from mflux_teacache.hookspecs import hookimpl as hookimpl
-    from mflux_teacache.limits import Limits as Limits
-    from mflux_teacache.policy_run import PolicyRun as PolicyRun
+    from mflux_teacache.pieces.forecast import ResidualCache as ResidualCache
+    from mflux_teacache.pieces.limits import Limits as Limits
+    from mflux_teacache.pieces.policy_run import PolicyRun as PolicyRun
+    from mflux_teacache.pieces.verdict import Verdict as Verdict
     from mflux_teacache.records import Body as Body
     from mflux_teacache.records import Decision as Decision
     from mflux_teacache.records import Generation as Generation
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from mflux_teacache.records import Step as Step
     from mflux_teacache.records import StepRecord as StepRecord
     from mflux_teacache.records import Target as Target
-    from mflux_teacache.verdict import Verdict as Verdict
 
 _HOME = {
     "apply_teacache": "attachment",
@@ -35,23 +35,23 @@ _HOME = {
     "attached": "attachment",
     "Body": "records",
     "Decision": "records",
-    "Dual": "adapters.family",
-    "Family": "adapters.family",
+    "Dual": "family",
+    "Family": "family",
     "Generation": "records",
     "GenerationStats": "records",
     "Handle": "attachment",
     "hookimpl": "hookspecs",
-    "Joint": "adapters.family",
-    "Limits": "limits",
+    "Joint": "family",
+    "Limits": "pieces.limits",
     "PluginError": "errors",
     "PluginWarning": "errors",
-    "PolicyRun": "policy_run",
+    "PolicyRun": "pieces.policy_run",
     "Refused": "errors",
-    "ResidualCache": "forecast",
+    "ResidualCache": "pieces.forecast",
     "Step": "records",
     "StepRecord": "records",
     "Target": "records",
-    "Verdict": "verdict",
+    "Verdict": "pieces.verdict",
 }
 
 __all__ = sorted(_HOME)

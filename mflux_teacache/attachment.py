@@ -12,11 +12,11 @@ from mflux_teacache import options
 from mflux_teacache.adapters.body import Body
 from mflux_teacache.adapters.entry_check import check_pipeline
 from mflux_teacache.adapters.families import FAMILIES, family_of
-from mflux_teacache.adapters.family import Family
 from mflux_teacache.adapters.lifecycle import MARK, Lifecycle
 from mflux_teacache.adapters.pipelines import Pipeline, pipeline_of, refuse_unsupported
 from mflux_teacache.adapters.targets import of_model
 from mflux_teacache.errors import AlreadyAttached, BrokenPlugin, OptionError, UnsupportedModel
+from mflux_teacache.family import Family
 from mflux_teacache.generations import Generations, Report
 from mflux_teacache.plugins import Loaded, PluginSet, attach_all, check_fit, load, named
 from mflux_teacache.plugins import Request as Request

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
-from mflux_teacache import metadata
 from mflux_teacache.adapters.pipelines import Pipeline, refuse_partly
 from mflux_teacache.adapters.targets import for_image
 from mflux_teacache.errors import Refused
+from mflux_teacache.image_record import write as metadata
 from mflux_teacache.kept import costing_nothing
 from mflux_teacache.plugins import PluginSet, Request, attach_all, check_all
 from mflux_teacache.records import AttachmentStats, Generation, GenerationStats, Status, Target

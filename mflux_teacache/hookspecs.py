@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping, Sequence
 
-    from mflux_teacache.adapters.family import Family
+    from mflux_teacache.family import Family
     from mflux_teacache.records import Body, Decision, Generation, Step, Target
 
 hookspec = pluggy.HookspecMarker("mflux")

@@ -12,10 +12,10 @@ from typing import Any
 import mlx.core as mx
 from mlx import nn
 
-from mflux_teacache.adapters.family import Arguments, Family
 from mflux_teacache.attachment import Request, attach_requests
 from mflux_teacache.demo.clock import listening
 from mflux_teacache.errors import UnsupportedModel
+from mflux_teacache.family import Arguments, Family
 from mflux_teacache.hookspecs import hookimpl
 from mflux_teacache.plugins import Loaded
 from mflux_teacache.records import Body, Decision, Step

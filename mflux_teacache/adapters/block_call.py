@@ -11,9 +11,9 @@ import mlx.core as mx
 from mflux_teacache.adapters.body_blocks import Entry
 from mflux_teacache.adapters.compiled_blocks import CompiledBlocks
 from mflux_teacache.adapters.entry_check import Given
-from mflux_teacache.adapters.family import Dual, Family
 from mflux_teacache.adapters.signatures import bind_all
 from mflux_teacache.adapters.streams import Streams, join, own, split
+from mflux_teacache.family import Dual, Family
 
 
 class BlockCall:

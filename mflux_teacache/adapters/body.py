@@ -27,12 +27,12 @@ from mflux_teacache.adapters.body_blocks import Entry, blocks_of, entries_of
 from mflux_teacache.adapters.compiled_blocks import CompiledBlocks
 from mflux_teacache.adapters.deciding_phase import Decide, DecidingPhase, Pause
 from mflux_teacache.adapters.entry_check import check_block
-from mflux_teacache.adapters.family import Dual, Family, Joint
 from mflux_teacache.adapters.here import Here
 from mflux_teacache.adapters.probe_phase import Carry, Probe, ProbePhase, Stopped
 from mflux_teacache.adapters.run_phase import Branch, Dtypes, RunPhase
 from mflux_teacache.adapters.swaps import Swaps, subclass
 from mflux_teacache.errors import UnsupportedModel
+from mflux_teacache.family import Dual, Family, Joint
 
 _BODY = "_mflux_plugins_body"  # on the class of a block, while it asks this body's phases
 

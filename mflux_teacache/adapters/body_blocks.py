@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from mflux_teacache.adapters.entry_check import changed
-from mflux_teacache.adapters.family import Dual, Family, Joint
 from mflux_teacache.adapters.signatures import of_method
+from mflux_teacache.family import Dual, Family, Joint
 
 
 class Entry(NamedTuple):

@@ -13,8 +13,8 @@ from typing import Any
 import mlx.core as mx
 
 from mflux_teacache.adapters.entry_check import Given
-from mflux_teacache.adapters.family import Family
 from mflux_teacache.adapters.run_phase import Branch, Dtypes
+from mflux_teacache.family import Family
 
 # More than the predictions of any loop that comes back to them. A loop with a new prompt in every step would else keep
 # all of its prompts.

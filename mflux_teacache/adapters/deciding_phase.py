@@ -8,9 +8,9 @@ from typing import Any
 import mlx.core as mx
 
 from mflux_teacache.adapters.block_call import BlockCall
-from mflux_teacache.adapters.family import Family
 from mflux_teacache.adapters.probe_phase import Carry, Probe, look, with_first_block
 from mflux_teacache.adapters.run_phase import Dtypes, RunPhase
+from mflux_teacache.family import Family
 
 
 class Pause:

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from mflux_teacache.adapters import signatures
-from mflux_teacache.adapters.family import Family, Joint
 from mflux_teacache.errors import UnsupportedModel
+from mflux_teacache.family import Family, Joint
 
 
 def changed(what: str, family: Family) -> UnsupportedModel:

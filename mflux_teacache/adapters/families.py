@@ -7,8 +7,8 @@ from typing import Any
 
 import mlx.core as mx
 
-from mflux_teacache.adapters.family import Arguments, Dual, Family, Joint
 from mflux_teacache.errors import UnsupportedModel
+from mflux_teacache.family import Arguments, Dual, Family, Joint
 
 
 def _flux1_input(block: Any, call: Arguments) -> Any:

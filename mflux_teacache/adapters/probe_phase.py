@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 
 from mflux_teacache.adapters.block_call import BlockCall
-from mflux_teacache.adapters.family import Family, Joint
 from mflux_teacache.adapters.streams import Streams, split
+from mflux_teacache.family import Family, Joint
 
 
 class Probe(NamedTuple):

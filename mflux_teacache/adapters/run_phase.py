@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 
 from mflux_teacache.adapters.block_call import BlockCall
-from mflux_teacache.adapters.family import Family
 from mflux_teacache.adapters.probe_phase import Carry
 from mflux_teacache.adapters.streams import Streams, own
+from mflux_teacache.family import Family
 
 
 class Branch(NamedTuple):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import mlx.core as mx
 
-from mflux_teacache.adapters.family import Joint
+from mflux_teacache.family import Joint
 
 
 class Streams(NamedTuple):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mflux_teacache.forecast import ResidualCache
 from mflux_teacache.hookspecs import hookimpl
+from mflux_teacache.pieces.forecast import ResidualCache
 from mflux_teacache.records import Body, Decision, Step
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from mflux_teacache.bench.runs import Phase, Run
 from mflux_teacache.bench.settings import Settings
 from mflux_teacache.bench.subjects import subject_of
 from mflux_teacache.bench.variants import Variant, variants_of
-from mflux_teacache.cli.messages import interruptible, reported
+from mflux_teacache.messages import interruptible, reported
 
 PROGRAM = "mflux-teacache bench speed"
 

@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 
 from mflux_teacache.bench.summary import Summary
 from mflux_teacache.demo.palette import COMPUTED, LIMIT, SKIPPED
-from mflux_teacache.output_files import png_of, replace_file
+from mflux_teacache.pieces.output_files import png_of, replace_file
 
 _FILL = {"C": COMPUTED, "S": SKIPPED}
 _PLAIN_LINE: dict[str, Any] = {"linestyle": "--", "linewidth": 1.2}

@@ -10,7 +10,7 @@ from typing import Any
 
 from mflux_teacache.bench import patterns
 from mflux_teacache.errors import OptionError
-from mflux_teacache.output_files import check_output
+from mflux_teacache.pieces.output_files import check_output
 
 FAMILIES = ("flux1-dev", "flux2-klein-base-4b", "flux2-klein-base-9b", "qwen-image", "z-image", "fibo")
 PEERS = ("mlx-teacache",)

@@ -41,7 +41,7 @@ def install() -> None:
 
 
 def _extend_parser(parsers: ModuleType) -> None:
-    from mflux_teacache.cli.command_line import extend
+    from mflux_teacache.cli.mflux.command_line import extend
 
     extend(parsers)
 

@@ -18,10 +18,10 @@ import mlx.core as mx
 from tqdm import tqdm
 
 from mflux_teacache import attach
-from mflux_teacache.data_files import as_text
 from mflux_teacache.demo.model import GUIDANCE, MODEL, SIDE, DemoKlein, draw, tiny_klein
 from mflux_teacache.hookspecs import hookimpl
-from mflux_teacache.output_files import replace_file
+from mflux_teacache.pieces.data_files import as_text
+from mflux_teacache.pieces.output_files import replace_file
 from mflux_teacache.records import Body, Step
 from mflux_teacache.teacache.calibration import Calibration
 from mflux_teacache.teacache.fitting import Change, change, fit, observed, r_squared

@@ -17,7 +17,7 @@ from mflux_teacache.demo import scenes
 from mflux_teacache.demo.scenes import SHIFTS, Scenes
 from mflux_teacache.demo.torch_model import CHANNELS, GRID, TinyFlux
 from mflux_teacache.demo.vocabulary import EMPTY_PROMPT, MAX_OBJECTS
-from mflux_teacache.output_files import replace_file
+from mflux_teacache.pieces.output_files import replace_file
 
 STEPS = 50
 GUIDANCE = 2.5

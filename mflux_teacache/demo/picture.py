@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from mflux_teacache.demo import timeline
-from mflux_teacache.output_files import png_of, replace_file
+from mflux_teacache.pieces.output_files import png_of, replace_file
 from mflux_teacache.records import StepRecord
 
 _WIDTH = 8.0

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from mflux_teacache.demo import vocabulary
 from mflux_teacache.errors import OptionError
 from mflux_teacache.hookspecs import hookimpl
-from mflux_teacache.option_types import file_path
-from mflux_teacache.output_files import check_output, writing
+from mflux_teacache.pieces.option_types import file_path
+from mflux_teacache.pieces.output_files import check_output, writing
 from mflux_teacache.records import Body, Decision, GenerationStats, Step
 
 if TYPE_CHECKING:
@@ -236,7 +236,7 @@ def _warm_up(model: DemoKlein, residual_after: int) -> None:
 
 def _timed(model: DemoKlein, plugin: Loaded, settings: Settings) -> Result:
     from mflux_teacache import attach
-    from mflux_teacache.cli.idle import why_idle
+    from mflux_teacache.cli.own.idle import why_idle
     from mflux_teacache.demo.model import draw
 
     timed = partial(draw, model, prompt=settings.prompt, steps=settings.steps, seed=settings.seed)

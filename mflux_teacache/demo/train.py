@@ -25,7 +25,7 @@ from mflux_teacache.demo import judge, scenes
 from mflux_teacache.demo.torch_codec import Codec
 from mflux_teacache.demo.torch_model import TinyFlux
 from mflux_teacache.demo.vocabulary import EMPTY_PROMPT
-from mflux_teacache.output_files import replace_file
+from mflux_teacache.pieces.output_files import replace_file
 
 CAPTION_DROPOUT = 0.12
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from mflux_teacache.output_files import png_of, replace_file
+from mflux_teacache.pieces.output_files import png_of, replace_file
 from mflux_teacache.shadow.report import Report, Row
 
 # Okabe and Ito's palette without yellow, which is too light for lines; markers tell them apart as well.

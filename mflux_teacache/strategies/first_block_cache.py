@@ -13,13 +13,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mflux_teacache import forecast, limits
 from mflux_teacache.hookspecs import hookimpl
-from mflux_teacache.limits import Limits
-from mflux_teacache.option_types import threshold
-from mflux_teacache.policy_run import PolicyRun
+from mflux_teacache.pieces import forecast, limits
+from mflux_teacache.pieces.limits import Limits
+from mflux_teacache.pieces.option_types import threshold
+from mflux_teacache.pieces.policy_run import PolicyRun
+from mflux_teacache.pieces.verdict import Verdict
 from mflux_teacache.records import Body, Decision, Step, Target
-from mflux_teacache.verdict import Verdict
 
 if TYPE_CHECKING:
     import mlx.core as mx

@@ -14,12 +14,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mflux_teacache import recorded
 from mflux_teacache.errors import OptionError, PluginWarning, Refused
-from mflux_teacache.forecast import ResidualCache
 from mflux_teacache.hookspecs import hookimpl
-from mflux_teacache.option_types import file_path
-from mflux_teacache.recorded import REPLAYS, Decided
+from mflux_teacache.image_record import read as recorded
+from mflux_teacache.image_record.read import REPLAYS, Decided
+from mflux_teacache.pieces.forecast import ResidualCache
+from mflux_teacache.pieces.option_types import file_path
 from mflux_teacache.records import Body, Decision, Step, Target
 
 

@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mflux_teacache import forecast, limits
 from mflux_teacache.errors import OptionError, Refused
 from mflux_teacache.hookspecs import hookimpl
-from mflux_teacache.limits import Limits
-from mflux_teacache.option_types import count_from, fraction
-from mflux_teacache.policy_run import PolicyRun
+from mflux_teacache.pieces import forecast, limits
+from mflux_teacache.pieces.limits import Limits
+from mflux_teacache.pieces.option_types import count_from, fraction
+from mflux_teacache.pieces.policy_run import PolicyRun
+from mflux_teacache.pieces.verdict import Verdict
 from mflux_teacache.records import Body, Decision, Generation, Step, Target
-from mflux_teacache.verdict import Verdict
 
 PLUGIN = "schedule"
 WAYS = ("pattern", "every", "ratio")

@@ -4,8 +4,8 @@ Needs no calibration and reads no signal. Method: TaylorSeer, Liu et al., "From 
 Diffusion Models with TaylorSeers", arXiv 2503.06923. Interval, warm-up and order are the defaults of its
 implementation in diffusers (``TaylorSeerCacheConfig``: 5, 3 and 1). Different here: one residual of the whole
 body is foretold and not the output of every block, which takes less memory; and the polynomial runs in the
-noise level and not in the step's index, within the bound of ``mflux_teacache.forecast``; and the last step, the longest
-one in noise level, is computed.
+noise level and not in the step's index, within the bound of ``mflux_teacache.pieces.forecast``; and the last step, the
+longest one in noise level, is computed.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mflux_teacache import forecast, limits
 from mflux_teacache.hookspecs import hookimpl
-from mflux_teacache.limits import Limits
-from mflux_teacache.option_types import count_from
-from mflux_teacache.policy_run import PolicyRun
+from mflux_teacache.pieces import forecast, limits
+from mflux_teacache.pieces.limits import Limits
+from mflux_teacache.pieces.option_types import count_from
+from mflux_teacache.pieces.policy_run import PolicyRun
+from mflux_teacache.pieces.verdict import Verdict
 from mflux_teacache.records import Body, Decision, Step, Target
-from mflux_teacache.verdict import Verdict
 
 PLUGIN = "taylorseer"
 DEFAULTS = Limits(skip_first=3, skip_last=1)

@@ -19,7 +19,7 @@ from fractions import Fraction
 from statistics import fmean
 
 from mflux_teacache.errors import OptionError
-from mflux_teacache.verdict import Verdict
+from mflux_teacache.pieces.verdict import Verdict
 
 # Of 1, 2, 3, 5 and all steps seen, one or three came closest to the best split on the recorded traces (FLUX.1 Krea
 # and the demo's model, 28 steps); after a single odd step one goes wrong.

@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mflux_teacache.data_files import DataFiles
 from mflux_teacache.errors import OptionError, Refused
-from mflux_teacache.json_fields import (
+from mflux_teacache.pieces.data_files import DataFiles
+from mflux_teacache.pieces.json_fields import (
     AMOUNT,
     BOOLEAN,
     CLASS_NAMES,
@@ -32,8 +32,8 @@ from mflux_teacache.json_fields import (
     is_text,
     one_of,
 )
-from mflux_teacache.matching import distance
-from mflux_teacache.option_types import is_window
+from mflux_teacache.pieces.matching import distance
+from mflux_teacache.pieces.option_types import is_window
 from mflux_teacache.records import Target
 from mflux_teacache.teacache.policy import evaluate
 

@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from mflux_teacache import forecast, option_types
 from mflux_teacache.errors import OptionError, PluginWarning, Refused
-from mflux_teacache.forecast import ResidualCache
 from mflux_teacache.hookspecs import hookimpl
-from mflux_teacache.json_fields import brief
-from mflux_teacache.limits import Limits, refuse_short_run, resolve_window
-from mflux_teacache.policy_run import as_decision
+from mflux_teacache.pieces import forecast, option_types
+from mflux_teacache.pieces.forecast import ResidualCache
+from mflux_teacache.pieces.json_fields import brief
+from mflux_teacache.pieces.limits import Limits, refuse_short_run, resolve_window
+from mflux_teacache.pieces.policy_run import as_decision
 from mflux_teacache.records import Body, Decision, Generation, Step, Target
 from mflux_teacache.teacache import budget
 from mflux_teacache.teacache import calibration as calibrations

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mflux_teacache.errors import OptionError
-from mflux_teacache.verdict import Kind, Verdict
+from mflux_teacache.pieces.verdict import Kind, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

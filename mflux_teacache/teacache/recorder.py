@@ -16,9 +16,9 @@ from pathlib import Path
 import mlx.core as mx
 
 from mflux_teacache.hookspecs import hookimpl
-from mflux_teacache.json_fields import LONGEST_NAME, LONGEST_TEXT
-from mflux_teacache.matching import loras_of
-from mflux_teacache.recording import Recording
+from mflux_teacache.pieces.json_fields import LONGEST_NAME, LONGEST_TEXT
+from mflux_teacache.pieces.matching import loras_of
+from mflux_teacache.pieces.recorder import Recording
 from mflux_teacache.records import Body, Generation, Step, Target
 from mflux_teacache.teacache import calibration as calibrations
 from mflux_teacache.teacache.calibration import BETTER, Calibration

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 
+from mflux_teacache.pieces.verdict import Verdict
 from mflux_teacache.records import Step
 from mflux_teacache.teacache import budget, policy
 from mflux_teacache.teacache.budget import Budget, BudgetState
 from mflux_teacache.teacache.policy import PolicyConfig, PolicyState
-from mflux_teacache.verdict import Verdict
 
 
 @dataclass(slots=True, eq=False)

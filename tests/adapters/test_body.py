@@ -19,9 +19,9 @@ from tiny_models import same
 
 from mflux_teacache.adapters.body import Body
 from mflux_teacache.adapters.families import FLUX1, FLUX2, family_of
-from mflux_teacache.adapters.family import Dual, Family, Joint
 from mflux_teacache.adapters.run_phase import Dtypes
 from mflux_teacache.errors import UnsupportedModel
+from mflux_teacache.family import Dual, Family, Joint
 
 pytestmark = pytest.mark.usefixtures("tiny")
 

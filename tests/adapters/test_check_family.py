@@ -13,8 +13,8 @@ import pytest
 from tiny_models import generate, same
 
 from mflux_teacache.adapters.families import FAMILIES, FLUX1, FLUX2, family_of
-from mflux_teacache.adapters.family import Family, Joint
 from mflux_teacache.errors import AlreadyAttached, UnsupportedModel
+from mflux_teacache.family import Family, Joint
 from mflux_teacache.testing import check_family
 
 pytestmark = pytest.mark.usefixtures("tiny")

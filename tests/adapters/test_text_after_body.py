@@ -14,8 +14,8 @@ from tiny_models import generate, same
 from mflux_teacache import attach
 from mflux_teacache.adapters import run_phase
 from mflux_teacache.adapters.families import FAMILIES, QWEN21_EDIT
-from mflux_teacache.adapters.family import Dual
 from mflux_teacache.adapters.pipelines import PIPELINES
+from mflux_teacache.family import Dual
 
 # Families in which text is a stream, or rows of one, of its own. Qwen-Image 2.1's editing caches most of its text.
 APART = {family.name for family in FAMILIES if len(family.body) > 1 or isinstance(family.body[0], Dual)}

@@ -8,7 +8,7 @@ import pytest
 
 from mflux_teacache import attachment
 from mflux_teacache.bench import command, memory
-from mflux_teacache.cli.main import main
+from mflux_teacache.cli.own.main import main
 
 
 def run(*words: str) -> Any:

@@ -20,7 +20,7 @@ from mflux_teacache.bench.quality.settings import default_grid
 from mflux_teacache.bench.quality.summary import summarise
 from mflux_teacache.bench.settings import Settings as ModelSettings
 from mflux_teacache.bench.subjects import subject_of
-from mflux_teacache.cli.main import main
+from mflux_teacache.cli.own.main import main
 from mflux_teacache.demo.model import DemoKlein
 from mflux_teacache.errors import OptionError
 

@@ -9,7 +9,7 @@ from mflux_teacache import options, plugins
 from mflux_teacache.bench.quality import settings
 from mflux_teacache.bench.quality.command import settings_of
 from mflux_teacache.bench.quality.runs import Setting
-from mflux_teacache.cli.main import build_parser
+from mflux_teacache.cli.own.main import build_parser
 from mflux_teacache.demo import fit
 from mflux_teacache.errors import OptionError, UnknownPlugin
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mflux_teacache.cli.arguments import BUILT_IN, Asked, asked_for, may_concern_plugins
+from mflux_teacache.cli.mflux.arguments import BUILT_IN, Asked, asked_for, may_concern_plugins
 from mflux_teacache.discovery import GROUP
 from mflux_teacache.errors import OptionError
 from mflux_teacache.words import read

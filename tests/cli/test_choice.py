@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from mflux_teacache import hookimpl, options
-from mflux_teacache.cli import sidecar as sidecars
-from mflux_teacache.cli.arguments import BUILT_IN, Asked, asked_for
-from mflux_teacache.cli.choice import Chosen, choose
+from mflux_teacache.cli.mflux import sidecar as sidecars
+from mflux_teacache.cli.mflux.arguments import BUILT_IN, Asked, asked_for
+from mflux_teacache.cli.mflux.choice import Chosen, choose
 from mflux_teacache.errors import BrokenPlugin, OptionError, PluginWarning, UnknownPlugin
+from mflux_teacache.image_record.read import Recorded
 from mflux_teacache.options import Declared
-from mflux_teacache.output_files import is_output
+from mflux_teacache.pieces.output_files import is_output
 from mflux_teacache.plugins import Loaded, load
-from mflux_teacache.recorded import Recorded
 from mflux_teacache.records import Target
 from mflux_teacache.words import Given, read
 
@@ -392,7 +392,7 @@ def test_help_shows_a_plugin_s_options_as_they_are(capsys):
 def test_each_kind_of_option_replaces_what_is_recorded(
     monkeypatch, sidecar, recorded, argv, expected, shortened, named
 ):
-    monkeypatch.setattr("mflux_teacache.cli.choice.load", lambda name: Loaded(name, OfEachKind))
+    monkeypatch.setattr("mflux_teacache.cli.mflux.choice.load", lambda name: Loaded(name, OfEachKind))
     argv = argv.replace("--p-lists", "--p-li").replace("--p-flag", "--p-fl") if shortened else argv
     got = chosen(Asked(named, sidecar(p=recorded)), argv, shortened)["p"]
     assert {name: got[name] for name in expected} == expected
@@ -417,7 +417,7 @@ class OfEachKind:
 
 
 def test_a_recorded_value_that_is_no_longer_allowed_can_be_replaced_or_taken_back(monkeypatch, sidecar):
-    monkeypatch.setattr("mflux_teacache.cli.choice.load", lambda name: Loaded(name, OfEachKind))
+    monkeypatch.setattr("mflux_teacache.cli.mflux.choice.load", lambda name: Loaded(name, OfEachKind))
     path = sidecar(p={"level": 9})
     with pytest.raises(OptionError, match=r"run.json: plugin 'p': argument --p-level: invalid choice: 9"):
         chosen(Asked(sidecar=path))
@@ -425,7 +425,7 @@ def test_a_recorded_value_that_is_no_longer_allowed_can_be_replaced_or_taken_bac
 
 
 def test_two_options_of_the_command_line_that_exclude_each_other_are_refused(monkeypatch, sidecar):
-    monkeypatch.setattr("mflux_teacache.cli.choice.load", lambda name: Loaded(name, OfEachKind))
+    monkeypatch.setattr("mflux_teacache.cli.mflux.choice.load", lambda name: Loaded(name, OfEachKind))
     with pytest.raises(OptionError, match="^argument --p-b: not allowed with argument --p-a$"):
         chosen(Asked(sidecar=sidecar(p={"c": 3})), "--p-a 1 --p-b 2")
 
@@ -474,7 +474,7 @@ def test_an_option_that_takes_whatever_follows_may_not_hide_a_plugin(monkeypatch
             group.add_argument("--greedy-all", nargs=argparse.REMAINDER)
 
     monkeypatch.setattr(
-        "mflux_teacache.cli.choice.load", lambda name: Loaded(name, {"greedy": Greedy}.get(name, OtherPlugin))
+        "mflux_teacache.cli.mflux.choice.load", lambda name: Loaded(name, {"greedy": Greedy}.get(name, OtherPlugin))
     )
     parser = parser_of_mflux()
     words = ["--plugin", "greedy", "--greedy-all", "--plugin", "watch"]

@@ -93,7 +93,7 @@ def test_what_nobody_reads_costs_no_file(commands, output):
 # --- every file that the package writes ----------------------------------------------------------------------------
 
 GENERATE = ("mflux.models.flux.cli.flux_generate:main", *ONE)
-OWN = ("mflux_teacache.cli.main:main", "mflux-teacache")
+OWN = ("mflux_teacache.cli.own.main:main", "mflux-teacache")
 QUALITY = ("--prompts", 1, "--seeds", 1, "--steps", 4, "--setting", "schedule every=2")
 WRITERS = {
     "teacache-record": (

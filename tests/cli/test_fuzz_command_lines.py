@@ -20,9 +20,9 @@ from mflux.cli.parser.parsers import CommandLineParser
 from mflux.models.common.config.model_config import ModelConfig
 from mflux.models.flux.variants.txt2img.flux import Flux1
 
-from mflux_teacache.cli import asked_run, session
-from mflux_teacache.cli.arguments import BUILT_IN
-from mflux_teacache.cli.command_line import extend
+from mflux_teacache.cli.mflux import asked_run, session
+from mflux_teacache.cli.mflux.arguments import BUILT_IN
+from mflux_teacache.cli.mflux.command_line import extend
 from mflux_teacache.errors import PluginWarning
 from mflux_teacache.options import Declared
 from mflux_teacache.plugins import load

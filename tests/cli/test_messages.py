@@ -7,8 +7,8 @@ import warnings
 import pytest
 from mflux.utils.exceptions import StopImageGenerationException
 
-from mflux_teacache.cli.messages import interruptible, reported, show_warnings
 from mflux_teacache.errors import HookFailed, NotWritten, PluginError, PluginWarning, Refused
+from mflux_teacache.messages import interruptible, reported, show_warnings
 
 
 @pytest.mark.parametrize("kind", [Refused, PluginError])

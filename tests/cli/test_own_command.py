@@ -17,8 +17,8 @@ from mflux_teacache.adapters.about import ABOUT
 from mflux_teacache.adapters.commands import commands_of
 from mflux_teacache.adapters.families import FAMILIES
 from mflux_teacache.adapters.pipelines import Pipeline, in_installed_mflux
-from mflux_teacache.cli import main, plugins_command
-from mflux_teacache.cli.plugins_command import Row, as_text, describe, table
+from mflux_teacache.cli.own import main, plugins_command
+from mflux_teacache.cli.own.plugins_command import Row, as_text, describe, table
 from mflux_teacache.discovery import Unreadable, installed
 from mflux_teacache.errors import PluginWarning, Refused
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from mflux_teacache.cli.main import main
-from mflux_teacache.cli.plugin_parser import PluginParser, keywords_among
+from mflux_teacache.cli.own.main import main
+from mflux_teacache.cli.own.plugin_parser import PluginParser, keywords_among
 from mflux_teacache.errors import OptionError
 from mflux_teacache.options import from_keywords
 from mflux_teacache.plugins import load

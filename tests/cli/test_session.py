@@ -21,10 +21,10 @@ from mflux.models.flux.variants.txt2img.flux import Flux1
 
 from mflux_teacache import Target, hookimpl
 from mflux_teacache.attachment import Request
-from mflux_teacache.cli import asked_run, session
-from mflux_teacache.cli.choice import Chosen
-from mflux_teacache.cli.command_line import extend
-from mflux_teacache.cli.session import Session
+from mflux_teacache.cli.mflux import asked_run, session
+from mflux_teacache.cli.mflux.choice import Chosen
+from mflux_teacache.cli.mflux.command_line import extend
+from mflux_teacache.cli.mflux.session import Session
 from mflux_teacache.errors import AlreadyAttached, Refused
 from mflux_teacache.plugins import Loaded, load
 from mflux_teacache.records import GenerationStats

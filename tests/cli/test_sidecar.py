@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from mflux_teacache.cli.sidecar import naming, read
+from mflux_teacache.cli.mflux.sidecar import naming, read
 from mflux_teacache.errors import PluginWarning, Refused, UnknownPlugin
-from mflux_teacache.recorded import Recorded
+from mflux_teacache.image_record.read import Recorded
 
 PLAIN = "a text, a number, true, false, null, or a list of those"
 

@@ -68,7 +68,7 @@ def test_a_command_of_mflux_imports_the_finder_and_nothing_else(tmp_path):
 PLAIN_LINE = """
 import argparse, sys
 from types import SimpleNamespace
-from mflux_teacache.cli.command_line import extend
+from mflux_teacache.cli.mflux.command_line import extend
 class Parser(argparse.ArgumentParser):
     def add_output_arguments(self): self.add_argument("--output")
     def parse_args(self): return super().parse_args()
@@ -87,8 +87,9 @@ def test_a_command_line_without_plugins_imports_no_machinery(tmp_path):
     assert sorted(ours) == [
         "mflux_teacache",
         "mflux_teacache.cli",
-        "mflux_teacache.cli.arguments",
-        "mflux_teacache.cli.command_line",
+        "mflux_teacache.cli.mflux",
+        "mflux_teacache.cli.mflux.arguments",
+        "mflux_teacache.cli.mflux.command_line",
         "mflux_teacache.errors",
     ]
 

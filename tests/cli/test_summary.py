@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mflux_teacache.cli.summary import next_threshold, summary
+from mflux_teacache.cli.mflux.summary import next_threshold, summary
 from mflux_teacache.records import GenerationStats, StepRecord
 
 

@@ -17,12 +17,13 @@ import scripted
 from mutated import texts
 from scripted import DEV, Plugin, Script, level
 
-from mflux_teacache import data_files, recorded
-from mflux_teacache.cli import sidecar
+from mflux_teacache.cli.mflux import sidecar
 from mflux_teacache.errors import PluginError, PluginWarning
+from mflux_teacache.image_record import read as recorded
+from mflux_teacache.image_record.read import MOST_BYTES, read
 from mflux_teacache.options import from_keywords
+from mflux_teacache.pieces import data_files
 from mflux_teacache.plugins import Loaded
-from mflux_teacache.recorded import MOST_BYTES, read
 from mflux_teacache.strategies.magcache.plugin import MagCache
 from mflux_teacache.strategies.replay import Replay
 from mflux_teacache.teacache.plugin import TeaCache

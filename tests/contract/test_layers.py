@@ -13,60 +13,31 @@ import pytest
 import mflux_teacache
 
 ROOT = Path(mflux_teacache.__file__).parent
-CONTRACT = {
-    "hookspecs",
-    "records",
-    "errors",
-    "option_types",
-    "limits",
-    "forecast",
-    "storage",
-    "verdict",
-    "policy_run",
-    "matching",
-    "recorded",
-    "json_fields",
-    "data_files",
-    "input_files",
-    "output_files",
-    "recording",
-}
+CONTRACT = {"hookspecs", "records", "errors", "pieces"}
 
 # A part (file or folder) and what of the package it may import at run time.
 ALLOWED = {
     "errors": set(),
     "kept": {"errors", "terminal"},
+    "messages": {"errors", "terminal"},
     "alternatives": {"discovery"},
     "discovery": set(),
     "suggest": set(),
     "terminal": set(),
     "words": set(),
     "records": set(),
+    "family": {"records"},
     "hookspecs": set(),
-    "option_types": set(),
-    "input_files": set(),
-    "output_files": {"errors", "input_files", "option_types"},
-    "recording": {"data_files", "errors", "hookspecs", "output_files", "records", "terminal"},
-    "limits": {"errors", "option_types"},
-    "storage": set(),
-    "forecast": {"storage"},
-    "matching": {"records"},
-    "json_fields": set(),
-    "data_files": {"alternatives", "errors", "input_files", "json_fields", "matching", "records", "terminal"},
-    "verdict": set(),
-    "policy_run": {"forecast", "records", "verdict"},
+    "pieces": {"alternatives", "errors", "hookspecs", "pieces", "records", "terminal"},
     "plugins": {"discovery", "errors", "hookspecs", "suggest"},
     "option_words": {"errors", "words"},
     "options": {"errors", "option_words", "plugins", "suggest", "words"},
-    "metadata": {"kept", "options", "records"},
-    "recorded": {
-        *("adapters", "errors", "forecast", "input_files", "json_fields", "metadata", "option_words", "storage"),
-    },
+    "image_record": {"adapters", "errors", "image_record", "kept", "option_words", "options", "pieces", "records"},
     "decision_check": {"records"},
     "runtime": {"decision_check", "errors", "kept", "plugins", "records"},
-    "adapters": {"errors", "records", "runtime", "adapters"},
+    "adapters": {"adapters", "errors", "family", "records", "runtime"},
     "teacache": {*CONTRACT, "teacache"},
-    "strategies": {*CONTRACT, "strategies"},
+    "strategies": {*CONTRACT, "image_record", "strategies"},
     "bench/follow": {*CONTRACT, "teacache"},
     "bench/patterns": {"errors"},
     "bench/runs": set(),
@@ -76,11 +47,9 @@ ALLOWED = {
     "bench/quality/metrics": set(),
     "bench/tables": set(),
     # A host of its own: it loads, attaches and calls other plugins.
-    "shadow": {
-        *("errors", "hookspecs", "option_types", "options", "output_files", "plugins", "records", "shadow", "terminal"),
-    },
-    "generations": {"adapters", "errors", "kept", "metadata", "plugins", "records", "runtime"},
-    "attachment": {"adapters", "errors", "generations", "options", "plugins", "records"},
+    "shadow": {"errors", "hookspecs", "options", "pieces", "plugins", "records", "shadow", "terminal"},
+    "generations": {"adapters", "errors", "image_record", "kept", "plugins", "records", "runtime"},
+    "attachment": {"adapters", "errors", "family", "generations", "options", "plugins", "records"},
 }
 
 
@@ -127,11 +96,11 @@ def test_only_adapters_command_line_demo_and_bench_know_mflux() -> None:
 
 PURE = (
     *(
-        "limits.py",
-        "verdict.py",
-        "json_fields.py",
-        "input_files.py",
-        "output_files.py",
+        "pieces/limits.py",
+        "pieces/verdict.py",
+        "pieces/json_fields.py",
+        "pieces/input_files.py",
+        "pieces/output_files.py",
         "teacache/budget.py",
         "shadow/report.py",
         "bench/patterns.py",
@@ -149,7 +118,7 @@ PURE = (
 def test_what_is_pure(path: str) -> None:
     imported = {name.split(".")[0] for name in _imports(ROOT / path)}
     assert imported.isdisjoint({"mlx", "numpy", "mflux", "time", "logging", "random"})
-    assert not {"mflux_teacache.forecast", "mflux_teacache.policy_run"} & set(_imports(ROOT / path))
+    assert not {"mflux_teacache.pieces.forecast", "mflux_teacache.pieces.policy_run"} & set(_imports(ROOT / path))
 
 
 WRITES = {"write_text", "write_bytes", "savefig", "save_file", "save_safetensors", "savez", "imsave"}
@@ -166,7 +135,7 @@ def _written_by_itself(path: Path) -> Iterator[str]:
 
 def test_every_file_is_written_by_the_one_function_that_leaves_none_half() -> None:
     found = [place for path in sorted(ROOT.rglob("*.py")) for place in _written_by_itself(path)]
-    assert [place.partition(":")[0] for place in found] == ["output_files.py"] * 3, found
+    assert [place.partition(":")[0] for place in found] == ["pieces/output_files.py"] * 3, found
 
 
 def test_hookspecs_have_no_logic() -> None:

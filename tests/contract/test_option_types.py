@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from mflux_teacache.option_types import count, count_from, factor, fraction, is_window, threshold, window
+from mflux_teacache.pieces.option_types import count, count_from, factor, fraction, is_window, threshold, window
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mflux_teacache.errors import OptionError
-from mflux_teacache.recorded import parse, read
+from mflux_teacache.image_record.read import parse, read
 
 TEACACHE: dict[str, Any] = {
     "package": "mflux-teacache-plugin",

@@ -15,8 +15,8 @@ from typing import Any
 import PIL.Image
 import pytest
 
-from mflux_teacache.cli.main import main
-from mflux_teacache.cli.plugin_parser import PluginParser
+from mflux_teacache.cli.own.main import main
+from mflux_teacache.cli.own.plugin_parser import PluginParser
 from mflux_teacache.demo import run as demo
 from mflux_teacache.demo.run import Result, Settings
 from mflux_teacache.demo.vocabulary import GRAMMAR

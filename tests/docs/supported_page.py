@@ -8,9 +8,9 @@ from pathlib import Path
 from mflux_teacache.adapters.about import ABOUT
 from mflux_teacache.adapters.commands import commands_of
 from mflux_teacache.adapters.families import FAMILIES
-from mflux_teacache.adapters.family import Dual, Family, Joint
 from mflux_teacache.adapters.models import DISTILLED
 from mflux_teacache.adapters.pipelines import PIPELINES, in_installed_mflux
+from mflux_teacache.family import Dual, Family, Joint
 from mflux_teacache.teacache.calibration import Calibration, shipped
 
 PAGE = Path(__file__).parents[2] / "docs" / "supported-models.md"

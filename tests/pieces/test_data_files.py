@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import pytest
 
 from mflux_teacache.alternatives import calibration_free
-from mflux_teacache.data_files import DataFiles, as_text
 from mflux_teacache.errors import OptionError, PluginWarning, Refused
-from mflux_teacache.json_fields import AMOUNT, CLASS_NAMES, MODEL_IDS, NUMBER, TEXT
-from mflux_teacache.matching import distance
+from mflux_teacache.pieces.data_files import DataFiles, as_text
+from mflux_teacache.pieces.json_fields import AMOUNT, CLASS_NAMES, MODEL_IDS, NUMBER, TEXT
+from mflux_teacache.pieces.matching import distance
 from mflux_teacache.records import Target
 
 

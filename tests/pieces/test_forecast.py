@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from mflux_teacache import Body, ResidualCache
-from mflux_teacache.forecast import DEFAULT_ORDER, MAX_GAIN, ORDERS, add_options, from_options, weights
+from mflux_teacache.pieces.forecast import DEFAULT_ORDER, MAX_GAIN, ORDERS, add_options, from_options, weights
 from mflux_teacache.records import BodyBranch
 
 # Steps of a run, latest first, and the sigma that follows them.

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mflux_teacache import input_files
-from mflux_teacache.input_files import NotAFile, TooLarge, Unreadable, open_file, read_text
+from mflux_teacache.pieces import input_files
+from mflux_teacache.pieces.input_files import NotAFile, TooLarge, Unreadable, open_file, read_text
 
 MOST = 1000
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mflux_teacache.json_fields import MOST_DIGITS, brief, levels, parse_json
+from mflux_teacache.pieces.json_fields import MOST_DIGITS, brief, levels, parse_json
 
 
 @pytest.mark.parametrize("value", [None, [1, 2.5, "é"], {"a": {"a": [10**400, -(10**998)]}}])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mflux_teacache import Limits, Refused
 from mflux_teacache.errors import OptionError
-from mflux_teacache.limits import (
+from mflux_teacache.pieces.limits import (
     add_options,
     from_options,
     leaves_a_step,

@@ -17,7 +17,7 @@ import write_faults
 from matplotlib.figure import Figure
 
 from mflux_teacache.errors import NotWritten, OptionError
-from mflux_teacache.output_files import check_output, png_of, replace_file, writing
+from mflux_teacache.pieces.output_files import check_output, png_of, replace_file, writing
 
 
 @pytest.fixture(autouse=True)
@@ -138,7 +138,7 @@ def test_a_socket_is_no_place_for_a_file():
 def test_the_file_that_a_shell_prints_into():
     """Moved away from under the shell, what is printed later would be in a file that nobody can name."""
     script = (
-        "from pathlib import Path; from mflux_teacache.output_files import check_output\n"
+        "from pathlib import Path; from mflux_teacache.pieces.output_files import check_output\n"
         "check_output('--json', Path('out.json'))"
     )
     with Path("out.json").open("w") as out:

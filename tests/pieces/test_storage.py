@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mflux_teacache import Body, ResidualCache
+from mflux_teacache.pieces.storage import DTYPES, keep
 from mflux_teacache.records import BodyBranch
-from mflux_teacache.storage import DTYPES, keep
 
 # Half a unit in the last place, relative to the value: 8 and 11 significant bits.
 ROUNDING = {"bfloat16": 2.0**-8, "float16": 2.0**-11}

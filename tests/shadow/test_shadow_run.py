@@ -21,8 +21,8 @@ from tiny_models import generate, same
 from mflux_teacache import Decision, Refused, attach, hookimpl
 from mflux_teacache.attachment import Request, attach_requests
 from mflux_teacache.errors import OptionError, PluginWarning, UnknownPlugin
-from mflux_teacache.option_types import threshold
 from mflux_teacache.options import from_keywords
+from mflux_teacache.pieces.option_types import threshold
 from mflux_teacache.plugins import Installed, Loaded, load
 from mflux_teacache.shadow import plan
 from mflux_teacache.shadow.plugin import Shadow

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mflux_teacache.limits import Limits
+from mflux_teacache.pieces.limits import Limits
 from mflux_teacache.strategies.easycache import policy as easycache
 from mflux_teacache.strategies.magcache import policy as magcache
 from mflux_teacache.teacache import policy as teacache

@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from mflux_teacache import output_files
 from mflux_teacache.cli import startup
+from mflux_teacache.pieces import output_files
 
 Write = Callable[[Path, bytes], None]
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mflux_teacache.errors import OptionError
-from mflux_teacache.limits import leaves_a_step
+from mflux_teacache.pieces.limits import leaves_a_step
 from mflux_teacache.teacache.calibration import load
 from mflux_teacache.teacache.policy import (
     PolicyConfig,

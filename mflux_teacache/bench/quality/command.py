@@ -19,11 +19,11 @@ from mflux_teacache.bench.extra import require
 from mflux_teacache.bench.quality.runs import Case, Setting
 from mflux_teacache.bench.settings import INTERRUPTED_TITLE
 from mflux_teacache.bench.settings import Settings as ModelSettings
-from mflux_teacache.cli.messages import INTERRUPTED
 from mflux_teacache.errors import OptionError
-from mflux_teacache.input_files import Unreadable, read_text
-from mflux_teacache.option_types import file_path
-from mflux_teacache.output_files import check_output, replace_file, writing
+from mflux_teacache.messages import INTERRUPTED
+from mflux_teacache.pieces.input_files import Unreadable, read_text
+from mflux_teacache.pieces.option_types import file_path
+from mflux_teacache.pieces.output_files import check_output, replace_file, writing
 
 if TYPE_CHECKING:
     from mflux_teacache.bench.quality.measure import Measured

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from mflux_teacache.bench.quality.summary import Summary, pareto
-from mflux_teacache.output_files import png_of, replace_file
+from mflux_teacache.pieces.output_files import png_of, replace_file
 
 _INCHES = (9.6, 5.2)
 _DPI = 200

@@ -16,7 +16,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from mflux_teacache.bench.quality.measure import FULL
 from mflux_teacache.bench.quality.runs import Case, Run
 from mflux_teacache.bench.quality.summary import Summary, psnr
-from mflux_teacache.output_files import png_of, replace_file
+from mflux_teacache.pieces.output_files import png_of, replace_file
 
 COLUMNS = 6
 ROWS = 12

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import mlx.core as mx
 
-from mflux_teacache import forecast, limits
 from mflux_teacache.hookspecs import hookimpl
-from mflux_teacache.option_types import threshold
-from mflux_teacache.policy_run import PolicyRun
+from mflux_teacache.pieces import forecast, limits
+from mflux_teacache.pieces.option_types import threshold
+from mflux_teacache.pieces.policy_run import PolicyRun
 from mflux_teacache.records import Body, Decision, Step, Target
 from mflux_teacache.strategies.easycache.policy import DEFAULTS, THRESHOLD, Config, State, decide, learn
 

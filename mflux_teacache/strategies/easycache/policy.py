@@ -13,8 +13,8 @@ import math
 from dataclasses import dataclass, replace
 
 from mflux_teacache.errors import OptionError
-from mflux_teacache.limits import Limits
-from mflux_teacache.verdict import Verdict
+from mflux_teacache.pieces.limits import Limits
+from mflux_teacache.pieces.verdict import Verdict
 
 # Threshold and windows of the EasyCache node of ComfyUI, which covers image models; the authors use 0.025 to 0.06 on
 # video models, with 5 to 10 warm-up steps and the last step computed. Neither has a cap on skips in a row.

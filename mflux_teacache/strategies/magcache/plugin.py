@@ -6,11 +6,11 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from mflux_teacache import forecast, limits
 from mflux_teacache.hookspecs import hookimpl
-from mflux_teacache.limits import Limits
-from mflux_teacache.option_types import count, threshold, window
-from mflux_teacache.policy_run import PolicyRun
+from mflux_teacache.pieces import forecast, limits
+from mflux_teacache.pieces.limits import Limits
+from mflux_teacache.pieces.option_types import count, threshold, window
+from mflux_teacache.pieces.policy_run import PolicyRun
 from mflux_teacache.records import Body, Decision, Generation, Step, Target
 from mflux_teacache.strategies.magcache import table as tables
 from mflux_teacache.strategies.magcache.policy import Config, State, decide, stretch, stretch_steps

@@ -13,8 +13,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from mflux_teacache.errors import OptionError
-from mflux_teacache.limits import Limits
-from mflux_teacache.verdict import Verdict
+from mflux_teacache.pieces.limits import Limits
+from mflux_teacache.pieces.verdict import Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from mflux_teacache.data_files import DataFiles
-from mflux_teacache.json_fields import (
+from mflux_teacache.pieces.data_files import DataFiles
+from mflux_teacache.pieces.json_fields import (
     AMOUNT,
     CLASS_NAMES,
     LORAS,
@@ -21,8 +21,8 @@ from mflux_teacache.json_fields import (
     is_list_of,
     is_number,
 )
-from mflux_teacache.matching import distance
-from mflux_teacache.option_types import is_window
+from mflux_teacache.pieces.matching import distance
+from mflux_teacache.pieces.option_types import is_window
 from mflux_teacache.records import Target
 
 

@@ -7,8 +7,8 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 
-from mflux_teacache import option_types
 from mflux_teacache.errors import OptionError, Refused
+from mflux_teacache.pieces import option_types
 
 _LONGEST = 1000  # steps of a run, when looking for one that is long enough
 

@@ -7,14 +7,14 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mflux_teacache.cli.arguments import COMPILE_BLOCKS, OPTION, Asked, asked_for
-from mflux_teacache.cli.messages import reported, show_warnings
-from mflux_teacache.cli.unknown import refuse_unknown
+from mflux_teacache.cli.mflux.arguments import COMPILE_BLOCKS, OPTION, Asked, asked_for
+from mflux_teacache.cli.mflux.unknown import refuse_unknown
 from mflux_teacache.errors import OptionError
+from mflux_teacache.messages import reported, show_warnings
 from mflux_teacache.words import Line, read
 
 if TYPE_CHECKING:
-    from mflux_teacache.cli.session import Session
+    from mflux_teacache.cli.mflux.session import Session
 
 
 def session_for(parser: argparse.ArgumentParser, argv: Sequence[str], command: Mapping[str, Any]) -> Session | None:
@@ -48,9 +48,9 @@ def _session(
     asked: Asked, parser: argparse.ArgumentParser, argv: Sequence[str], command: Mapping[str, Any]
 ) -> Session | None:
     # The machinery is imported only for a run that asks for plugins.
-    from mflux_teacache.cli.choice import choose
-    from mflux_teacache.cli.guard import pipeline_in
-    from mflux_teacache.cli.session import Session
+    from mflux_teacache.cli.mflux.choice import choose
+    from mflux_teacache.cli.mflux.guard import pipeline_in
+    from mflux_teacache.cli.mflux.session import Session
 
     show_warnings(parser.prog)
     chosen = choose(asked, parser, argv)

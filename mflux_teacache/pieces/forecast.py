@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import mlx.core as mx
 
-from mflux_teacache.storage import DTYPES, Kept, keep
+from mflux_teacache.pieces.storage import DTYPES, Kept, keep
 
 if TYPE_CHECKING:
     from mflux_teacache.records import Body
@@ -157,7 +157,7 @@ class ResidualCache:
     Args:
         order: 0 hands out the newest residual as it is, 1 and 2 extrapolate linearly and quadratically.
         dtype: ``bfloat16`` or ``float16`` keeps residuals of wider streams, such as float32, in that: half the memory,
-            rounded to a relative 2^-8 or 2^-11 (``mflux_teacache.storage``). ``None`` = the stream's own.
+            rounded to a relative 2^-8 or 2^-11 (``mflux_teacache.pieces.storage``). ``None`` = the stream's own.
     """
 
     def __init__(self, order: int = DEFAULT_ORDER, dtype: str | None = None) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
-from mflux_teacache.cli.arguments import COMPILE_BLOCKS, COMPILE_BLOCKS_HELP, HELP, OPTION, may_concern_plugins
+from mflux_teacache.cli.mflux.arguments import COMPILE_BLOCKS, COMPILE_BLOCKS_HELP, HELP, OPTION, may_concern_plugins
 
 AddArguments = Callable[[argparse.ArgumentParser], None]
 ParseArguments = Callable[[argparse.ArgumentParser], argparse.Namespace]
@@ -24,7 +24,7 @@ def extend(parsers: ModuleType) -> None:
         parser = parsers.CommandLineParser
         add_arguments, parse_arguments = parser.add_output_arguments, parser.parse_args
     except AttributeError as error:
-        from mflux_teacache.cli.messages import say
+        from mflux_teacache.messages import say
 
         say(
             Path(sys.argv[0]).name,
@@ -61,7 +61,7 @@ def _with_plugins(original: ParseArguments) -> ParseArguments:
     def parse_args(parser: argparse.ArgumentParser) -> argparse.Namespace:
         if OPTION not in parser._option_string_actions or not may_concern_plugins(sys.argv[1:]):
             return original(parser)
-        from mflux_teacache.cli.asked_run import session_for
+        from mflux_teacache.cli.mflux.asked_run import session_for
 
         session = session_for(parser, sys.argv[1:], command=sys._getframe(1).f_globals)
         namespace = original(parser)

@@ -11,16 +11,16 @@ from typing import Any
 
 from mflux_teacache import options
 from mflux_teacache.attachment import Request
-from mflux_teacache.cli import replay, sidecar, stand_ins
-from mflux_teacache.cli.arguments import Asked, asked_for
-from mflux_teacache.cli.replay import Replacement
-from mflux_teacache.cli.stand_ins import Spoken
-from mflux_teacache.cli.unknown import refuse_unknown
+from mflux_teacache.cli.mflux import replay, sidecar, stand_ins
+from mflux_teacache.cli.mflux.arguments import Asked, asked_for
+from mflux_teacache.cli.mflux.replay import Replacement
+from mflux_teacache.cli.mflux.stand_ins import Spoken
+from mflux_teacache.cli.mflux.unknown import refuse_unknown
 from mflux_teacache.errors import OptionError, PluginError, PluginWarning
+from mflux_teacache.image_record.read import Recorded
 from mflux_teacache.options import Declared
-from mflux_teacache.output_files import is_output
+from mflux_teacache.pieces.output_files import is_output
 from mflux_teacache.plugins import Loaded, PluginSet, load
-from mflux_teacache.recorded import Recorded
 from mflux_teacache.words import Given, Line, read
 
 

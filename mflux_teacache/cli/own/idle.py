@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mflux_teacache import options
-from mflux_teacache.cli.summary import summary
+from mflux_teacache.cli.mflux.summary import summary
 from mflux_teacache.plugins import Loaded, PluginSet
 from mflux_teacache.records import GenerationStats
 

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from mflux_teacache.errors import NotWritten, OptionError
-from mflux_teacache.input_files import reason
-from mflux_teacache.option_types import file_path
+from mflux_teacache.pieces.input_files import reason
+from mflux_teacache.pieces.option_types import file_path
 
 _OUTPUT = "_mflux_output"
 

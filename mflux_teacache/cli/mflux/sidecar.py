@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mflux_teacache import recorded
 from mflux_teacache.errors import OptionError, PluginWarning, Refused
-from mflux_teacache.input_files import NotAFile, TooLarge, Unreadable, read_text
-from mflux_teacache.json_fields import parse_json
-from mflux_teacache.metadata import KEY
-from mflux_teacache.recorded import Recorded
+from mflux_teacache.image_record import read as recorded
+from mflux_teacache.image_record.read import Recorded
+from mflux_teacache.image_record.write import KEY
+from mflux_teacache.pieces.input_files import NotAFile, TooLarge, Unreadable, read_text
+from mflux_teacache.pieces.json_fields import parse_json
 
 
 def read(path: Path) -> Recorded:

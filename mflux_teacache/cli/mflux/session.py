@@ -13,14 +13,14 @@ from typing import Any
 from mflux_teacache.adapters.pipelines import pipeline_of, refuse_partly, refuse_unsupported
 from mflux_teacache.adapters.targets import for_image, of_class
 from mflux_teacache.attachment import Request, attach_requests, check_all
-from mflux_teacache.cli import guard
-from mflux_teacache.cli.choice import Chosen
-from mflux_teacache.cli.messages import reported, say
-from mflux_teacache.cli.sidecar import naming
-from mflux_teacache.cli.summary import summary
+from mflux_teacache.cli.mflux import guard
+from mflux_teacache.cli.mflux.choice import Chosen
+from mflux_teacache.cli.mflux.sidecar import naming
+from mflux_teacache.cli.mflux.summary import summary
 from mflux_teacache.errors import AlreadyAttached, PluginWarning
+from mflux_teacache.image_record.read import REPLAY
+from mflux_teacache.messages import reported, say
 from mflux_teacache.plugins import PluginSet
-from mflux_teacache.recorded import REPLAY
 from mflux_teacache.records import GenerationStats, Target
 from mflux_teacache.terminal import tell
 

@@ -15,11 +15,11 @@ from mflux_teacache import plugins
 from mflux_teacache.adapters.about import ABOUT
 from mflux_teacache.adapters.commands import commands_of
 from mflux_teacache.adapters.families import FAMILIES
-from mflux_teacache.adapters.family import Family
 from mflux_teacache.adapters.pipelines import Pipeline, in_installed_mflux
-from mflux_teacache.cli.arguments import COMPILE_BLOCKS
+from mflux_teacache.cli.mflux.arguments import COMPILE_BLOCKS
 from mflux_teacache.discovery import Installed, Unreadable, search
 from mflux_teacache.errors import PluginError
+from mflux_teacache.family import Family
 from mflux_teacache.options import Declared
 from mflux_teacache.teacache.calibration import shipped
 from mflux_teacache.terminal import visible

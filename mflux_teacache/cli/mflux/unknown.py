@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mflux_teacache.cli.arguments import BUILT_IN, OPTION
+from mflux_teacache.cli.mflux.arguments import BUILT_IN, OPTION
 from mflux_teacache.errors import OptionError, PluginError
 from mflux_teacache.words import Line
 

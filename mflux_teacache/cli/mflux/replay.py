@@ -8,8 +8,8 @@ from pathlib import Path
 
 from mflux_teacache import options
 from mflux_teacache.attachment import Request
+from mflux_teacache.image_record.read import REPLAY, Decided
 from mflux_teacache.plugins import load
-from mflux_teacache.recorded import REPLAY, Decided
 from mflux_teacache.records import Target
 from mflux_teacache.words import Line
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Generic
 
-from mflux_teacache.forecast import ResidualCache
+from mflux_teacache.pieces.forecast import ResidualCache
+from mflux_teacache.pieces.verdict import State, Verdict
 from mflux_teacache.records import Body, Decision, Step
-from mflux_teacache.verdict import State, Verdict
 
 
 class PolicyRun(Generic[State]):

@@ -1,0 +1,1 @@
+"""What mflux's commands gain."""

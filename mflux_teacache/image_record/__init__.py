@@ -1,0 +1,1 @@
+"""What an image records of its run, and the way back."""

@@ -1,0 +1,1 @@
+"""What any strategy may use, ours and third parties' alike."""
