@@ -9,19 +9,17 @@ from types import TracebackType
 from typing import Any
 
 from mflux_teacache import options
-from mflux_teacache.adapters.body import Body
 from mflux_teacache.adapters.entry_check import check_pipeline
-from mflux_teacache.adapters.families import FAMILIES, family_of
+from mflux_teacache.adapters.families import FAMILIES
 from mflux_teacache.adapters.lifecycle import MARK, Lifecycle
-from mflux_teacache.adapters.pipelines import Pipeline, pipeline_of, refuse_unsupported
-from mflux_teacache.adapters.targets import of_model
+from mflux_teacache.adapters.pipelines import Pipeline, family_of, of_model, pipeline_of, refuse_unsupported
+from mflux_teacache.adapters.seam.image import Body
 from mflux_teacache.errors import AlreadyAttached, BrokenPlugin, OptionError, UnsupportedModel
 from mflux_teacache.family import Family
 from mflux_teacache.generations import Generations, Report
 from mflux_teacache.plugins import Loaded, PluginSet, attach_all, check_fit, load, named
 from mflux_teacache.plugins import Request as Request
 from mflux_teacache.plugins import check_all as check_all
-from mflux_teacache.records import AttachmentStats
 
 
 class Handle:
@@ -32,20 +30,20 @@ class Handle:
         plugins: names of the plugins, in the order in which they were named.
     """
 
-    def __init__(self, plugins: list[str], stats: AttachmentStats) -> None:
-        self.stats = stats
+    def __init__(self, model: Any, body: Body, plugins: list[str], generations: Generations) -> None:
         self.plugins = plugins
-        self._lifecycle: Lifecycle | None = None
+        self.stats = generations.stats
+        self._lifecycle = Lifecycle(model, body, generations, self)
 
     @property
     def attached(self) -> bool:
         """The plugins are on the model, or something of them still is."""
-        return self._lifecycle is not None and not self._lifecycle.off
+        return not self._lifecycle.off
 
     @property
     def leaving(self) -> bool:
         """``restore()`` was called, and waits for an image."""
-        return self.attached and self._lifecycle is not None and self._lifecycle.leaving
+        return self.attached and self._lifecycle.leaving
 
     def restore(self) -> None:
         """Take the plugins off: the model is then bit for bit what it was.
@@ -53,8 +51,16 @@ class Handle:
         While an image is being made, they stay until it is done. What was wrapped around the model since stays, too.
         It may be called as often as one likes; where Ctrl-C has interrupted it, the next call does the rest.
         """
-        if self._lifecycle is not None:
-            self._lifecycle.restore()
+        self._lifecycle.restore()
+
+    def _put_on(self, model: Any) -> None:
+        """Where anything goes wrong, Ctrl-C as well, nothing is left on the model."""
+        try:
+            self._lifecycle.install()
+            _refuse_to_be_second(model, self)
+        except BaseException:
+            self.restore()
+            raise
 
     def __enter__(self) -> Handle:
         return self
@@ -181,19 +187,12 @@ def attach_requests(
     target = replace(of_model(model, family.name), model_path=model_path)
     check_all(plugins, requests, target)
     attach_all(plugins, requests, target, model)
-    body = _body(model, family, plugins, compile_blocks)
-
-    stats = AttachmentStats()
-    generations = Generations(model, pipeline, target, requests, plugins, stats, report, compile_blocks=compile_blocks)
-    handle = Handle(plugins.names, stats)
-    handle._lifecycle = Lifecycle(model, body, generations, handle)
-    try:
-        handle._lifecycle.install()
-        _refuse_to_be_second(model, handle)
-        return handle
-    except BaseException:  # Ctrl-C as well
-        handle.restore()
-        raise
+    transformer, *others = (getattr(model, attribute, None) for attribute in family.attributes)
+    body = Body(transformer, family, plugins.residual_after, others, compile_blocks=compile_blocks)
+    generations = Generations(model, pipeline, family, target, requests, plugins, report, compile_blocks=compile_blocks)
+    handle = Handle(model, body, plugins.names, generations)
+    handle._put_on(model)
+    return handle
 
 
 def attached(model: Any) -> Handle | None:
@@ -239,11 +238,6 @@ def _third_party_families(plugins: PluginSet) -> list[Family]:
             )
         found += families
     return found
-
-
-def _body(model: Any, family: Family, plugins: PluginSet, compile_blocks: bool) -> Body:
-    transformer, *others = (getattr(model, attribute, None) for attribute in family.attributes)
-    return Body(transformer, family, plugins.residual_after, others, compile_blocks=compile_blocks)
 
 
 def _refuse_what_is_no_pipeline(model: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class Family:
             transformer of its own.
         must_compute: from the arguments of block 0's call to whether this call must run in full, since more than
             the output is needed of it, such as a key/value cache that it fills. What it keeps of reference images
-            stands in for their rows in later calls. It looks at no array's value.
+            stands in for their rows in later calls. It looks at no array's value. ``None`` = no call must.
         caller: the pipeline's attribute that runs the blocks in the transformer's stead, in pipelines that have it,
             such as a ControlNet.
         compiles: of what the transformer compiles of itself when it is called: the attribute in which it keeps the
@@ -96,6 +96,12 @@ class Family:
         made_anew: of the arguments of a call for a prediction, beside what ``sigma`` and ``latents`` read, those that
             mflux makes anew for each step, such as a ControlNet's samples. All others tell one guidance branch from
             another, since a branch gets the same objects in each step.
+        signal: for people: what ``modulated_input`` is: what is normalised, and what it is modulated by.
+        guidance: for people: how mflux calls the transformer for guidance.
+        compiled: mflux compiles its predict function, except on the smaller M1 and M2; or the transformer compiles
+            parts of itself, on every machine.
+        compilable: its blocks are called with arrays and constants only, so that each can be compiled on its own.
+        attributes: ``attribute``, always as a tuple.
     """
 
     name: str
@@ -107,13 +113,18 @@ class Family:
     packed: bool = False
     predict: tuple[str, ...] = ()
     attribute: str | tuple[str, ...] = "transformer"
-    must_compute: Callable[[Arguments], bool] = lambda _: False
+    must_compute: Callable[[Arguments], bool] | None = None
     caller: str | None = None
     compiles: tuple[tuple[str, str], ...] = ()
     looked_at: tuple[str, ...] = ()
     numbered: tuple[str, ...] = ()
     made_anew: tuple[str, ...] = ()
+    signal: str = ""
+    guidance: str = ""
+    compiled: bool = False
+    compilable: bool = True
+    attributes: tuple[str, ...] = field(init=False)
 
-    @property
-    def attributes(self) -> tuple[str, ...]:
-        return (self.attribute,) if isinstance(self.attribute, str) else self.attribute
+    def __post_init__(self) -> None:
+        attributes = (self.attribute,) if isinstance(self.attribute, str) else self.attribute
+        object.__setattr__(self, "attributes", attributes)  # frozen

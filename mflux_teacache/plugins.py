@@ -18,14 +18,11 @@ from mflux_teacache.discovery import Installed as Installed
 from mflux_teacache.discovery import installed as installed
 from mflux_teacache.errors import (
     BrokenPlugin,
-    HookFailed,
-    ModelFailed,
     OptionError,
     PluginError,
     PluginWarning,
     Refused,
     UnknownPlugin,
-    UnsupportedModel,
     is_interruption,
 )
 from mflux_teacache.suggest import did_you_mean
@@ -172,62 +169,36 @@ def _known_hooks() -> str:
 
 
 class Hooks:
-    """Calls hooks of a set of plugins, one plugin after the other, so that a fault has a name."""
+    """The hooks of a set of plugins, to be called of one plugin after the other, so that a fault has a name.
+
+    Attributes:
+        callers: for each hook, by the names of the plugins that implement it, in the order in which they were named.
+    """
 
     def __init__(self, plugins: Mapping[str, Any]) -> None:
         self._manager = _new_manager(plugins)
-        self._callers: dict[str, dict[str, Callable[..., Any]]] = {}
+        self.callers: dict[str, dict[str, Callable[..., Any]]] = {}
         for hook in (name for name in vars(hookspecs) if name.startswith("mflux_")):
             caller = getattr(self._manager.hook, hook)
             owners = [impl.plugin_name for impl in caller.get_hookimpls()]
-            self._callers[hook] = {
+            self.callers[hook] = {
                 name: self._manager.subset_hook_caller(hook, [p for n, p in plugins.items() if n != name])
                 for name in plugins
                 if name in owners
             }
 
     def implementers(self, hook: str) -> list[str]:
-        """Names of the plugins that implement a hook, in the order in which they were named."""
-        return list(self._callers[hook])
+        """Names of the plugins that implement a hook."""
+        return list(self.callers[hook])
 
     def call(self, plugin: str, hook: str, /, **arguments: Any) -> Any:
         """One plugin's hook; its result, or ``None`` if it does not implement the hook. Raises what it raises."""
-        caller = self._callers[hook].get(plugin)
+        caller = self.callers[hook].get(plugin)
         if caller is None:
             return None
         result = caller(**arguments)
         # pluggy gives a list unless the hook is a first-result one; with one plugin it has one entry.
         return (result[0] if result else None) if isinstance(result, list) else result
-
-    def tell(self, hook: str, step: int | None = None, /, **arguments: Any) -> None:
-        """Call a hook of every plugin that has it.
-
-        Raises:
-            HookFailed: names the plugin whose hook raised, the hook and the step.
-            UnsupportedModel: a signal that the hook read cannot be had of this model, which is no fault of the plugin.
-        """
-        for plugin in self._callers[hook]:
-            self._guarded(plugin, hook, step, arguments)
-
-    def ask(self, hook: str, step: int | None = None, /, **arguments: Any) -> Any:
-        """The first answer that is not ``None``; raises as ``tell`` does."""
-        for plugin in self._callers[hook]:
-            answer = self._guarded(plugin, hook, step, arguments)
-            if answer is not None:
-                return answer
-        return None
-
-    def _guarded(self, plugin: str, hook: str, step: int | None, arguments: dict[str, Any]) -> Any:
-        try:
-            return self.call(plugin, hook, **arguments)
-        except (UnsupportedModel, PluginWarning):  # a warning is one that the user has made an error
-            raise
-        except ModelFailed as failure:
-            raise failure.__cause__ or failure from None
-        except BaseException as error:  # SystemExit, GeneratorExit and asyncio's CancelledError as well
-            if is_interruption(error):
-                raise
-            raise HookFailed(plugin, hook, step, error) from error
 
 
 class PluginSet(Hooks):

@@ -3,36 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-import time
+import numbers
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from reprlib import repr as brief
 from typing import Any, NamedTuple, Protocol
 
 import mlx.core as mx
 
-from mflux_teacache.decision_check import misfit_of, readable
 from mflux_teacache.errors import (
     BrokenPlugin,
     HookFailed,
     ModelFailed,
     PluginError,
+    PluginWarning,
     UnsupportedModel,
     is_interruption,
 )
 from mflux_teacache.kept import warn_kept
-from mflux_teacache.plugins import DECIDES, PluginSet
-from mflux_teacache.records import (
-    Body,
-    BodyBranch,
-    Decision,
-    Generation,
-    GenerationStats,
-    Outcome,
-    Status,
-    Step,
-    StepRecord,
-)
+from mflux_teacache.plugins import DECIDES, Hooks, PluginSet
+from mflux_teacache.records import Body, BodyBranch, Decision, Generation, Outcome, Step, StepRecord
+
+_NUMBERS = ("change", "prediction", "running_sum", "threshold")
+_LONGEST_REASON = 200  # characters: a few words
 
 
 class Probed(Protocol):
@@ -45,18 +38,19 @@ class Probed(Protocol):
         """``None`` if block 0 was not asked for."""
 
 
-class Ran(Protocol):
-    """One guidance branch that a forward has run."""
+class Ran(NamedTuple):
+    """One guidance branch that a forward has run.
 
-    @property
-    def input(self) -> mx.array: ...
-    @property
-    def output(self) -> mx.array: ...
-    @property
-    def reused(self) -> bool: ...
-    @property
-    def in_full(self) -> bool:
-        """It had to run, whatever was decided: the model keeps more of it than its output."""
+    Attributes:
+        input, output: image part of the stream: where the residual begins, and after the body.
+        reused: the body was passed by.
+        in_full: it had to run, whatever was decided: the model keeps more of it than its output.
+    """
+
+    input: mx.array
+    output: mx.array
+    reused: bool
+    in_full: bool = False
 
 
 Residuals = Sequence[mx.array | None]
@@ -193,16 +187,12 @@ class Runtime:
         self.generation = generation
         self._open: _OpenStep | None = None
         self._branches: int | None = None
-        self._begun = 0.0
         self._index = 0
         self._warned: set[str] = set()
-        self._untold = plugins.implementers("mflux_generation_end")
-        self._stats: GenerationStats | None = None
 
     def start(self) -> None:
         """The denoising loop is about to begin."""
-        self._begun = time.perf_counter()
-        self.plugins.tell("mflux_generation_start", generation=self.generation)
+        tell(self.plugins, "mflux_generation_start", generation=self.generation)
 
     def predict(self, forward: Forward) -> Any:
         """One of mflux's calls for a prediction: the step's first one decides, the others follow."""
@@ -219,8 +209,8 @@ class Runtime:
     def _begin(self, forward: Forward) -> _OpenStep:
         signals = _Signals(forward)
         step = Step(self._index, self.generation, self._branches, signals)
-        self.plugins.tell("mflux_step_start", step.index, step=step)
-        decision = self.plugins.ask(DECIDES, step.index, step=step)
+        tell(self.plugins, "mflux_step_start", step.index, step=step)
+        decision = ask(self.plugins, DECIDES, step.index, step=step)
         return _OpenStep(step, self._checked(decision), signals, {})
 
     def _checked(self, decision: object) -> Decision:
@@ -232,10 +222,10 @@ class Runtime:
         """
         if decision is None:
             return Decision.compute()
-        misfit = misfit_of(decision)
+        misfit = _misfit_of(decision)
         if misfit is not None or not isinstance(decision, Decision):
             raise HookFailed(str(self.plugins.decider), DECIDES, self._index, BrokenPlugin(misfit))
-        decision, odd = readable(decision)
+        decision, odd = _readable(decision)
         for what in odd:
             if what not in self._warned:
                 self._warned.add(what)
@@ -261,58 +251,112 @@ class Runtime:
             rows = step.generation.target_rows
             body = Body(tuple(_branch(decision, number, branch, rows) for number, branch in ran.items()))
             self._branches = len(ran)
-            self.plugins.tell("mflux_post_transformer", step.index, step=step, body=body)
+            tell(self.plugins, "mflux_post_transformer", step.index, step=step, body=body)
             self.generation.records.append(_record(step, decision, ran, signals))
             kept = [branch.residual for branch in body.branches if not branch.reused] if self.plugins.decider else []
             # Together with the new latents, for which mflux is about to wait: residuals that stay lazy
             # would keep every activation of the step.
             mx.async_eval(latents, *kept, *signals.read)
-            self._close_step()
+            self.close_step()
         self._index += 1
 
-    def _close_step(self) -> None:
+    def close_step(self) -> None:
+        """Let go of a step that is over, or that an error or an interrupt has cut off."""
         if self._open is not None:
             self._open.signals.close()
             self._open = None
 
-    def end(self, status: Status) -> None:
-        """The loop is over: finished, interrupted or failed. May be called again where an interrupt cut it off."""
-        self._close_step()
-        if self.generation.status == "running":
-            self.generation.seconds = time.perf_counter() - self._begun
-            self.generation.status = status
-        with ExitStack() as each:  # is told, also where one before it is interrupted; the last one pushed is the first
-            for plugin in reversed(self._untold):
-                each.callback(self._tell_end, plugin)
 
-    def _tell_end(self, plugin: str) -> None:
-        try:
-            self.plugins.call(plugin, "mflux_generation_end", generation=self.generation)
-        except BaseException as error:
-            if is_interruption(error):
-                raise
-            _warn(plugin, "mflux_generation_end", error)
-        finally:
-            self._untold.remove(plugin)
+def tell(plugins: Hooks, hook: str, step: int | None = None, /, **arguments: Any) -> None:
+    """Call a hook of every plugin that has it.
 
-    @property
-    def stats(self) -> GenerationStats:
-        """Of the image when its loop has ended; always the same object."""
-        if self._stats is None:
-            self._stats = self.generation.stats
-        return self._stats
+    Raises:
+        HookFailed: names the plugin whose hook raised, the hook and the step.
+        UnsupportedModel: a signal that the hook read cannot be had of this model, which is no fault of the plugin.
+    """
+    for plugin, caller in plugins.callers[hook].items():
+        _guarded(caller, plugin, hook, step, arguments)
 
-    def image_metadata(self) -> dict[str, Any]:
-        """What each plugin wants recorded, by its name."""
-        recorded = {}
-        for plugin in self.plugins.implementers("mflux_image_metadata"):
-            try:
-                recorded[plugin] = self.plugins.call(plugin, "mflux_image_metadata", generation=self.generation)
-            except BaseException as error:
-                if is_interruption(error):
-                    raise
-                _warn(plugin, "mflux_image_metadata", error)
-        return recorded
+
+def ask(plugins: Hooks, hook: str, step: int | None = None, /, **arguments: Any) -> Any:
+    """The first answer that is not ``None``; raises as ``tell`` does."""
+    for plugin, caller in plugins.callers[hook].items():
+        answer = _guarded(caller, plugin, hook, step, arguments)
+        if answer is not None:
+            return answer
+    return None
+
+
+def _guarded(caller: Any, plugin: str, hook: str, step: int | None, arguments: dict[str, Any]) -> Any:
+    try:
+        return caller(**arguments)
+    except (UnsupportedModel, PluginWarning):  # a warning is one that the user has made an error
+        raise
+    except ModelFailed as failure:
+        raise failure.__cause__ or failure from None
+    except BaseException as error:  # SystemExit, GeneratorExit and asyncio's CancelledError as well
+        if is_interruption(error):
+            raise
+        raise HookFailed(plugin, hook, step, error) from error
+
+
+def _misfit_of(decision: object) -> str | None:
+    """What is wrong with a hook's answer; ``None`` if nothing is. Whether a residual's shape fits, its branch tells."""
+    if not isinstance(decision, Decision):
+        return f"it returned {_kind(decision)} where a Decision or None is expected"
+    residuals = decision.residuals
+    if residuals is not None and not isinstance(residuals, tuple | list):
+        return (
+            f"its residuals are {_kind(residuals)}, where one for each branch is expected: Decision.reuse([residual])"
+        )
+    for place, residual in enumerate(residuals or ()):
+        if residual is None:
+            continue
+        kind = residual.dtype if isinstance(residual, mx.array) else type(residual).__name__
+        if not isinstance(kind, mx.Dtype) or not mx.issubdtype(kind, mx.floating):
+            return (
+                f"its residual for branch {place} is of {kind}, where an mlx array of a floating-point dtype is "
+                f"expected, or None to compute"
+            )
+    return None
+
+
+def _readable(decision: Decision) -> tuple[Decision, list[str]]:
+    """The same with numbers that are floats and a reason that is one line of text.
+
+    Returns it, and what had to be left out, in words.
+    """
+    values = {name: getattr(decision, name) for name in _NUMBERS}
+    floats = {name: _float(value) for name, value in values.items()}
+    odd = [
+        f"{name} = {_kind(value)}, where a number or None is expected"
+        for name, value in values.items()
+        if value is not None and floats[name] is None
+    ]
+    reason, forced = decision.reason, decision.forced
+    if not isinstance(reason, str):
+        odd.append(f"reason = {_kind(reason)}, where a text is expected")
+        reason = ""
+    if not isinstance(forced, bool):
+        odd.append(f"forced = {_kind(forced)}, where True or False is expected")
+        forced = False
+    checked: dict[str, Any] = {**floats, "reason": " ".join(reason.split())[:_LONGEST_REASON], "forced": forced}
+    return replace(decision, **checked), odd
+
+
+def _float(value: Any) -> float | None:
+    """``None`` for what is no real number, or too large for a float."""
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        return None
+    try:
+        return float(value)
+    except (OverflowError, ValueError, TypeError):
+        return None
+
+
+def _kind(value: Any) -> str:
+    """A value in a few words: of an array its kind, whose numbers would have to be computed first."""
+    return f"an {type(value).__name__}" if hasattr(value, "shape") else brief(value)
 
 
 def _branch(decision: Decision, number: int, ran: Ran, target_rows: int | None) -> BodyBranch:
@@ -352,8 +396,3 @@ def _why_computed(branches: Mapping[int, Ran], computed: Sequence[int]) -> str:
     misfits = [number for number in computed if number not in in_full]
     reasons = (("the model needs all of branch", in_full), ("no residual fits branch", misfits))
     return "; ".join(f"{why} {', '.join(map(str, numbers))}" for why, numbers in reasons if numbers)
-
-
-def _warn(plugin: str, hook: str, error: BaseException) -> None:
-    """A finished image is worth more than a plugin's complaint."""
-    warn_kept(f"plugin {plugin!r} failed in {hook}: {type(error).__name__}: {error}. The image is kept.")

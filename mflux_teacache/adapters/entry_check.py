@@ -8,12 +8,122 @@ from __future__ import annotations
 
 import inspect
 import types
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from mflux_teacache.adapters import signatures
 from mflux_teacache.errors import UnsupportedModel
-from mflux_teacache.family import Family, Joint
+from mflux_teacache.family import Dual, Family, Joint
+
+_ANY = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+def takes_any(signature: inspect.Signature) -> bool:
+    """A call may bring arguments that it does not name."""
+    return any(parameter.kind in _ANY for parameter in signature.parameters.values())
+
+
+def of_method(cls: type, name: str) -> inspect.Signature:
+    """Without ``self``, from the first class that names every argument.
+
+    A wrapper in a subclass, such as one that counts calls, often takes ``*args, **kwargs`` and passes them on.
+    """
+    found = [inspect.signature(vars(base)[name]) for base in cls.__mro__ if name in vars(base)]
+    signature = next((signature for signature in found if not takes_any(signature)), found[0])
+    return signature.replace(parameters=list(signature.parameters.values())[1:])
+
+
+def bind(signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Arguments by name, with defaults; without those that have no name."""
+    return _flat(_bound(signature, args, kwargs))[0]
+
+
+def bind_all(signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """As above, of a call of a model.
+
+    Raises:
+        UnsupportedModel: an argument has no name.
+    """
+    return flat(_bound(signature, args, kwargs))
+
+
+def flat(bound: inspect.BoundArguments) -> dict[str, Any]:
+    """What a call of a model was bound to, with further keywords among the other arguments.
+
+    Raises:
+        UnsupportedModel: an argument has no name.
+    """
+    arguments, unnamed = _flat(bound)
+    if unnamed:
+        raise UnsupportedModel(
+            f"mflux calls the model with {len(unnamed)} arguments that {bound.signature} does not name, and plugins "
+            f"read them by name. Something has wrapped a part of the model: use functools.wraps there."
+        )
+    return arguments
+
+
+def _bound(signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:
+    bound = signature.bind(*args, **kwargs)
+    bound.apply_defaults()
+    return bound
+
+
+def _flat(bound: inspect.BoundArguments) -> tuple[dict[str, Any], tuple[Any, ...]]:
+    arguments, unnamed = dict(bound.arguments), ()
+    for name, parameter in bound.signature.parameters.items():
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            arguments |= arguments.pop(name)
+        elif parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+            unnamed = arguments.pop(name)
+    return arguments, unnamed
+
+
+class Given(dict[str, Any]):
+    """The arguments of a call, by name, as an entry's functions read them.
+
+    Reading one that is not there raises UnsupportedModel, which names it; ``get`` and ``in`` are a dict's.
+
+    Attributes:
+        call: what is called, for messages.
+    """
+
+    call: str
+    family: Family
+
+    def latents(self) -> Any:
+        """As the entry finds them: of several names the first that is there."""
+        names = self.family.latents
+        if callable(names):
+            return names(self)
+        names = (names,) if isinstance(names, str) else names
+        return self[next((name for name in names if name in self), names[0])]
+
+    def __missing__(self, name: str) -> Any:
+        raise changed(f"{self.call} has no argument {name!r} (it has {', '.join(self)})", self.family)
+
+
+def given_of(call: str, family: Family) -> type[Given]:
+    """A class of its own for the arguments of one kind of call: making them takes no more than making a dict."""
+    return type("Given", (Given,), {"call": call, "family": family})
+
+
+def given_of_prediction(family: Family) -> type[Given]:
+    """For the arguments of mflux's calls for a prediction."""
+    return given_of("mflux's call for a prediction", family)
+
+
+def read_by(family: Family, arguments: Mapping[str, Any]) -> set[str]:
+    """The names of those of a prediction's arguments that the entry reads the noise level and the latents from."""
+    read: set[str] = set()
+
+    class Noting(given_of_prediction(family)):  # type: ignore[misc]
+        def __getitem__(self, name: str) -> Any:
+            read.add(name)
+            return super().__getitem__(name)
+
+    noting = Noting(arguments)
+    noting.latents()
+    family.sigma(noting)
+    return read
 
 
 def changed(what: str, family: Family) -> UnsupportedModel:
@@ -24,30 +134,77 @@ def changed(what: str, family: Family) -> UnsupportedModel:
     )
 
 
-class Given(dict[str, Any]):
-    """The arguments of a call, by name, as an entry's functions read them.
+# A block, and the list that it is in.
+Listed = tuple[Dual | Joint, Any]
 
-    Args:
-        call: what is called, for messages.
 
-    Reading one that is not there raises UnsupportedModel, which names it; ``get`` and ``in`` are a dict's.
+class Entry(NamedTuple):
+    """A method by which mflux's forward enters a block.
+
+    Attributes:
+        place: the block's, in the body.
+        stage: the list that the block is in.
+        forward: the method as mflux has it.
+        signature: its own, without ``self``.
+        takes_any: a call may bring arguments that the signature does not name.
+        given: makes a call's arguments, by name, into what the family's functions read.
     """
 
-    def __init__(self, arguments: Mapping[str, Any], call: str, family: Family) -> None:
-        super().__init__(arguments)
-        self._call = call
-        self._family = family
+    place: int
+    stage: Dual | Joint
+    forward: Callable[..., Any]
+    signature: inspect.Signature
+    takes_any: bool
+    given: type[Given]
 
-    def latents(self) -> Any:
-        """As the entry finds them: of several names the first that is there."""
-        names = self._family.latents
-        if callable(names):
-            return names(self)
-        names = (names,) if isinstance(names, str) else names
-        return self[next((name for name in names if name in self), names[0])]
 
-    def __missing__(self, name: str) -> Any:
-        raise changed(f"{self._call} has no argument {name!r} (it has {', '.join(self)})", self._family)
+def entries_of(cls: type, place: int, stage: Dual | Joint, family: Family) -> dict[str, Entry]:
+    """Those of the methods that the family's entry names which a block of this class has, by name.
+
+    Raises:
+        UnsupportedModel: it has none, or a method lacks the argument that holds a stream.
+    """
+    entries = {name: _entry(cls, name, place, stage, family) for name in stage.methods if hasattr(cls, name)}
+    if not entries:
+        methods = " or ".join(map(repr, stage.methods))
+        raise changed(f"{cls.__name__} in {stage.blocks!r} has no method {methods}", family)
+    return entries
+
+
+def _entry(cls: type, method: str, place: int, stage: Dual | Joint, family: Family) -> Entry:
+    where = cls.__name__ if method == "__call__" else f"{cls.__name__}.{method}"
+    signature = of_method(cls, method)
+    needed = (stage.image, stage.text) if isinstance(stage, Dual) else (stage.stream,)
+    if missing := [name for name in needed if name not in signature.parameters]:
+        has = ", ".join(signature.parameters)
+        raise changed(f"{where} in {stage.blocks!r} has no argument {missing[0]!r} (it has {has})", family)
+    given = given_of(f"{cls.__name__} in {stage.blocks!r}", family)
+    return Entry(place, stage, getattr(cls, method), signature, takes_any(signature), given)
+
+
+def check_blocks(transformers: Sequence[Sequence[Listed]], family: Family, residual_after: int) -> None:
+    """Args:
+        transformers: the blocks of each.
+        residual_after: how many first blocks run in every step.
+
+    Raises:
+        UnsupportedModel: a block's method or argument, or a part of block 0 that the family's entry names is missing,
+            or the body is too short for ``residual_after``, or not of one length in all transformers.
+    """
+    blocks, *others = transformers
+    if any(len(other) != len(blocks) for other in others):
+        raise UnsupportedModel(
+            f"the transformers of this {family.name} pipeline differ in their number of blocks: "
+            f"{', '.join(str(len(each)) for each in transformers)}."
+        )
+    if residual_after >= len(blocks):
+        raise UnsupportedModel(
+            f"residual_after is {residual_after}, but the body of {family.name} has {len(blocks)} blocks: "
+            f"at least one must be left to skip."
+        )
+    stage, first = blocks[0]
+    for name, entry in entries_of(type(first), 0, stage, family).items():
+        check_block(first, name, entry.signature, family)
 
 
 def check_pipeline(model: Any, family: Family) -> None:
@@ -80,7 +237,8 @@ def check_block(block: Any, method: str, signature: inspect.Signature, family: F
         where = type(block).__name__ if method == "__call__" else f"{type(block).__name__}.{method}"
         given = _stand_ins(parameters, f"{where} in {stage.blocks!r}", family)
         _try(family.modulated_input, _BlockStandIn(block, family), given)
-        _try(family.must_compute, given)
+        if family.must_compute is not None:
+            _try(family.must_compute, given)
         if isinstance(stage, Joint) and stage.image_rows is not None:
             _try(stage.image_rows, given)
 
@@ -89,7 +247,7 @@ def _check_call(model: Any, family: Family) -> None:
     """Of a pipeline without a predict function: it calls its transformer, or what runs the blocks in its stead."""
     called = getattr(model, family.caller, None) if family.caller else None
     cls = type(getattr(model, family.attributes[0]) if called is None else called)
-    parameters = _parameters(signatures.of_method(cls, "__call__"))
+    parameters = _parameters(of_method(cls, "__call__"))
     if parameters is not None:
         lacks = f"{type(model).__name__} has no method {' or '.join(map(repr, family.predict))}, and "
         _check_prediction(parameters, f"{lacks if family.predict else ''}{cls.__name__}.__call__", family)
@@ -106,7 +264,7 @@ def _check_compiled(transformer: Any, family: Family) -> None:
             if not hasattr(transformer, missing):
                 raise changed(f"{name} has {other!r}, but no {missing!r}", family)
         found = True
-        if parameters := _parameters(signatures.of_method(type(transformer), method)):
+        if parameters := _parameters(of_method(type(transformer), method)):
             _check_prediction(parameters, f"{name}.{method}", family)
     if not found:
         raise changed(f"{name} has no method {' or '.join(repr(method) for _, method in family.compiles)}", family)
@@ -135,7 +293,7 @@ def _check_prediction(parameters: list[str], call: str, family: Family) -> None:
 
 def _parameters(signature: inspect.Signature) -> list[str] | None:
     """``None`` if a call may bring others."""
-    return None if signatures.takes_any(signature) else list(signature.parameters)
+    return None if takes_any(signature) else list(signature.parameters)
 
 
 def _parameters_of_defined(function: Any) -> Iterator[list[str]]:
@@ -147,7 +305,7 @@ def _parameters_of_defined(function: Any) -> Iterator[list[str]]:
 
 
 def _stand_ins(parameters: list[str], call: str, family: Family) -> Given:
-    return Given(dict.fromkeys(parameters, _StandIn()), call, family)
+    return given_of(call, family)(dict.fromkeys(parameters, _StandIn()))
 
 
 def _try(function: Callable[..., Any], *arguments: Any) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import mlx.core as mx
 
-from mflux_teacache.errors import UnsupportedModel
 from mflux_teacache.family import Arguments, Dual, Family, Joint
 
 
@@ -134,6 +132,8 @@ FLUX1 = Family(
     packed=True,
     numbered=("layer",),
     made_anew=("controlnet_block_samples", "controlnet_single_block_samples"),
+    signal="LayerNorm of image; scale, shift of time, guidance, prompt",
+    guidance="none",
 )
 
 FLUX2 = Family(
@@ -149,6 +149,9 @@ FLUX2 = Family(
     packed=True,
     predict=("_predict", "_cached_predict"),  # the second one only for editing
     must_compute=_flux2_extracts,
+    signal="LayerNorm of image; scale, shift of time",
+    guidance="two calls",
+    compiled=True,
 )
 
 QWEN = Family(
@@ -161,6 +164,8 @@ QWEN = Family(
     packed=True,
     looked_at=("encoder_hidden_states_mask",),
     numbered=("block_idx",),
+    signal="LayerNorm of image; scale, shift of time",
+    guidance="two calls, always",
 )
 
 Z_IMAGE = Family(
@@ -172,6 +177,9 @@ Z_IMAGE = Family(
     latents=("latents", "x"),  # of the predict function, of the transformer
     predict=("_predict",),
     made_anew=("controlnet_block_samples",),
+    signal="RMSNorm of image and text; scale of time",
+    guidance="two calls",
+    compiled=True,
 )
 
 FIBO = Family(
@@ -186,6 +194,8 @@ FIBO = Family(
     latents="hidden_states",
     packed=True,
     numbered=("layer",),
+    signal="LayerNorm of image; scale, shift of time",
+    guidance="one batch of two",
 )
 
 ERNIE_IMAGE = Family(
@@ -196,6 +206,9 @@ ERNIE_IMAGE = Family(
     sigma=lambda call: call["sigma"],
     latents="latents",
     predict=("_predict",),
+    signal="RMSNorm of image and text; scale, shift of time",
+    guidance="one batch of two",
+    compiled=True,
 )
 
 KREA2 = Family(
@@ -206,6 +219,9 @@ KREA2 = Family(
     sigma=lambda call: call["timestep"],
     latents="latents",
     predict=("_predict",),
+    signal="RMSNorm of text and image; scale, shift of time",
+    guidance="two calls",
+    compiled=True,
 )
 
 LENS = Family(
@@ -216,6 +232,8 @@ LENS = Family(
     sigma=lambda call: call["timestep"],
     latents="hidden_states",
     packed=True,
+    signal="RMSNorm of image; scale, shift of time",
+    guidance="none",
 )
 
 MING_IMAGE = Family(
@@ -226,6 +244,8 @@ MING_IMAGE = Family(
     sigma=lambda call: 1 - call["timestep"],
     latents="latents",
     predict=("_predict",),
+    signal="RMSNorm of image and text; scale of time",
+    guidance="two calls",
 )
 
 ANIMA = Family(
@@ -236,6 +256,9 @@ ANIMA = Family(
     sigma=lambda call: call["sigma"],
     latents="latents",
     predict=("_predict",),
+    signal="LayerNorm of image; scale, shift of time",
+    guidance="two calls",
+    compiled=True,
 )
 
 BOOGU = Family(
@@ -248,6 +271,8 @@ BOOGU = Family(
     modulated_input=_boogu_input,
     sigma=lambda call: 1 - call["timestep"],
     latents="hidden_states",
+    signal="RMSNorm of image; scale of time",
+    guidance="none",
 )
 
 IRIS = Family(
@@ -258,6 +283,8 @@ IRIS = Family(
     sigma=lambda call: call["t"][:1] / 1000,  # of a batch of two, for guidance
     latents="x",
     made_anew=("y", "y_mask"),  # both prompts of that batch
+    signal="RMSNorm of image; scale, shift of time",
+    guidance="one batch of two",
 )
 
 MOSS_IMAGE = Family(
@@ -267,6 +294,8 @@ MOSS_IMAGE = Family(
     modulated_input=_moss_input,
     sigma=lambda call: call["timestep"] / 1000,
     latents="hidden_states",
+    signal="RMSNorm of image and text; scale, shift of time",
+    guidance="two calls, one without some layers",
 )
 
 FIBO2 = Family(
@@ -276,6 +305,8 @@ FIBO2 = Family(
     modulated_input=_fibo2_input,
     sigma=lambda call: call["sigma"],
     latents="latents",
+    signal="RMSNorm of gist, image and text; scale of time",
+    guidance="two calls, one after --cfg-end",
 )
 
 FLUX3 = Family(
@@ -291,6 +322,8 @@ FLUX3 = Family(
     latents="latents",
     packed=True,
     predict=("_predict",),
+    signal="LayerNorm of image; scale, shift of time",
+    guidance="two calls",
 )
 
 IDEOGRAM4 = Family(
@@ -302,6 +335,9 @@ IDEOGRAM4 = Family(
     latents="z",
     predict=("_predict_conditional", "_predict_unconditional"),
     attribute=("conditional_transformer", "unconditional_transformer"),
+    signal="RMSNorm of text and image; scale of time",
+    guidance="two transformers",
+    compiled=True,
 )
 
 QWEN21 = Family(
@@ -314,6 +350,9 @@ QWEN21 = Family(
     sigma=_qwen21_sigma,
     latents="hidden_states",
     compiles=(("_step_fn", "_forward"), ("_image_step_fn", "_image_forward")),
+    signal="LayerNorm of image; scale of time",
+    guidance="two calls",
+    compiled=True,
 )
 
 QWEN21_EDIT = Family(
@@ -333,45 +372,9 @@ QWEN21_EDIT = Family(
     latents=lambda call: call["hidden_states"][:, -call["layout"].target_tokens :],  # after the reference images
     must_compute=lambda call: call["extract"],
     caller="controlnet",
+    signal="LayerNorm of image; scale of time",
+    guidance="two calls",
+    compilable=False,
 )
 
-FAMILIES = (
-    FLUX1,
-    FLUX2,
-    QWEN,
-    Z_IMAGE,
-    FIBO,
-    ERNIE_IMAGE,
-    KREA2,
-    LENS,
-    MING_IMAGE,
-    ANIMA,
-    BOOGU,
-    IRIS,
-    MOSS_IMAGE,
-    FIBO2,
-    FLUX3,
-    IDEOGRAM4,
-    QWEN21,
-    QWEN21_EDIT,
-)
-
-
-def family_of(transformer: object, families: Iterable[Family]) -> Family:
-    """The first entry for a transformer's class or one of its base classes.
-
-    Raises:
-        UnsupportedModel: names the class and what is supported.
-    """
-    families = list(families)
-    for cls in type(transformer).__mro__:
-        path = f"{cls.__module__}:{cls.__qualname__}"
-        for family in families:
-            if family.transformer == path:
-                return family
-    cls = type(transformer)
-    known = ", ".join(f"{family.name} ({family.transformer.partition(':')[2]})" for family in families)
-    raise UnsupportedModel(
-        f"the transformer {cls.__module__}:{cls.__qualname__} is not supported. Supported: {known}. "
-        f"A plugin can add it with the hook mflux_families; `mflux-teacache plugins` lists every pipeline."
-    )
+FAMILIES = tuple(entry for entry in list(vars().values()) if isinstance(entry, Family))

@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
+import threading
 import types
 import warnings
 import weakref
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from mflux_teacache.adapters.body import Body
-from mflux_teacache.adapters.forward import with_globals
-from mflux_teacache.adapters.images import Call, Image, LooseCall, Owner
-from mflux_teacache.adapters.loop import Loop, registry_of
-from mflux_teacache.adapters.pipelines import pipeline_of
-from mflux_teacache.adapters.predictions import Predictions
-from mflux_teacache.adapters.signatures import bind
+from mflux_teacache.adapters.entry_check import bind, of_method
+from mflux_teacache.adapters.seam.compiled import compiling_itself, deferring, factory, with_globals
+from mflux_teacache.adapters.seam.image import IMAGE, Body, Image, loop_methods
+from mflux_teacache.adapters.seam.run import calling
 from mflux_teacache.adapters.swaps import Swaps, subclass
 from mflux_teacache.errors import HookFailed, PluginWarning, UnsupportedModel, is_interruption
+from mflux_teacache.records import Status, Target
 
 _PASSED_BY = (
     "generate_image was called by the pipeline's class and not by the model, so plugins do not see the image that it "
@@ -30,12 +30,92 @@ _PASSED_BY = (
 )
 
 MARK = "_mflux_plugins_handle"  # on the class of a pipeline and of its transformers, while plugins are attached
+_REGISTRY = "_mflux_plugins_registry"  # on the class of what stands for a registry
 
 
-class Handle(Protocol):
-    """What the caller of ``attach`` has in hand."""
+class Owner(Protocol):
+    """Who attached: judges images, gives each of them its plugins, and takes note of what happened."""
 
-    def restore(self) -> None: ...
+    def check(self, arguments: dict[str, Any]) -> Target:
+        """Judge the arguments of ``generate_image``; returns what they ask for."""
+
+    def begin(self, image: dict[str, Any], latents: Any, asked: Target | None) -> Any:
+        """The runtime that takes an image's plugins through a denoising loop that is about to start.
+
+        Args:
+            image: mflux's ``config`` of it, its ``seed`` and its ``prompt``.
+            asked: what was judged of it; ``None`` = nothing.
+        """
+
+    def end(self, runtime: Any, status: Status) -> None:
+        """The denoising loop is over. May be called again where an interrupt cut it off."""
+
+    def record(self, image: Any, runtime: Any) -> None:
+        """``generate_image`` has made this image of it. Nothing that goes wrong here costs the image."""
+
+    def release(self, runtime: Any) -> None:
+        """Another image may have its plugins."""
+
+    def drop(self) -> None:
+        """There will be no image any more."""
+
+
+class Call:
+    """A call of ``generate_image``, and the images that it makes: one, as a rule.
+
+    It is made in the frame that runs the call, and kept there as ``call``.
+
+    Args:
+        asked: what was judged of it.
+    """
+
+    def __init__(self, asked: Target | None) -> None:
+        self.asked = asked
+        self.images: list[Image] = []
+        self._thread = threading.get_ident()
+        self._code = sys._getframe(1).f_code
+
+    def is_under_way(self) -> bool:
+        """Whether that frame still runs.
+
+        Python is asked, since a note of it could be wrong: an interrupt can come between any two lines, also those that
+        would take the note back.
+        """
+        frame = sys._current_frames().get(self._thread)
+        while frame is not None:
+            if frame.f_code is self._code and frame.f_locals.get("call") is self:
+                return True
+            frame = frame.f_back
+        return False
+
+    def end(self, status: Status) -> None:
+        """Of each image whose loop has not ended."""
+        for image in self.images:
+            image.end(status)
+
+
+class LooseCall(Call):
+    """A call that passed by the pipeline object, such as ``Flux1.generate_image(model, ...)``.
+
+    Nobody sees it return or fail, but its frame holds the context of its image.
+
+    Args:
+        context: mflux's, of the image.
+        leave: called when it is over.
+    """
+
+    def __init__(self, context: Any, leave: Callable[[Call], None]) -> None:
+        super().__init__(None)
+
+        def gone(_: object) -> None:
+            self.end("failed")
+            leave(self)
+
+        self._context = weakref.ref(context, gone)
+
+    def is_under_way(self) -> bool:
+        """Whether there is somebody who can take the next step."""
+        return self._context() is not None and not all(image.over for image in self.images)
 
 
 class Lifecycle:
@@ -53,16 +133,16 @@ class Lifecycle:
         off: everything has been taken back.
     """
 
-    def __init__(self, model: Any, body: Body, owner: Owner, handle: Handle) -> None:
+    def __init__(self, model: Any, body: Body, owner: Owner, handle: object) -> None:
         self.gone, self.off = True, False
         self._model = weakref.ref(model)
         self._body = body
         self._owner = owner
         self._handle = handle
-        self._pipeline = pipeline_of(type(model))
         self._factories = [name for name in body.family.predict if hasattr(model, name)]
-        self._predictions = Predictions(body, type(model).__name__, predicts=bool(self._factories))
-        self._loop = Loop(body.here, self._start)
+        self._factory = functools.partial(factory, body, unseen=_unseen(model))
+        self._view: Any = None
+        self._contexts: dict[type, type] = {}
         self._swaps = Swaps()
         self._calls: set[Call] = set()
         self.leaving = False
@@ -84,7 +164,8 @@ class Lifecycle:
             self._swap(transformer, self._of_transformer(type(transformer)))
         if family.caller is not None and hasattr(model, family.caller):
             caller = getattr(model, family.caller)
-            self._swap(caller, {"__call__": self._predictions.caller(type(caller), type(caller).__call__)})
+            forward: Any = type(caller).__call__
+            self._swap(caller, {"__call__": self._calling(type(caller), deferring(self._body.here, forward))})
         self._body.install()
         self.gone = False
 
@@ -118,21 +199,54 @@ class Lifecycle:
     # What the subclasses differ in
 
     def _of_transformer(self, cls: type) -> dict[str, Any]:
-        forward = cls.__call__
         if self._body.family.compiles:
-            return self._predictions.compiling(cls, forward)
-        return {"__call__": self._predictions.call(cls, forward)}
+            return compiling_itself(self._body, cls)
+        return {"__call__": self._calling(cls, cls.__call__)}
+
+    def _calling(self, cls: type, forward: Callable[..., Any]) -> Callable[..., Any]:
+        unseen = _unseen(self._model()) if self._factories else None
+        return calling(self._body.here, forward, of_method(cls, "__call__"), unseen)
 
     def _of_pipeline(self, cls: type) -> dict[str, Any]:
         def put(model: Any, registry: Any) -> None:
-            vars(model)["callbacks"] = registry_of(registry)
+            vars(model)["callbacks"] = getattr(type(registry), _REGISTRY, registry)
 
-        factories = {name: _Replaced(cls, name, self._predictions.factory) for name in self._factories}
+        factories = {name: _Replaced(cls, name, self._factory) for name in self._factories}
         return {"callbacks": property(self._callbacks, put), **factories}
 
     def _callbacks(self, model: Any) -> Any:
+        """mflux asks the pipeline's registry of callbacks for the context of each image, and tells that of its loop.
+
+        The registry and its lists of callbacks belong to the user, who may replace or clear them at any time, and are
+        not touched. What mflux finds is of a subclass of its class, with the same attributes, so that callbacks that
+        are put into one are in the other.
+        """
         registry = vars(model)["callbacks"]
-        return registry if self.gone else self._loop.view(registry)
+        if self.gone:
+            return registry
+        if self._view is None or getattr(type(self._view), _REGISTRY) is not registry:
+            cls = type(registry)
+            view: Any = object.__new__(subclass(cls, {_REGISTRY: registry, "start": self._starting(cls.start)}))
+            view.__dict__ = vars(registry)
+            self._view = view
+        return self._view
+
+    def _starting(self, start: Callable[..., Any]) -> Callable[..., Any]:
+        """Args:
+        start: mflux's, which makes a context.
+        """
+        signature = inspect.signature(start)
+
+        def reporting(registry: Any, *args: Any, **kwargs: Any) -> Any:
+            context = start(registry, *args, **kwargs)
+            theirs = type(context)
+            if theirs not in self._contexts:
+                self._contexts[theirs] = subclass(theirs, loop_methods(theirs, self._body.here))
+            context.__class__ = self._contexts[theirs]
+            vars(context)[IMAGE] = self._start(context, signature.bind(registry, *args, **kwargs).arguments)
+            return context
+
+        return reporting
 
     def _generating(self, cls: type) -> type:
         """A metaclass that puts ours before each ``generate_image`` of a class and its bases.
@@ -163,7 +277,7 @@ class Lifecycle:
     def _of_own(self, name: str, own: Any) -> Callable[..., Any]:
         """In the place of what somebody has set on the pipeline itself."""
         if name != "generate_image":
-            return self._predictions.factory(own)
+            return self._factory(own)
 
         @functools.wraps(own)
         def generate_image(*args: Any, **kwargs: Any) -> Any:
@@ -204,13 +318,9 @@ class Lifecycle:
             call = LooseCall(context, self._leave)
             self._calls.add(call)
             warnings.warn(_PASSED_BY, PluginWarning, stacklevel=4)
-        image = Image(
-            self._owner,
-            self._body,
-            call.asked,
-            self._pipeline.idle_steps,
-            **{name: arguments[name] for name in ("config", "seed", "prompt")},
-        )
+        made_of = {name: arguments[name] for name in ("config", "seed", "prompt")}
+        asked = call.asked  # and not the call, which holds its images
+        image = Image(self._body, lambda latents: self._owner.begin(made_of, latents, asked), self._owner.end)
         call.images.append(image)
         return image
 
@@ -240,6 +350,14 @@ class _Replaced:
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         method = self._method.__get__(instance, self._cls)
         return method if instance is None else self._make(method)
+
+
+def _unseen(model: Any) -> str:
+    return (
+        f"{type(model).__name__} called its transformer by another predict function than the one that plugins run on. "
+        f"Has its generate_image been wrapped or overridden? Then attach first and wrap it afterwards. Else this "
+        f"version of mflux may be newer than the newest supported one: upgrade mflux-teacache-plugin."
+    )
 
 
 def _arguments(method: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:

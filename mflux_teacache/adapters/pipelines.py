@@ -1,16 +1,20 @@
-"""Every image pipeline of mflux: its family, and whether plugins run on it. Data, no mlx."""
+"""What mflux has: its image pipelines and whether plugins run on them, its distilled models, its commands. No mlx."""
 
 from __future__ import annotations
 
 import ast
+import importlib.metadata
 import importlib.util
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 from mflux_teacache.errors import UnsupportedModel
+from mflux_teacache.family import Family
+from mflux_teacache.records import Generation, Target
 
 Level = Literal["full", "partial", "refused", "unknown"]
 
@@ -107,12 +111,63 @@ PIPELINES = {
 }
 
 
+# mflux's names of the models that are distilled to a few steps, each of which matters.
+DISTILLED = frozenset(
+    {
+        "anima-turbo",
+        "boogu-image-turbo",
+        "ernie-image-turbo",
+        "fibo-edit-rmbg",
+        "fibo-lite",
+        "fibo2-edit-turbo",
+        "flux2-klein-4b",
+        "flux2-klein-9b",
+        "flux2-klein-9b-kv",
+        "flux3-image-klein",
+        "iris-3b",
+        "krea-2",
+        "krea-2-controlnet-depth",
+        "lens-turbo",
+        "ming-image-design",
+        "qwen-image-2.1-turbo",
+        "qwen-image-2.1-turbo-controlnet-union",
+        "schnell",
+        "schnell-controlnet-canny",
+        "z-image-turbo",
+        "z-image-turbo-controlnet-union-2.1",
+    }
+)
+
+# How the names of mflux's commands that make images begin.
+_IMAGE_COMMANDS = ("mflux-generate", "mflux-upscale", "mflux-concept")
+
+
 def pipeline_of(cls: type) -> Pipeline:
     """The table's entry for a pipeline class or one of its base classes; level ``unknown`` without one."""
     for base in cls.__mro__:
         if base.__name__ in PIPELINES:
             return PIPELINES[base.__name__]
     return Pipeline(cls.__name__, None, "unknown", "no entry for its transformer yet")
+
+
+def family_of(transformer: object, families: Iterable[Family]) -> Family:
+    """The first entry for a transformer's class or one of its base classes.
+
+    Raises:
+        UnsupportedModel: names the class and what is supported.
+    """
+    families = list(families)
+    for cls in type(transformer).__mro__:
+        path = f"{cls.__module__}:{cls.__qualname__}"
+        for family in families:
+            if family.transformer == path:
+                return family
+    cls = type(transformer)
+    known = ", ".join(f"{family.name} ({family.transformer.partition(':')[2]})" for family in families)
+    raise UnsupportedModel(
+        f"the transformer {cls.__module__}:{cls.__qualname__} is not supported. Supported: {known}. "
+        f"A plugin can add it with the hook mflux_families; `mflux-teacache plugins` lists every pipeline."
+    )
 
 
 def refuse_unsupported(pipeline: Pipeline) -> None:
@@ -162,3 +217,153 @@ def _classes_that_generate() -> Iterator[str]:
                     isinstance(member, ast.FunctionDef) and member.name == "generate_image" for member in node.body
                 ):
                     yield node.name
+
+
+def is_distilled(config: Any) -> bool:
+    """Whether an mflux ``ModelConfig`` is of a model that is distilled to a few steps."""
+    return bool(DISTILLED & set(getattr(config, "aliases", None) or ()))
+
+
+@cache
+def commands_of(pipeline: str) -> tuple[str, ...]:
+    """The commands whose module imports a pipeline class."""
+    return tuple(name for name, imported in _imported_by_commands() if pipeline in imported)
+
+
+@cache
+def _imported_by_commands() -> tuple[tuple[str, frozenset[str]], ...]:
+    pipelines = {pipeline.name for pipeline in in_installed_mflux()}
+    return tuple((name, frozenset(pipelines & set(_imported(path)))) for name, path in _command_modules())
+
+
+def _command_modules() -> Iterator[tuple[str, Path]]:
+    spec = importlib.util.find_spec("mflux")
+    folders = spec.submodule_search_locations if spec is not None else None
+    for point in sorted(importlib.metadata.distribution("mflux").entry_points, key=lambda point: point.name):
+        if point.group == "console_scripts" and ".cli." in point.module and point.name.startswith(_IMAGE_COMMANDS):
+            _, *parts = point.module.split(".")
+            for folder in folders or ():
+                if (path := Path(folder, *parts).with_suffix(".py")).exists():
+                    yield point.name, path
+
+
+def _imported(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            yield from (alias.name for alias in node.names)
+
+
+def of_class(cls: type, arguments: Mapping[str, Any]) -> Target:
+    """From a pipeline class and the arguments of its ``__init__``: before any weights load."""
+    return _with_config(
+        Target(
+            pipeline=cls.__name__,
+            family=pipeline_of(cls).family,
+            model_path=_text(arguments.get("model_path")),
+            loras=_texts(arguments.get("lora_paths")),
+            lora_scales=_numbers(arguments.get("lora_scales")),
+            quantize=arguments.get("quantize"),
+        ),
+        arguments.get("model_config"),
+    )
+
+
+def of_model(model: Any, family: str) -> Target:
+    """From a loaded pipeline object."""
+    return _with_config(
+        Target(
+            pipeline=type(model).__name__,
+            family=family,
+            loras=_texts(getattr(model, "lora_paths", None)),
+            lora_scales=_numbers(getattr(model, "lora_scales", None)),
+            quantize=getattr(model, "bits", None),
+        ),
+        getattr(model, "model_config", None),
+    )
+
+
+def for_image(target: Target, arguments: Mapping[str, Any]) -> Target:
+    """The same target with what the arguments of ``generate_image``, or of the command line, say of one image.
+
+    Values that are not known yet, such as a size to be taken from an input image, stay ``None``.
+    """
+    pipeline = PIPELINES.get(target.pipeline)
+    steps = _number(arguments.get("num_inference_steps"))
+    if pipeline is not None and pipeline.own_steps and target.distilled:
+        steps = None
+    idle_steps = 0 if pipeline is None else pipeline.idle_steps
+    guidance = arguments.get("guidance")
+    return replace(
+        target,
+        steps=steps,
+        active_steps=None if steps is None else steps - _first_step(steps, arguments) - idle_steps,
+        guidance=float(guidance) if isinstance(guidance, int | float) else None,
+        width=_number(arguments.get("width")),
+        height=_number(arguments.get("height")),
+    )
+
+
+def generation_of(
+    pipeline: Pipeline, family: Family, latents: Any, *, config: Any, seed: int, prompt: str
+) -> Generation:
+    """An image whose denoising loop begins; its number is yet to be given.
+
+    Args:
+        config: mflux's, of this image.
+    """
+    steps = config.num_inference_steps - pipeline.idle_steps
+    return Generation(
+        number=0,
+        seed=seed,
+        prompt=prompt,
+        width=config.width,
+        height=config.height,
+        guidance=config.guidance,
+        num_inference_steps=steps,
+        active_steps=steps - config.init_time_step,
+        target_rows=latents.shape[1] if family.packed else None,
+    )
+
+
+def _first_step(steps: int, arguments: Mapping[str, Any]) -> int:
+    """Where image-to-image starts in the schedule; mflux's own rule on mflux's own names."""
+    from mflux.models.common.config.config import Config
+
+    path = arguments.get("image_path") or next(iter(arguments.get("image_paths") or ()), None)
+    config = SimpleNamespace(_image_path=path, _image_strength=_image_strength(arguments), _num_inference_steps=steps)
+    return int(Config.init_time_step.fget(config))
+
+
+def _image_strength(arguments: Mapping[str, Any]) -> Any:
+    """How much of the schedule the input image stands for: 1 less ``strength``, where a pipeline asks that way."""
+    strength = arguments.get("strength")
+    return arguments.get("image_strength") if strength is None or strength >= 1 else 1 - strength
+
+
+def _with_config(target: Target, config: Any) -> Target:
+    if config is None:
+        return target
+    return replace(
+        target,
+        model=config.model_name,
+        base_model=getattr(config, "base_model", None),
+        distilled=is_distilled(config),
+    )
+
+
+def _number(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _texts(values: Any) -> tuple[str, ...]:
+    return tuple(str(value) for value in values or ())
+
+
+def _numbers(values: Any) -> tuple[float, ...]:
+    """None of them, where one is something else."""
+    numbers = tuple(value for value in values or () if isinstance(value, int | float))
+    return tuple(map(float, numbers)) if len(numbers) == len(values or ()) else ()

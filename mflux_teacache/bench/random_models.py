@@ -34,7 +34,8 @@ from mflux.models.z_image.weights.z_image_weight_definition import ZImageWeightD
 from mlx import nn
 from mlx.utils import tree_flatten, tree_unflatten
 
-from mflux_teacache.adapters.families import FAMILIES, family_of
+from mflux_teacache.adapters.families import FAMILIES
+from mflux_teacache.adapters.pipelines import family_of
 from mflux_teacache.bench import stubs
 
 # Keeps the variance about as it is through a matrix of these widths, so that values stay finite over 60 blocks.

@@ -12,7 +12,7 @@ from typing import Any
 from mflux.utils.apple_silicon import AppleSiliconUtil
 
 from mflux_teacache import Handle, attach, plugins
-from mflux_teacache.adapters.about import ABOUT
+from mflux_teacache.adapters.families import FAMILIES
 from mflux_teacache.adapters.pipelines import pipeline_of
 from mflux_teacache.bench.follow import FollowPattern
 from mflux_teacache.bench.runs import Done, LastImage
@@ -37,8 +37,8 @@ class Variant:
 
 def compiled_by_mflux(pipeline: type) -> bool:
     """On this machine: mflux runs its compiled models as Python on the smaller M1 and M2."""
-    about = ABOUT.get(str(pipeline_of(pipeline).family))
-    return about is not None and about.compiled and not AppleSiliconUtil.is_m1_or_m2()
+    compiled = {family.name for family in FAMILIES if family.compiled}
+    return pipeline_of(pipeline).family in compiled and not AppleSiliconUtil.is_m1_or_m2()
 
 
 def variants_of(settings: Settings) -> tuple[Variant, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mflux_teacache import options
-from mflux_teacache.adapters.targets import for_image, of_class
+from mflux_teacache.adapters.pipelines import for_image, of_class
 from mflux_teacache.attachment import Request, check_all
 from mflux_teacache.plugins import Loaded, PluginSet
 

@@ -12,6 +12,7 @@ from mflux_teacache.errors import HookFailed, PluginError, Refused
 from mflux_teacache.options import from_keywords
 from mflux_teacache.plugins import DECIDES, Loaded, PluginSet
 from mflux_teacache.records import Body, BodyBranch, Decision, Generation, Step, Target
+from mflux_teacache.runtime import ask, tell
 from mflux_teacache.shadow.report import Row
 
 # Block 0's output is all that a step knows between the body's input and its output.
@@ -151,13 +152,13 @@ class Simulation:
     def _tell(self, hook: str, **arguments: Any) -> None:
         if self.fault is None:
             try:
-                self._plugins.tell(hook, **arguments)
+                tell(self._plugins, hook, **arguments)
             except HookFailed as failure:
                 self.fault = _fault(failure)
 
     def _ask(self, step: Step) -> Decision | None:
         try:
-            decision = self._plugins.ask(DECIDES, step=step)
+            decision = ask(self._plugins, DECIDES, step=step)
         except HookFailed as failure:
             self.fault = _fault(failure)
             return None

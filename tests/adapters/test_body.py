@@ -14,12 +14,14 @@ import tiny_models
 from mflux.models.common.config.config import Config
 from mflux.models.common.config.model_config import ModelConfig
 from mlx.utils import tree_flatten
-from recording import carries, seen_by
+from recording import carries, run, seen_by
 from tiny_models import same
 
-from mflux_teacache.adapters.body import Body
-from mflux_teacache.adapters.families import FLUX1, FLUX2, family_of
-from mflux_teacache.adapters.run_phase import Dtypes
+from mflux_teacache.adapters.families import FLUX1, FLUX2
+from mflux_teacache.adapters.pipelines import family_of
+from mflux_teacache.adapters.seam.compiled import probe
+from mflux_teacache.adapters.seam.image import Body
+from mflux_teacache.adapters.seam.run import Dtypes
 from mflux_teacache.errors import UnsupportedModel
 from mflux_teacache.family import Dual, Family, Joint
 
@@ -77,10 +79,10 @@ def test_a_reused_body_is_its_input_plus_the_residual(make: Any, family: Family,
     body = Body(transformer, family)
     body.install()
     forward = lambda: transformer(**arguments)  # noqa: E731
-    plain, [computed] = body.run(forward, [], None)
+    plain, [computed] = run(body, forward, [], None)
     residual = mx.random.normal(computed.input.shape) * 0.1
     for carry in carries(body, forward):
-        result, [branch] = body.run(forward, [residual], carry)
+        result, [branch] = run(body, forward, [residual], carry)
         assert branch.reused
         assert same(branch.output, computed.input + residual)
         assert mx.allclose(result, by_hand(transformer, arguments, residual), atol=1e-5)
@@ -93,8 +95,8 @@ def test_the_body_s_own_residual_reproduces_the_output(make: Any, family: Family
         transformer, arguments = make()
         body = Body(transformer, family, residual_after)
         body.install()
-        plain, [computed] = body.run(lambda: transformer(**arguments), [], None)
-        again, [branch] = body.run(lambda: transformer(**arguments), [computed.output - computed.input], None)
+        plain, [computed] = run(body, lambda: transformer(**arguments), [], None)
+        again, [branch] = run(body, lambda: transformer(**arguments), [computed.output - computed.input], None)
         assert branch.reused
         assert mx.allclose(again, plain, atol=1e-5)
 
@@ -106,13 +108,13 @@ def test_block_0_runs_only_where_its_residual_is_read_and_then_once(make: Any, f
     body = Body(transformer, family)
     body.install()
     forward = lambda: transformer(**arguments)  # noqa: E731
-    lean = body.probe(forward)
+    lean = probe(body, forward)
     assert not calls
-    probe = body.probe(forward, first_block=True, carry=lean.carry())
-    assert same(probe.first_block_residual, body.probe(forward, first_block=True).first_block_residual)
-    assert same(probe.modulated_input, lean.modulated_input)
+    full = probe(body, forward, first_block=True, carry=lean.carry())
+    assert same(full.first_block_residual, probe(body, forward, first_block=True).first_block_residual)
+    assert same(full.modulated_input, lean.modulated_input)
     calls.clear()
-    body.run(forward, [], probe.carry())
+    run(body, forward, [], full.carry())
     assert not calls
 
 
@@ -130,7 +132,7 @@ def test_the_signal_is_what_block_0_hands_to_its_attention(make: Any, family: Fa
     attention.__class__ = type("Seeing", (cls,), {"__call__": call})
     body = Body(transformer, family)
     body.install()
-    assert same(body.probe(lambda: transformer(**arguments), first_block=True).modulated_input, seen[0])
+    assert same(probe(body, lambda: transformer(**arguments), first_block=True).modulated_input, seen[0])
 
 
 @FAMILIES
@@ -151,10 +153,10 @@ def test_a_skipped_step_evaluates_nothing_of_the_text(make: Any, family: Family,
     for residual_after in (0, 1):
         body = Body(transformer, family, residual_after)
         body.install()
-        plain, [computed] = body.run(lambda: transformer(**arguments), [], None)
+        plain, [computed] = run(body, lambda: transformer(**arguments), [], None)
         assert needs(plain, prompt)
         assert needs(plain, added[-1]["x"])
-        reused, _ = body.run(lambda: transformer(**arguments), [mx.zeros(computed.input.shape)], None)
+        reused, _ = run(body, lambda: transformer(**arguments), [mx.zeros(computed.input.shape)], None)
         assert needs(reused, prompt) == bool(residual_after)
         assert not needs(reused, added[-1]["x"])
         body.restore()
@@ -167,8 +169,8 @@ def test_a_residual_of_another_shape_computes(shape: tuple[int, ...], dtype: mx.
     transformer, arguments = _flux2()
     body = Body(transformer, FLUX2)
     body.install()
-    plain, _ = body.run(lambda: transformer(**arguments), [], None)
-    result, [branch] = body.run(lambda: transformer(**arguments), [mx.zeros(shape, dtype)], None)
+    plain, _ = run(body, lambda: transformer(**arguments), [], None)
+    result, [branch] = run(body, lambda: transformer(**arguments), [mx.zeros(shape, dtype)], None)
     assert not branch.reused
     assert same(result, plain)
 
@@ -177,9 +179,9 @@ def test_a_stream_of_another_type_computes() -> None:
     transformer, arguments = _flux2()
     body = Body(transformer, FLUX2)
     body.install()
-    _, [computed] = body.run(lambda: transformer(**arguments), [], None)
+    _, [computed] = run(body, lambda: transformer(**arguments), [], None)
     other = Dtypes(mx.bfloat16, mx.bfloat16)  # as if the last computed step had run in another precision
-    _, [branch] = body.run(lambda: transformer(**arguments), [computed.output - computed.input], None, other)
+    _, [branch] = run(body, lambda: transformer(**arguments), [computed.output - computed.input], None, other)
     assert not branch.reused
 
 
@@ -193,9 +195,9 @@ def test_what_comes_after_the_body_keeps_its_dtype_whatever_a_residual_is_kept_i
     half = {name: array.astype(mx.bfloat16) for name, array in arguments.items()}
     body = Body(transformer, FLUX2)
     body.install()
-    plain, [computed] = body.run(lambda: transformer(**half), [], None)
+    plain, [computed] = run(body, lambda: transformer(**half), [], None)
     residual = (computed.output - computed.input).astype(kept)
-    result, [branch] = body.run(lambda: transformer(**half), [residual], None)
+    result, [branch] = run(body, lambda: transformer(**half), [residual], None)
     assert branch.reused
     assert (branch.output.dtype, result.dtype) == (computed.output.dtype, plain.dtype) == (mx.bfloat16, mx.bfloat16)
 
@@ -219,7 +221,7 @@ def test_the_body_does_not_keep_the_transformer_alive() -> None:
     body = Body(transformer, FLUX2)
     body.install()
     forward = functools.partial(transformer, **arguments)
-    body.run(forward, [], body.probe(forward, first_block=True).carry())
+    run(body, forward, [], probe(body, forward, first_block=True).carry())
     blocks = [weakref.ref(block) for block in transformer.transformer_blocks]
     del transformer, forward
     gc.collect()

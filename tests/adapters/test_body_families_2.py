@@ -13,14 +13,16 @@ from all_cases import cases_of
 from installed import KEEPS_PREDICT
 from mflux.models.common.config.config import Config
 from mflux.utils.apple_silicon import AppleSiliconUtil
-from recording import carries, second_call, seen_by
+from recording import carries, run, second_call, seen_by
 from strategies import Observer, Pattern, ProbedPattern, ReadsEverything, kept
 from tiny_models import generate, memory_saver, same
 
 from mflux_teacache import Body as StepBody
 from mflux_teacache import Step, attach, hookimpl
-from mflux_teacache.adapters.body import Body
-from mflux_teacache.adapters.families import FAMILIES, family_of
+from mflux_teacache.adapters.families import FAMILIES
+from mflux_teacache.adapters.pipelines import family_of
+from mflux_teacache.adapters.seam.compiled import probe
+from mflux_teacache.adapters.seam.image import Body
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
@@ -65,7 +67,7 @@ def test_the_signal_is_what_block_0_hands_to_its_attention(name: str, photo: Pat
     seen = seen_by(attention)
     body = Body(transformer, family)
     body.install()
-    signal = body.probe(forward, first_block=True).modulated_input
+    signal = probe(body, forward, first_block=True).modulated_input
     assert same(signal, next(iter(seen[0].values())))
 
 
@@ -79,14 +81,14 @@ def test_the_body_s_own_residual_reproduces_the_output(name: str, residual_after
     body = Body(transformer, family_of(transformer, FAMILIES), residual_after)
     plain = forward()
     body.install()
-    computed_result, [computed] = body.run(forward, [], None)
+    computed_result, [computed] = run(body, forward, [], None)
     assert same(computed_result, plain)
     assert computed.input.shape[0] == BRANCHES[name][1]
     for carry in carries(body, forward):
-        again, [branch] = body.run(forward, [computed.output - computed.input], carry)
+        again, [branch] = run(body, forward, [computed.output - computed.input], carry)
         assert branch.reused
         assert mx.allclose(again, plain, rtol=0, atol=1e-5)
-    without, _ = body.run(forward, [mx.zeros_like(computed.input)], None)
+    without, _ = run(body, forward, [mx.zeros_like(computed.input)], None)
     assert not mx.allclose(without, plain, rtol=0, atol=1e-3)
 
 

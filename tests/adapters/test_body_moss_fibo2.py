@@ -9,14 +9,15 @@ import cases_fibo2
 import cases_moss
 import mlx.core as mx
 import pytest
-from recording import Loop, Watch, seen_by
+from recording import Loop, Watch, run, seen_by
 from strategies import Observer, Pattern, kept
 from tiny_models import generate, same
 
 from mflux_teacache import attach
-from mflux_teacache.adapters.body import Body
-from mflux_teacache.adapters.families import FAMILIES, family_of
-from mflux_teacache.adapters.pipelines import PIPELINES, refuse_partly
+from mflux_teacache.adapters.families import FAMILIES
+from mflux_teacache.adapters.pipelines import PIPELINES, family_of, refuse_partly
+from mflux_teacache.adapters.seam.compiled import probe
+from mflux_teacache.adapters.seam.image import Body
 from mflux_teacache.errors import UnsupportedModel
 
 pytestmark = pytest.mark.usefixtures("tiny")
@@ -68,7 +69,7 @@ def test_the_signal_is_what_block_0_hands_to_its_attention(name: str, photo: Pat
     body.install()
     block = transformer.layers[0]
     seen = seen_by(block.proj["q"] if name.startswith("moss") else block.attention)
-    signal = body.probe(lambda: transformer(**calls[0]), first_block=True).modulated_input
+    signal = probe(body, lambda: transformer(**calls[0]), first_block=True).modulated_input
     [[handed, *_]] = [list(call.values()) for call in seen]
     assert same(signal, handed)
 
@@ -85,14 +86,14 @@ def test_each_branch_s_own_residual_reproduces_its_output(name: str, residual_af
         plain = transformer(**call)
         body.install()
         forward = lambda call=call: transformer(**call)  # noqa: E731
-        result, [computed] = body.run(forward, [], None)
+        result, [computed] = run(body, forward, [], None)
         assert same(result, plain)
         residual = computed.output - computed.input
-        again, [reused] = body.run(forward, [residual], None)
+        again, [reused] = run(body, forward, [residual], None)
         assert reused.reused
         assert same(reused.output, computed.input + residual)
         assert mx.allclose(again, plain, atol=1e-5)
-        without, _ = body.run(forward, [mx.zeros_like(residual)], None)
+        without, _ = run(body, forward, [mx.zeros_like(residual)], None)
         assert not mx.allclose(without, plain, atol=1e-3)
         body.restore()
 
@@ -110,11 +111,11 @@ def test_branches_of_one_forward_are_told_apart_although_blocks_are_left_out(
     body.install()
     left_out = frozenset(skipped)
     forward = lambda: [transformer(latents, 500.0, text), transformer(latents, 500.0, text, left_out)]  # noqa: E731
-    plain, [_, branch] = body.run(forward, [], None)
+    plain, [_, branch] = run(body, forward, [], None)
     assert same(branch.input, by_hand[len(set(range(residual_after)) - skipped)])
     assert same(branch.output, by_hand[-1])
     # Another residual than its own, for the second branch alone.
-    changed, [first, second] = body.run(forward, [None, mx.ones_like(branch.input)], None)
+    changed, [first, second] = run(body, forward, [None, mx.ones_like(branch.input)], None)
     assert same(changed[0], plain[0])
     something_to_skip = any(index >= residual_after for index in set(range(4)) - skipped)
     assert [first.reused, second.reused] == [False, something_to_skip]

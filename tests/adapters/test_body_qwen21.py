@@ -12,13 +12,15 @@ import pytest
 from mflux.models.qwen21.model.qwen21_transformer import qwen21_transformer
 from mlx import nn
 from qwen21 import BRANCHES, CASES, JOINT, ROWS, TEXT_TO_IMAGE, caller_of, calls_of, entered_by, those
-from recording import Loop, Watch, carries, seen_by
+from recording import Loop, Watch, carries, run, seen_by
 from strategies import Observer, Pattern, ProbedPattern, kept
 from tiny_models import generate, memory_saver, same
 
 from mflux_teacache import attach
-from mflux_teacache.adapters.body import Body
-from mflux_teacache.adapters.families import FAMILIES, family_of
+from mflux_teacache.adapters.families import FAMILIES
+from mflux_teacache.adapters.pipelines import family_of
+from mflux_teacache.adapters.seam.compiled import probe
+from mflux_teacache.adapters.seam.image import Body
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
@@ -45,7 +47,7 @@ def test_the_signal_is_what_block_0_hands_to_its_attention(name: str, photo: Pat
     body.install()
     seen = seen_by(model.transformer.transformer_blocks[0].attn, ATTENTION[entered_by(name)])
     for forward in forwards:
-        signal = body.probe(forward, first_block=True).modulated_input
+        signal = probe(body, forward, first_block=True).modulated_input
         assert same(signal, _image(next(iter(seen[-1].values())), name))
         assert signal.shape[1] == ROWS or name in JOINT
 
@@ -59,15 +61,15 @@ def test_the_body_s_own_residual_reproduces_the_output(name: str, residual_after
     for forward in forwards:
         plain = forward()
         body.install()
-        result, [computed] = body.run(forward, [], None)
+        result, [computed] = run(body, forward, [], None)
         assert same(result, plain)
         residual = computed.output - computed.input
         for carry in carries(body, forward):
-            assert same(body.run(forward, [], carry)[0], plain)
-            again, [branch] = body.run(forward, [residual], carry)
+            assert same(run(body, forward, [], carry)[0], plain)
+            again, [branch] = run(body, forward, [residual], carry)
             assert branch.reused or _extracts(forward)
             assert mx.allclose(again, plain, rtol=0, atol=1e-4)
-        without, [branch] = body.run(forward, [mx.zeros_like(residual)], None)
+        without, [branch] = run(body, forward, [mx.zeros_like(residual)], None)
         assert branch.reused != mx.allclose(without, plain, rtol=0, atol=1e-2)
         body.restore()
 
@@ -90,8 +92,8 @@ def test_a_reused_body_is_its_input_plus_the_residual(name: str, photo: Path) ->
     residual = mx.random.normal((1, ROWS, 32))
     body = Body(transformer, family_of(transformer, FAMILIES))
     body.install()
-    body.run(forward, [], None)
-    result, [branch] = body.run(forward, [residual], None)
+    run(body, forward, [], None)
+    result, [branch] = run(body, forward, [residual], None)
     assert same(branch.output, transformer.img_in(latents) + residual)
     if name == "qwen21":
         time = transformer.time_text_embed(forward.args[0]["config"].scheduler.sigmas[1:2])

@@ -11,13 +11,14 @@ import pytest
 from cases_qwen21_controlnet import CASES, qwen21_controlnet
 from cases_qwen21_edit import call_for_a_prediction
 from mlx import nn
+from recording import run
 from strategies import Pattern, PatternAfterFirstBlock, ProbedPattern
 from tiny_models import generate
 
 from mflux_teacache import attach
-from mflux_teacache.adapters.body import Body
 from mflux_teacache.adapters.families import QWEN21_EDIT
-from mflux_teacache.adapters.forward import with_core
+from mflux_teacache.adapters.seam.compiled import deferring
+from mflux_teacache.adapters.seam.image import Body
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
@@ -82,19 +83,16 @@ def test_a_control_that_adds_to_the_last_block_s_output_is_added_on_a_skipped_st
     call = {"transformer": model.transformer, **call_for_a_prediction(model), "control_context": control}
     body = Body(model.transformer, QWEN21_EDIT, residual_after)
     body.install()
-    forward = functools.partial(with_core(type(model.controlnet).__call__, eval=body.evaluate), model.controlnet)
-    plain, [computed] = body.run(lambda: forward(**call), [], None)
-    again, [branch] = body.run(lambda: forward(**call), [computed.output - computed.input], None)
+    forward = functools.partial(deferring(body.here, type(model.controlnet).__call__), model.controlnet)
+    plain, [computed] = run(body, lambda: forward(**call), [], None)
+    again, [branch] = run(body, lambda: forward(**call), [computed.output - computed.input], None)
     assert branch.reused
     assert mx.allclose(again, plain, rtol=0, atol=1e-4)
-    weaker, _ = body.run(lambda: forward(**call, control_scale=0.5), [computed.output - computed.input], None)
+    weaker, _ = run(body, lambda: forward(**call, control_scale=0.5), [computed.output - computed.input], None)
     assert not mx.allclose(weaker, plain, rtol=0, atol=1e-2)
 
 
-@pytest.mark.parametrize(("deciding", "expected"), [(False, [2 + 4, 4, 0]), (True, [2 + 4, 2 + 4, 0])])
-def test_a_misfit_is_evaluated_on_the_way_like_a_computed_step(
-    deciding: bool, expected: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_misfit_is_evaluated_on_the_way_like_a_computed_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two arrays come before block 0; what is put off there is known to be needed when the residual does not fit."""
     model = qwen21_controlnet()
     call = {
@@ -107,14 +105,11 @@ def test_a_misfit_is_evaluated_on_the_way_like_a_computed_step(
     evaluated: list[int] = []
     evaluate = mx.eval
     monkeypatch.setattr(mx, "eval", lambda *arrays: (evaluated.append(len(arrays)), evaluate(*arrays)))
-    forward = functools.partial(with_core(type(model.controlnet).__call__, eval=body.evaluate), model.controlnet)
+    forward = functools.partial(deferring(body.here, type(model.controlnet).__call__), model.controlnet)
     counts = []
     residuals = {"computed": [], "misfit": [mx.zeros((1, 3, 32))], "reused": [mx.zeros((1, ROWS, 32))]}
     for residual in residuals.values():
         evaluated.clear()
-        if deciding:
-            body.run_deciding(lambda: forward(**call), lambda _, residual=residual: residual)
-        else:
-            body.run(lambda: forward(**call), residual, None)
+        run(body, lambda: forward(**call), residual, None)
         counts.append(len(evaluated))
-    assert counts == expected
+    assert counts == [2 + 4, 2 + 4, 0]

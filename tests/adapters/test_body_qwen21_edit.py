@@ -8,12 +8,14 @@ from typing import Any
 import mlx.core as mx
 import pytest
 from cases_qwen21_edit import CASES, call_for_a_prediction, qwen21_edit
+from recording import run
 from strategies import Observer, Pattern
 from tiny_models import generate, same
 
 from mflux_teacache import Refused, attach
-from mflux_teacache.adapters.body import Body
 from mflux_teacache.adapters.families import QWEN21_EDIT
+from mflux_teacache.adapters.seam.compiled import probe
+from mflux_teacache.adapters.seam.image import Body
 from mflux_teacache.errors import UnsupportedModel
 
 pytestmark = pytest.mark.usefixtures("tiny")
@@ -28,19 +30,19 @@ def test_a_call_that_fills_the_cache_runs_every_block(residual_after: int, first
     plain = model.transformer(**call, cache=plain_cache)
     body = Body(model.transformer, QWEN21_EDIT, residual_after)
     body.install()
-    _, [computed] = body.run(lambda: model.transformer(**call, cache=[]), [], None)
+    _, [computed] = run(body, lambda: model.transformer(**call, cache=[]), [], None)
     cache: list[Any] = []
     forward = lambda: model.transformer(**call, cache=cache)  # noqa: E731
-    carry = None if first_block is None else body.probe(forward, first_block=first_block).carry()
+    carry = None if first_block is None else probe(body, forward, first_block=first_block).carry()
     assert cache == []
-    result, [branch] = body.run(forward, [mx.zeros_like(computed.input)], carry)
+    result, [branch] = run(body, forward, [mx.zeros_like(computed.input)], carry)
     assert not branch.reused
     assert same(result, plain)
     assert len(cache) == 4
     for kv, plain_kv in zip(cache, plain_cache, strict=True):
         assert all(same(*pair) for pair in zip(kv, plain_kv, strict=True))
     # The residual is of the image's rows: it fits the passes that follow, which leave out all others.
-    again, [branch] = body.run(forward, [computed.output - computed.input], None)
+    again, [branch] = run(body, forward, [computed.output - computed.input], None)
     assert branch.reused
     assert mx.allclose(again, plain, rtol=0, atol=1e-4)
 

@@ -11,13 +11,15 @@ import mlx.core as mx
 import pytest
 from all_cases import cases_of
 from mflux.utils.apple_silicon import AppleSiliconUtil
-from recording import Loop, Watch, seen_by
+from recording import Loop, Watch, run, seen_by
 from strategies import kept
 from tiny_models import generate, same
 
 from mflux_teacache import attach
-from mflux_teacache.adapters.body import Body
-from mflux_teacache.adapters.families import FAMILIES, family_of
+from mflux_teacache.adapters.families import FAMILIES
+from mflux_teacache.adapters.pipelines import family_of
+from mflux_teacache.adapters.seam.compiled import probe
+from mflux_teacache.adapters.seam.image import Body
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
@@ -77,7 +79,7 @@ def test_the_signal_is_what_block_0_hands_to_its_attention(
     body.install()
     attention, argument = ATTENTION[family.name]
     seen = seen_by(getattr(getattr(transformer, family.body[0].blocks)[0], attention))
-    signal = body.probe(call, first_block=True).modulated_input
+    signal = probe(body, call, first_block=True).modulated_input
     assert len(seen) == 1
     assert same(signal, seen[0][argument])
 
@@ -90,14 +92,14 @@ def test_the_body_s_own_residual_reproduces_the_output(
     for residual_after in (0, 1, 2):
         body = Body(transformer, family_of(transformer, FAMILIES), residual_after)
         body.install()
-        computed_result, [computed] = body.run(call, [], None)
+        computed_result, [computed] = run(body, call, [], None)
         assert same(computed_result, plain)
         residual = computed.output - computed.input
-        result, [reused] = body.run(call, [residual], None)
+        result, [reused] = run(body, call, [residual], None)
         assert reused.reused
         assert same(reused.output, computed.input + residual)
         assert mx.allclose(result, plain, atol=1e-5)
-        without, _ = body.run(call, [mx.zeros_like(residual)], None)
+        without, _ = run(body, call, [mx.zeros_like(residual)], None)
         assert not mx.allclose(without, plain, atol=1e-3)
         body.restore()
     assert same(call(), plain)

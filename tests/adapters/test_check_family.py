@@ -12,7 +12,8 @@ import mlx.core as mx
 import pytest
 from tiny_models import generate, same
 
-from mflux_teacache.adapters.families import FAMILIES, FLUX1, FLUX2, family_of
+from mflux_teacache.adapters.families import FAMILIES, FLUX1, FLUX2
+from mflux_teacache.adapters.pipelines import family_of
 from mflux_teacache.errors import AlreadyAttached, UnsupportedModel
 from mflux_teacache.family import Family, Joint
 from mflux_teacache.testing import check_family

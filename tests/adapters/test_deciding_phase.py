@@ -12,9 +12,9 @@ from strategies import Observer, Pattern, ProbedPattern, ReadsEverything
 from tiny_models import flux1, generate, randomised, same
 
 from mflux_teacache import Decision, Family, Joint, Step, attach, hookimpl
-from mflux_teacache.adapters.body import Body
-from mflux_teacache.adapters.deciding_phase import Pause
-from mflux_teacache.adapters.run_phase import Dtypes
+from mflux_teacache.adapters.seam.compiled import probe
+from mflux_teacache.adapters.seam.image import Body
+from mflux_teacache.adapters.seam.run import Dtypes, Pause
 from mflux_teacache.errors import HookFailed
 
 
@@ -89,7 +89,7 @@ def test_a_pause_can_be_probed_when_mflux_has_changed_its_arrays(first_block: bo
     body.install()
     noisy = mx.random.normal((1, 5, 8), key=mx.random.key(2))
     plain = stack(noisy)
-    expected = body.probe(lambda: stack(noisy), first_block=True)
+    expected = probe(body, lambda: stack(noisy), first_block=True)
     pauses: list[Pause] = []
     residual = mx.ones((1, 5, 8))
 
@@ -99,7 +99,7 @@ def test_a_pause_can_be_probed_when_mflux_has_changed_its_arrays(first_block: bo
             pause.probe(first_block=True)
         return [residual] if skip else []
 
-    result, [branch] = body.run_deciding(lambda: stack(noisy), decide, Dtypes(mx.float32, mx.float32))
+    result, [branch] = body.run(lambda: stack(noisy), decide, dtypes=Dtypes(mx.float32, mx.float32))
     assert branch.reused == skip
     assert mx.allclose(result, 2 * noisy + residual if skip else plain, atol=1e-6)
     assert same(branch.input, 2 * noisy)
@@ -114,7 +114,7 @@ def test_a_second_probe_leaves_what_the_first_one_found() -> None:
     body = Body(stack, FAMILY)
     body.install()
     noisy = mx.random.normal((1, 5, 8), key=mx.random.key(2))
-    lean = body.probe(lambda: stack(noisy))
-    full = body.probe(lambda: stack(noisy), first_block=True, carry=lean.carry())
+    lean = probe(body, lambda: stack(noisy))
+    full = probe(body, lambda: stack(noisy), first_block=True, carry=lean.carry())
     assert same(lean.entry.image, 2 * noisy)
     assert same(full.first_block_residual, stack.layers[0](2 * noisy) - 2 * noisy)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mflux_teacache.adapters.signatures import bind, bind_all, of_method, takes_any
+from mflux_teacache.adapters.entry_check import bind, bind_all, of_method, takes_any
 from mflux_teacache.errors import UnsupportedModel
 
 

@@ -12,8 +12,7 @@ from mflux.models.flux.variants.txt2img.flux import Flux1
 from mflux.models.flux2.variants.edit.flux2_klein_edit import Flux2KleinEdit
 
 from mflux_teacache import Target
-from mflux_teacache.adapters.models import DISTILLED, is_distilled
-from mflux_teacache.adapters.targets import for_image, of_class, of_model
+from mflux_teacache.adapters.pipelines import DISTILLED, for_image, is_distilled, of_class, of_model
 
 
 def test_before_the_weights() -> None:

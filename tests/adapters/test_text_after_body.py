@@ -12,9 +12,9 @@ from strategies import Pattern, PatternAfterFirstBlock
 from tiny_models import generate, same
 
 from mflux_teacache import attach
-from mflux_teacache.adapters import run_phase
 from mflux_teacache.adapters.families import FAMILIES, QWEN21_EDIT
 from mflux_teacache.adapters.pipelines import PIPELINES
+from mflux_teacache.adapters.seam import run
 from mflux_teacache.family import Dual
 
 # Families in which text is a stream, or rows of one, of its own. Qwen-Image 2.1's editing caches most of its text.
@@ -45,7 +45,7 @@ def test_the_image_is_the_same_whatever_the_text_is(
 
     with attach(model, plugin):
         zeros = generate(model, **arguments)
-        monkeypatch.setattr(run_phase, "_blank", unusable)
+        monkeypatch.setattr(run, "blank", unusable)
         assert same(generate(model, **arguments), zeros)
     assert mx.isfinite(zeros).all()
     assert replaced or PIPELINES[CASES[name].pipeline.__name__].family == CACHED

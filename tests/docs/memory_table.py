@@ -20,7 +20,6 @@ from mflux.models.common.config.model_config import ModelConfig
 from tiny_models import float32, generate, narrow, small
 
 from mflux_teacache import Step, attach, hookimpl
-from mflux_teacache.adapters.about import ABOUT
 from mflux_teacache.adapters.families import FAMILIES
 from mflux_teacache.adapters.pipelines import PIPELINES
 from mflux_teacache.errors import HookFailed
@@ -115,6 +114,7 @@ def width(transformer: str, overrides: dict[str, Any]) -> int:
 
 def render() -> str:
     transformers = {family.name: family.transformer for family in FAMILIES}
+    guidance = {family.name: family.guidance for family in FAMILIES}
     widths = {
         (family, label): width(transformers[family], config().transformer_overrides)
         for family, wider in WIDER.items()
@@ -126,7 +126,7 @@ def render() -> str:
         PIL.Image.new("RGB", (64, 64)).save(photo)
         bodies = dict(entered(name, photo) for name in CASES)
     rows = [
-        _row(label, bodies[family], widths[family, label], ABOUT[family].guidance)
+        _row(label, bodies[family], widths[family, label], guidance[family])
         for family in transformers
         for of, label in widths
         if of == family

@@ -5,11 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 from pathlib import Path
 
-from mflux_teacache.adapters.about import ABOUT
-from mflux_teacache.adapters.commands import commands_of
 from mflux_teacache.adapters.families import FAMILIES
-from mflux_teacache.adapters.models import DISTILLED
-from mflux_teacache.adapters.pipelines import PIPELINES, in_installed_mflux
+from mflux_teacache.adapters.pipelines import DISTILLED, PIPELINES, commands_of, in_installed_mflux
 from mflux_teacache.family import Dual, Family, Joint
 from mflux_teacache.teacache.calibration import Calibration, shipped
 
@@ -39,7 +36,7 @@ def render() -> str:
             "Where mflux compiles its predict function, it does not on the smaller M1 and M2; `qwen21` compiles parts\n"
             "of itself on every machine. Where mflux compiles nothing, `--plugin-compile-blocks` compiles each block\n"
             "on its own, except of "
-            + ", ".join(f"`{name}`" for name, about in ABOUT.items() if not about.compilable)
+            + ", ".join(f"`{family.name}`" for family in FAMILIES if not family.compilable)
             + ", whose blocks take more than arrays.\n",
             _table(
                 ("family", "body", "streams", "signal", "guidance", "compiled by mflux", "calibrations"),
@@ -80,14 +77,13 @@ def _pipelines() -> list[tuple[str, ...]]:
 def _family(family: Family) -> tuple[str, ...]:
     body = ", ".join(f"`{stage.blocks}`" for stage in family.body)
     streams = " then ".join(map(_streams, family.body))
-    about = ABOUT[family.name]
     made = [
         f"`{entry.name}`"
         for entry in shipped().values()
         if family.name in {PIPELINES[name].family for name in entry.pipelines if name in PIPELINES}
     ]
-    compiled = "yes" if about.compiled else "no"
-    return (family.name, body, streams, about.signal, about.guidance, compiled, ", ".join(made) or "none")
+    compiled = "yes" if family.compiled else "no"
+    return (family.name, body, streams, family.signal, family.guidance, compiled, ", ".join(made) or "none")
 
 
 def _streams(stage: Dual | Joint) -> str:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import mlx.core as mx
 from tiny_models import generate
 
 from mflux_teacache import Body, Step, Target, hookimpl
-from mflux_teacache.adapters import body as seam
-from mflux_teacache.adapters.probe_phase import Carry
+from mflux_teacache.adapters.seam.compiled import probe
+from mflux_teacache.adapters.seam.image import Body as Seam
+from mflux_teacache.adapters.seam.run import Carry, Dtypes
+from mflux_teacache.runtime import Ran
 
 
 def seen_by(module: Any, method: str = "__call__") -> list[dict[str, Any]]:
@@ -39,11 +41,22 @@ def second_call(model: Any, transformer: Any, arguments: dict[str, Any]) -> Call
     return functools.partial(transformer, **calls[1])
 
 
-def carries(body: seam.Body, forward: Callable[[], Any]) -> tuple[Carry | None, ...]:
+def run(
+    body: Seam,
+    forward: Callable[[], Any],
+    residuals: Sequence[mx.array | None],
+    carry: Carry | None,
+    dtypes: Dtypes | None = None,
+) -> tuple[Any, list[Ran]]:
+    """Run a forward of which it is decided already what its branches reuse."""
+    return body.run(forward, lambda _: residuals, carry, dtypes)
+
+
+def carries(body: Seam, forward: Callable[[], Any]) -> tuple[Carry | None, ...]:
     """What a run can take over: nothing, or what a probe found before or after block 0."""
-    before = body.probe(forward).carry()
-    after = body.probe(forward, first_block=True).carry()
-    return None, before, after, body.probe(forward, first_block=True, carry=before).carry()
+    before = probe(body, forward).carry()
+    after = probe(body, forward, first_block=True).carry()
+    return None, before, after, probe(body, forward, first_block=True, carry=before).carry()
 
 
 class Watch:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
-from mflux_teacache.adapters.signatures import bind
+from mflux_teacache.adapters.entry_check import bind
 from mflux_teacache.cli.startup import AfterImport
 
 Check = Callable[[type, Mapping[str, Any]], None]

@@ -10,8 +10,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from mflux_teacache.adapters.pipelines import pipeline_of, refuse_partly, refuse_unsupported
-from mflux_teacache.adapters.targets import for_image, of_class
+from mflux_teacache.adapters.pipelines import for_image, of_class, pipeline_of, refuse_partly, refuse_unsupported
 from mflux_teacache.attachment import Request, attach_requests, check_all
 from mflux_teacache.cli.mflux import guard
 from mflux_teacache.cli.mflux.choice import Chosen

@@ -12,10 +12,8 @@ from importlib.metadata import version
 from typing import Any
 
 from mflux_teacache import plugins
-from mflux_teacache.adapters.about import ABOUT
-from mflux_teacache.adapters.commands import commands_of
 from mflux_teacache.adapters.families import FAMILIES
-from mflux_teacache.adapters.pipelines import Pipeline, in_installed_mflux
+from mflux_teacache.adapters.pipelines import Pipeline, commands_of, in_installed_mflux
 from mflux_teacache.cli.mflux.arguments import COMPILE_BLOCKS
 from mflux_teacache.discovery import Installed, Unreadable, search
 from mflux_teacache.errors import PluginError
@@ -116,7 +114,7 @@ def as_json(rows: Sequence[Row], pipelines: Sequence[Pipeline], unreadable: Sequ
                 "name": family.name,
                 "transformer": family.transformer,
                 "body": [stage.blocks for stage in family.body],
-                **ABOUT[family.name]._asdict(),
+                **{fact: getattr(family, fact) for fact in ("signal", "guidance", "compiled", "compilable")},
             }
             for family in families_of(pipelines)
         ],
@@ -136,9 +134,8 @@ def as_text(rows: Sequence[Row], pipelines: Sequence[Pipeline], unreadable: Sequ
         (entry.name, entry.family or "-", entry.level, ", ".join(commands_of(entry.name))) for entry in pipelines
     ]
     families = [
-        (family.name, about.signal, about.guidance, "yes" if about.compiled else "no")
+        (family.name, family.signal, family.guidance, "yes" if family.compiled else "no")
         for family in families_of(pipelines)
-        for about in (ABOUT[family.name],)
     ]
     calibrations = [
         (made.name, made.model, ", ".join(made.pipelines), "-" if made.threshold is None else f"{made.threshold:g}")
@@ -173,7 +170,7 @@ def _of_unreadable(package: Unreadable) -> list[str]:
 
 
 def _of_compiling() -> str:
-    never = ", ".join(name for name, about in ABOUT.items() if not about.compilable)
+    never = ", ".join(family.name for family in FAMILIES if not family.compilable)
     return (
         f"{COMPILE_BLOCKS}, with or without plugins, compiles each block on its own where COMPILED says no, except "
         f"{never}; where it says yes, mflux compiles, except on the smaller M1 and M2."

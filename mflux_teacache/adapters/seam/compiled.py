@@ -1,0 +1,307 @@
+"""Predict functions, by which most pipelines call their transformer, and what of them mflux compiles.
+
+What mflux compiles stays compiled, as two functions: one that runs as far as block 0, if a signal is read, and one that
+runs through. Python runs *between* the two, and inside of them only while they are traced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import types
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import mlx.core as mx
+
+from mflux_teacache.adapters.entry_check import bind_all, flat, of_method, takes_any
+from mflux_teacache.adapters.seam.image import BaseForward, Body, Image
+from mflux_teacache.adapters.seam.run import BlockCall, Carry, Dtypes, Here, Pause, Probe, Run, Streams
+from mflux_teacache.errors import UnsupportedModel
+from mflux_teacache.runtime import Ran, Residuals
+
+_Probing = Callable[[dict[str, Any], bool, Any], Any]
+_Running = Callable[[dict[str, Any], tuple[Any, ...], Any], Any]
+
+
+def factory(body: Body, original: Callable[..., Any], unseen: str) -> Callable[..., Any]:
+    """In the place of a method that builds a predict function.
+
+    Args:
+        original: mflux's, bound.
+        unseen: what is wrong, if it builds something else.
+    """
+    method = inspect.unwrap(original)
+    owner, function = (method.__self__,) if inspect.ismethod(method) else (), getattr(method, "__func__", method)
+
+    @functools.wraps(original)
+    def build(*args: Any) -> Callable[..., Any]:
+        predict, compiles = plain_predict(function, *owner, *args)
+        if not inspect.isroutine(predict):
+            raise UnsupportedModel(unseen)
+        return _predicting(body, predict, functools.partial(original, *args), compiles=compiles)
+
+    return build
+
+
+def _predicting(
+    body: Body, predict: Callable[..., Any], build_plain: Callable[[], Callable[..., Any]], *, compiles: bool
+) -> Callable[..., Any]:
+    """A predict function that asks the image of its thread.
+
+    Args:
+        predict: mflux's, before it compiles it.
+        build_plain: makes mflux's own, for calls that belong to no image.
+        compiles: mflux compiles it.
+    """
+    signature = inspect.signature(predict)
+    open_ended = takes_any(signature)
+    plain: list[Callable[..., Any]] = []
+    halves = CompiledPredict(body, predict) if compiles else None
+
+    def step(*args: Any, **kwargs: Any) -> Any:
+        image = body.here.image
+        if image is None or not image.is_waiting:
+            plain[:] = plain or [build_plain()]
+            return plain[0](*args, **kwargs)
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        arguments = flat(bound) if open_ended else bound.arguments
+        return (
+            image.run(predict, arguments) if halves is None else image.answer(CompiledForward(image, arguments, halves))
+        )
+
+    return step
+
+
+class CompiledForward(BaseForward):
+    """A prediction in two compiled functions."""
+
+    def __init__(self, image: Image, arguments: dict[str, Any], halves: CompiledPredict) -> None:
+        super().__init__(image, arguments)
+        self._halves = halves
+        self._found: Probe | None = None
+
+    def run(self, decide: Callable[[], Residuals]) -> tuple[Any, dict[int, Ran]]:
+        residuals = tuple(self._residuals(decide))
+        self._halves.dtypes = self._prediction.dtypes
+        result, branches = self._halves.run(self._arguments, residuals, self._carried())
+        return result, self._image.branches.numbered(self._prediction, [_ran(branch) for branch in branches])
+
+    def probe(self, *, first_block: bool) -> Probe:
+        entry, modulated_input, *more = self._halves.probe(self._entered, first_block, self._carried())
+        first, first_block_residual = more if first_block else (None, None)
+        first = None if first is None else Streams(*first)
+        self._found = Probe(Streams(*entry), modulated_input, first, first_block_residual)
+        return self._found
+
+    def _carried(self) -> tuple[tuple[mx.array, ...], ...] | None:
+        """From the latest probe, as arrays."""
+        if self._found is None:
+            return None
+        return tuple(_arrays(streams) for streams in (self._found.entry, self._found.first) if streams is not None)
+
+
+class CompiledPredict:
+    """A predict function that mflux compiles, compiled as two: probe, and run.
+
+    It lives as long as mflux's own compiled function: one image. Residuals and the probe's arrays are inputs, since
+    arrays that a compiled function captures are constants. The functions hold ``predict``, and nothing here holds them
+    in a circle, so the transformer goes when mflux drops its predict.
+
+    Attributes:
+        dtypes: of the stream that residuals were made in, which ``run`` sees when it is traced, and cannot be given.
+    """
+
+    def __init__(self, body: Body, predict: Callable[..., Any]) -> None:
+        if body.compiled_blocks is not None:
+            body.compiled_blocks.change_nothing("mflux compiles this model itself")
+        self.dtypes: Dtypes | None = None
+        self.probe = mx.compile(_probing(body, predict))
+        self.run = mx.compile(_running(body, predict, weakref.ref(self)))
+
+
+def _probing(body: Body, predict: Callable[..., Any]) -> _Probing:
+    def traced(arguments: dict[str, Any], first_block: bool, carried: Any) -> Any:
+        carry = None if carried is None else _carry(*carried)
+        found = probe(body, lambda: predict(**arguments), first_block=first_block, carry=carry)
+        return tuple(_arrays(part) if isinstance(part, Streams) else part for part in found if part is not None)
+
+    return traced
+
+
+def _running(body: Body, predict: Callable[..., Any], owner: weakref.ref[CompiledPredict]) -> _Running:
+    def traced(arguments: dict[str, Any], residuals: tuple[Any, ...], carry: Any) -> Any:
+        carried = None if carry is None else _carry(*carry)
+        alive = owner()
+        assert alive is not None, "who calls this holds it"
+        result, branches = body.run(lambda: predict(**arguments), lambda _: residuals, carried, alive.dtypes)
+        # A compiled function returns arrays only; the key tells what the branch did.
+        return result, [{_done(branch): (branch.input, branch.output)} for branch in branches]
+
+    return traced
+
+
+def probe(body: Body, forward: Callable[[], Any], *, first_block: bool = False, carry: Carry | None = None) -> Probe:
+    """Run ``forward`` up to block 0 of its first branch. What comes later in it is never built.
+
+    Args:
+        first_block: run block 0 too.
+        carry: from an earlier probe of the same forward, which did not.
+    """
+    look = _Look(body, first_block, carry)
+    with body.here.running(look), contextlib.suppress(_Stopped):
+        forward()
+    if look.found is None:
+        raise UnsupportedModel(f"the transformer ran without calling block 0 of its body ({body.family.name}).")
+    return look.found
+
+
+class _Stopped(Exception):
+    """Leaves the forward at block 0."""
+
+
+class _Look(Run):
+    """A run that ends at block 0.
+
+    Attributes:
+        found: ``None`` until block 0 has been called.
+    """
+
+    def __init__(self, body: Body, first_block: bool, carry: Carry | None) -> None:
+        super().__init__(body.family, 0, lambda _: (), carry, None)
+        self.found: Probe | None = None
+        self._first_block = first_block
+
+    def at(self, call: BlockCall) -> Any:
+        pause = Pause(call, self._family, None if self._carry is None else self._carry.entry)
+        self.found = pause.probe(first_block=self._first_block)
+        raise _Stopped
+
+    def evaluate(self, *_: Any) -> None:
+        """Nothing: what a probe needs of it is evaluated with the signal."""
+
+
+def _done(branch: Ran) -> str:
+    if branch.reused:
+        return "reused"
+    return "computed in full" if branch.in_full else "computed"
+
+
+def _ran(arrays: dict[str, tuple[mx.array, mx.array]]) -> Ran:
+    [(done, (body_input, output))] = arrays.items()
+    return Ran(body_input, output, reused=done == "reused", in_full=done == "computed in full")
+
+
+def _arrays(streams: Streams) -> tuple[mx.array, ...]:
+    """A compiled function takes and returns arrays only: without the ``None`` of a missing text stream."""
+    return tuple(array for array in streams if array is not None)
+
+
+def _carry(entry: Sequence[mx.array], first: Sequence[mx.array] | None = None) -> Carry:
+    return Carry(Streams(*entry), None if first is None else Streams(*first))
+
+
+def compiling_itself(body: Body, cls: type) -> dict[str, Any]:
+    """The members of a transformer's subclass where it compiles parts of itself.
+
+    It compiles where it finds nothing compiled yet. So during an image it finds ours, and it keeps nothing.
+    """
+    forward: Callable[..., Any] = cls.__call__
+    signature = of_method(cls, "__call__")
+
+    def __call__(transformer: Any, *args: Any, **kwargs: Any) -> Any:
+        image = body.here.image
+        if image is not None and image.is_waiting:
+            image.asked = bind_all(signature, args, kwargs)
+        return forward(transformer, *args, **kwargs)
+
+    parts = {kept: _part(body, kept, method) for kept, method in body.family.compiles if hasattr(cls, method)}
+    return {"__call__": __call__, **parts}
+
+
+def _part(body: Body, kept: str, method: str) -> property:
+    """The attribute in which a transformer keeps what it compiled of a method."""
+
+    def get(transformer: Any) -> Any:
+        image = body.here.image
+        if image is not None and image.is_waiting:
+            return _compiled_part(image, transformer, method)
+        if kept in vars(transformer):
+            return vars(transformer)[kept]
+        raise AttributeError(kept)
+
+    def put(transformer: Any, value: Any) -> None:
+        vars(transformer)[kept] = value
+
+    def drop(transformer: Any) -> None:
+        del vars(transformer)[kept]
+
+    return property(get, put, drop)
+
+
+def _compiled_part(image: Image, transformer: Any, method: str) -> Callable[..., Any]:
+    """What the transformer is to find in the place of a method of its own that it has compiled."""
+    key = id(transformer), method
+    if key not in image.parts:
+        predict = getattr(transformer, method)
+        signature, halves = inspect.signature(predict), CompiledPredict(image.body, predict)
+        image.parts[key] = lambda *args, **kwargs: image.answer(
+            CompiledForward(image, bind_all(signature, args, kwargs), halves)
+        )
+    return image.parts[key]
+
+
+class _Core:
+    """``mlx.core``, but some of its functions are others."""
+
+    def __init__(self, **functions: Callable[..., Any]) -> None:
+        vars(self).update(functions)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(mx, name)
+
+
+def with_core(function: types.FunctionType, **functions: Callable[..., Any]) -> types.FunctionType:
+    """The same code, to which ``mx.compile`` or other functions of ``mx`` are the given ones.
+
+    Nothing global is patched, so other threads and models are not touched.
+    """
+    return with_globals(function, mx=_Core(**functions))
+
+
+def deferring(here: Here, forward: types.FunctionType) -> types.FunctionType:
+    """A forward that evaluates work beside the body, such as a ControlNet's blocks: as far as the run needs it."""
+
+    def evaluate(*arrays: Any) -> None:
+        (mx.eval if here.run is None else here.run.evaluate)(*arrays)
+
+    return with_core(forward, eval=evaluate)
+
+
+def plain_predict(builds: types.FunctionType, *args: Any) -> tuple[Callable[..., Any], bool]:
+    """mflux's predict function as it is before compiling, and whether mflux would compile it."""
+    asked = False
+
+    def note(function: Callable[..., Any], *_: Any, **__: Any) -> Callable[..., Any]:
+        nonlocal asked  # and not the function, which would then hold itself, and with it the transformer
+        asked = True
+        return function
+
+    predict = with_core(builds, compile=note)(*args)
+    return predict, asked
+
+
+def with_globals(function: types.FunctionType, **replaced: Any) -> types.FunctionType:
+    """The same code, in which some global names stand for something else."""
+    copy = types.FunctionType(
+        function.__code__,
+        {**function.__globals__, **replaced},
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
+    copy.__kwdefaults__ = function.__kwdefaults__
+    return copy

@@ -1,0 +1,403 @@
+"""How mflux's forward runs while an image is made: each call of a block asks what happens in its place.
+
+The forward runs through. It pauses where it calls block 0 for its first guidance branch, until it is decided which
+residuals are reused. From there each branch computes its body, and its input and output are noted, or its blocks return
+``input + residual``, and zeros for text, whatever they are called with. MLX is lazy, so what is passed by is never
+evaluated.
+
+Arrays that the forward may change in place (``+=`` in FLUX.1 with ControlNet) are copied where they are kept or handed
+out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property, partial
+from inspect import Signature
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+import mlx.core as mx
+
+from mflux_teacache.adapters.entry_check import Entry, Given, flat, takes_any
+from mflux_teacache.adapters.seam.compiled_blocks import CompiledBlocks
+from mflux_teacache.errors import UnsupportedModel
+from mflux_teacache.family import Dual, Family, Joint
+from mflux_teacache.runtime import Ran, Residuals
+
+# The same values as another Python object: MLX's ``+=`` changes the object that it is applied to.
+own: Callable[[mx.array], mx.array] = itemgetter(...)
+
+
+class Streams(NamedTuple):
+    """Image part and text part of what enters or leaves a block."""
+
+    image: mx.array
+    text: mx.array | None = None
+
+    def copy(self) -> Streams:
+        return Streams(own(self.image), None if self.text is None else own(self.text))
+
+
+def split(stream: mx.array, image_rows: int | None, stage: Joint) -> Streams:
+    """A block's one stream in its parts; ``image_rows`` of ``None``: it is all image."""
+    rows = stream.shape[1]
+    if image_rows is None or image_rows == rows:
+        return Streams(stream)
+    if stage.image_first:
+        return Streams(stream[:, :image_rows], stream[:, image_rows:])
+    return Streams(stream[:, rows - image_rows :], stream[:, : rows - image_rows])
+
+
+def join(streams: Streams, stage: Joint) -> mx.array:
+    """Streams as the block's one stream."""
+    if streams.text is None:
+        return streams.image
+    rows = [streams.text, streams.image]
+    return mx.concatenate(rows[::-1] if stage.image_first else rows, axis=1)
+
+
+@dataclass(eq=False)
+class BlockCall:
+    """A call of a block by mflux's forward that has not been made yet.
+
+    Attributes:
+        entry: what is called of the block.
+        compiled: calls the block compiled on its own; ``None`` = as mflux does.
+        args, kwargs: as mflux gives them.
+    """
+
+    entry: Entry
+    compiled: CompiledBlocks | None
+    block: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    def run(self) -> Any:
+        if self.compiled is not None:
+            return self.compiled.call(self.entry.forward, self.block, self.arguments)
+        return self.entry.forward(self.block, *self.args, **self.kwargs)
+
+    def on(self, streams: Streams) -> BlockCall:
+        """The same call, with these streams in the place of mflux's."""
+        if isinstance(self.entry.stage, Dual):
+            named = {self.entry.stage.image: streams.image, self.entry.stage.text: streams.text}
+        else:
+            named = {self.entry.stage.stream: join(streams, self.entry.stage)}
+        return BlockCall(self.entry, self.compiled, self.block, (), {**self.arguments, **named})
+
+    @cached_property
+    def arguments(self) -> Given:
+        """By name, without the block itself."""
+        return self.entry.given(by_name(self.entry.signature, self.entry.takes_any, self.args, self.kwargs))
+
+    def image_rows(self) -> int | None:
+        """Rows of the image in the body's first list; ``None``: its one stream is all image."""
+        if isinstance(self.entry.stage, Dual) or self.entry.stage.image_rows is None:
+            return None
+        return self.entry.stage.image_rows(self.arguments)
+
+    def streams(self, image_rows: int | None) -> Streams:
+        """What enters the block."""
+        if isinstance(self.entry.stage, Dual):
+            return Streams(self.arguments[self.entry.stage.image], self.arguments[self.entry.stage.text])
+        return split(self.arguments[self.entry.stage.stream], image_rows, self.entry.stage)
+
+    def returned_streams(self, returned: Any) -> tuple[mx.array, ...]:
+        """What the block returned, without what is no stream."""
+        if isinstance(self.entry.stage, Dual):
+            return tuple(returned)
+        return (returned[0] if self.entry.stage.returns_more else returned,)
+
+    def unpack(self, streams: tuple[mx.array, ...], image_rows: int | None) -> Streams:
+        """Image part and text part of what the block returned."""
+        if isinstance(self.entry.stage, Dual):
+            return Streams(*(streams if self.entry.stage.image_first else streams[::-1]))
+        return split(streams[0], image_rows, self.entry.stage)
+
+    def pack(self, streams: Streams) -> Any:
+        """Streams as the block would return them."""
+        if isinstance(self.entry.stage, Dual):
+            return tuple(streams) if self.entry.stage.image_first else tuple(streams)[::-1]
+        stream = join(streams, self.entry.stage)
+        return (stream, *(None,) * self.entry.stage.returns_more) if self.entry.stage.returns_more else stream
+
+
+class Carry(NamedTuple):
+    """The streams before and, where they are known, after block 0 of a step's first branch."""
+
+    entry: Streams
+    first: Streams | None
+
+
+class Probe(NamedTuple):
+    """What is known at block 0 of a step's first branch. Nothing is evaluated, and most of it never will be.
+
+    Attributes:
+        entry: what enters block 0.
+        first, first_block_residual: what it returns, and adds to the image; if it was asked for.
+    """
+
+    entry: Streams
+    modulated_input: mx.array
+    first: Streams | None = None
+    first_block_residual: mx.array | None = None
+
+    def carry(self) -> Carry:
+        """What the run takes over: nothing that the probe evaluated is evaluated again.
+
+        Block 0's output is taken over only if it was read. A compiled run fuses across block 0 as mflux's own does, and
+        rounds alike, if block 0 is part of it.
+        """
+        return Carry(self.entry, self.first)
+
+
+class Pause:
+    """Block 0 of a step's first branch, which mflux has called and which has not run yet.
+
+    It can be probed as long as it is kept, for it has copies of what mflux's forward may change in place.
+
+    Args:
+        entry: what enters the block; ``None`` = what mflux calls it with.
+    """
+
+    def __init__(self, call: BlockCall, family: Family, entry: Streams | None = None) -> None:
+        self._call = call.on((entry or call.streams(None)).copy())
+        self._family = family
+        self._image_rows = call.image_rows()
+        self._entry = entry
+        self._found: Probe | None = None
+
+    def probe(self, *, first_block: bool) -> Probe:
+        """Args:
+        first_block: run block 0 too.
+        """
+        if self._found is None:
+            self._found = Probe(self._entry or self._call.streams(self._image_rows).copy(), self._modulated_input())
+        if first_block and self._found.first is None:
+            first = self._call.unpack(self._call.returned_streams(self._call.run()), self._image_rows).copy()
+            residual = first.image - self._found.entry.image
+            self._found = self._found._replace(first=first, first_block_residual=residual)
+        return self._found
+
+    def _modulated_input(self) -> mx.array:
+        call, stage = self._call, self._call.entry.stage
+        given = call.entry.given({name: _apart(value) for name, value in call.arguments.items()})
+        signal = self._family.modulated_input(call.block, given)
+        return split(signal, self._image_rows, stage).image if isinstance(stage, Joint) else signal
+
+    def carry(self) -> Carry | None:
+        """What the run need not compute any more: block 0, if its output was read."""
+        return None if self._found is None or self._found.first is None else self._found.carry()
+
+
+def _apart(value: Any) -> Any:
+    """The same array as another node of the graph, which ``mx.compile`` cannot merge with the first.
+
+    A signal repeats what block 0 does to its arguments. MLX 0.32 fails with ``_Map_base::at`` when it merges two
+    equal ``split`` of a sum, such as a modulation with an added bias or a LoRA.
+    """
+    return mx.depends([value], [value])[0] if isinstance(value, mx.array) else value
+
+
+class Dtypes(NamedTuple):
+    """The dtypes of the image stream when it was last computed: where the residual begins, and after the body."""
+
+    input: mx.Dtype
+    output: mx.Dtype
+
+
+Decide = Callable[[Pause], Residuals]
+
+
+class Run:
+    """mflux's forward runs through, one guidance branch after the other.
+
+    A branch may leave blocks out, the first or the last one too. So it begins where the index of the called block
+    does not grow, which is right as long as the branch before it has called a block of that index or a later one;
+    and its last call is known only afterwards, so each skipped call returns what the whole body returns.
+
+    Args:
+        residual_after: how many first blocks run in every branch.
+        decide: is called once, at block 0 of the first branch. Branch i reuses the i-th residual that it returns, if
+            that fits.
+        carry: of the first branch, from a probe; ``None`` = what was probed in the pause.
+        dtypes: of the stream that the residuals were made in; ``None`` = whichever there is now.
+
+    Attributes:
+        branches: those that have ended, in the order of their calls.
+    """
+
+    def __init__(
+        self, family: Family, residual_after: int, decide: Decide, carry: Carry | None, dtypes: Dtypes | None
+    ) -> None:
+        self.branches: list[Ran] = []
+        self._family = family
+        self._residual_after = residual_after
+        self._decide: Decide | None = decide
+        self._carry = carry
+        self._dtypes = dtypes
+        self._residuals: Residuals = ()
+        self._postponed: list[tuple[Any, ...]] = []
+        self._index: int | None = None  # of the last called block
+        self._reused: Streams | None = None  # what the body returns, from its first skipped call on
+
+    def at(self, call: BlockCall) -> Any:
+        """What happens in the place of the call."""
+        if self._decide is not None:
+            pause = Pause(call, self._family)
+            self._residuals = self._decide(pause)
+            self._carry = self._carry or pause.carry()
+            self._decide = None
+        begins = self._index is None or call.entry.place <= self._index
+        if begins:
+            self.end_branch()
+            self._begin(call)
+        self._index = call.entry.place
+        skips = self._residual is not None and call.entry.place >= self._residual_after
+        returned = self._skip(call) if skips else self._compute(call, begins)
+        while self._postponed:
+            self.evaluate(*self._postponed.pop(0))
+        return returned
+
+    def evaluate(self, *arrays: Any) -> None:
+        """``mx.eval``, if the branch that runs, or is about to begin, computes.
+
+        What a skipped branch needs of it, if anything, is evaluated with its result.
+        """
+        if self._decide is not None:  # whether the branch will compute is not known yet
+            self._postponed.append(arrays)
+        elif (self._given() if self._index is None else self._residual) is None:
+            mx.eval(*arrays)
+
+    def _given(self) -> mx.array | None:
+        """The residual for the next branch."""
+        place = len(self.branches)
+        return self._residuals[place] if place < len(self._residuals) else None
+
+    def _begin(self, call: BlockCall) -> None:
+        entry = self._carry.entry if self._carry else call.streams(call.image_rows()).copy()
+        residual = self._given()
+        must = self._family.must_compute
+        self._in_full = must is not None and must(call.arguments)
+        # A stream of another size or type than the residual was made in must compute.
+        alike = self._dtypes is None or self._dtypes.input == entry.image.dtype
+        fits = residual is not None and residual.shape == entry.image.shape and alike and not self._in_full
+        self._residual = residual if fits else None
+        if self._in_full and self._carry:  # block 0 as well, which leaves more behind than its streams
+            self._carry = Carry(self._carry.entry, None)
+        self._base = entry  # what the residual is added to
+        self._image_rows = entry.image.shape[1]
+
+    def _skip(self, call: BlockCall) -> Any:
+        if self._reused is None:
+            assert self._residual is not None
+            # A residual that a plugin keeps in a wider dtype must not widen what comes after the body.
+            dtype = self._base.image.dtype if self._dtypes is None else self._dtypes.output
+            image = (self._base.image + self._residual).astype(dtype)
+            self._reused = Streams(image, blank(self._base.text))
+        if self._reused.text is None:  # the first list may have the image's rows alone
+            self._reused = self._reused._replace(text=blank(call.streams(self._image_rows).text))
+        return call.pack(self._reused.copy())
+
+    def _compute(self, call: BlockCall, begins: bool) -> Any:
+        returned = self._first(call) if begins else call.run()
+        # Taken apart only where it is needed: most of a body's blocks are neither its last nor its first.
+        self._last = call, tuple(map(own, call.returned_streams(returned)))
+        if call.entry.place < self._residual_after:
+            self._base = self._computed()
+        return returned
+
+    def _computed(self) -> Streams:
+        """What the last computed block returned."""
+        call, returned = self._last
+        return call.unpack(returned, self._image_rows)
+
+    def _first(self, call: BlockCall) -> Any:
+        """The branch's first block: from where the probe left it."""
+        if self._carry is None:
+            return call.run()
+        if self._carry.first is None:
+            return call.on(self._carry.entry.copy()).run()
+        return call.pack(self._carry.first.copy())
+
+    def end_branch(self) -> None:
+        """The forward is over, or another branch begins."""
+        if self._index is None:
+            return
+        if self._reused is None:
+            self.branches.append(Ran(self._base.image, self._computed().image, reused=False, in_full=self._in_full))
+        else:
+            self.branches.append(Ran(self._base.image, own(self._reused.image), reused=True))
+        self._reused = self._carry = None  # what the probe left belongs to the first branch
+
+
+def blank(text: mx.array | None) -> mx.array | None:
+    """Zeros in the place of text. Nothing after a body reads it, so nothing of it need be evaluated."""
+    return None if text is None else mx.zeros_like(text)
+
+
+class Here(threading.local):
+    """What each thread is in the middle of, on one attached model.
+
+    Attributes:
+        call: the ``generate_image`` that is under way.
+        image: the image whose denoising loop is running.
+        run: what the blocks ask while the transformer is called on our behalf.
+    """
+
+    call: Any = None
+    image: Any = None
+    run: Run | None = None
+
+    @contextlib.contextmanager
+    def running(self, run: Run) -> Iterator[None]:
+        """For as long as the forward runs."""
+        before, self.run = self.run, run
+        try:
+            yield
+        finally:
+            self.run = before
+
+
+def gate(here: Here, entry: Entry, compiled: CompiledBlocks | None) -> Callable[..., Any]:
+    """A block's method that asks the run of its thread. Without one it is mflux's own."""
+
+    def call(block: Any, *args: Any, **kwargs: Any) -> Any:
+        run = here.run
+        if run is None:
+            return entry.forward(block, *args, **kwargs)
+        return run.at(BlockCall(entry, compiled, block, args, kwargs))
+
+    return call
+
+
+def calling(here: Here, forward: Callable[..., Any], named: Signature, unseen: str | None) -> Callable[..., Any]:
+    """A ``__call__`` of a transformer, or of what runs its blocks in its stead, that asks the image of its thread.
+
+    Args:
+        forward: mflux's.
+        named: its signature, without ``self``.
+        unseen: what is wrong, if the pipeline has a predict function that should have been called instead.
+    """
+    open_ended = takes_any(named)
+
+    def __call__(module: Any, *args: Any, **kwargs: Any) -> Any:
+        image = here.image
+        if image is None or not image.is_waiting:
+            return forward(module, *args, **kwargs)
+        if unseen is not None:
+            raise UnsupportedModel(unseen)
+        return image.run(partial(forward, module), by_name(named, open_ended, args, kwargs))
+
+    return __call__
+
+
+def by_name(signature: Signature, open_ended: bool, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a call, with defaults. Of an ``open_ended`` one further keywords are arguments like others."""
+    bound = signature.bind(*args, **kwargs)
+    bound.apply_defaults()
+    return flat(bound) if open_ended else bound.arguments
