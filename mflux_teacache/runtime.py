@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import numbers
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from reprlib import repr as brief
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import mlx.core as mx
 
@@ -20,64 +20,13 @@ from mflux_teacache.errors import (
     UnsupportedModel,
     is_interruption,
 )
+from mflux_teacache.forward import Forward, Probed, Ran, Residuals
 from mflux_teacache.kept import warn_kept
 from mflux_teacache.plugins import DECIDES, Hooks, PluginSet
 from mflux_teacache.records import Body, BodyBranch, Decision, Generation, Outcome, Step, StepRecord
 
 _NUMBERS = ("change", "prediction", "running_sum", "threshold")
 _LONGEST_REASON = 200  # characters: a few words
-
-
-class Probed(Protocol):
-    """What a forward knows before its body runs."""
-
-    @property
-    def modulated_input(self) -> mx.array: ...
-    @property
-    def first_block_residual(self) -> mx.array | None:
-        """``None`` if block 0 was not asked for."""
-
-
-class Ran(NamedTuple):
-    """One guidance branch that a forward has run.
-
-    Attributes:
-        input, output: image part of the stream: where the residual begins, and after the body.
-        reused: the body was passed by.
-        in_full: it had to run, whatever was decided: the model keeps more of it than its output.
-    """
-
-    input: mx.array
-    output: mx.array
-    reused: bool
-    in_full: bool = False
-
-
-Residuals = Sequence[mx.array | None]
-
-
-class Forward(Protocol):
-    """One of mflux's calls for a prediction; the adapter's whole interface to the runtime.
-
-    A step may need several: mflux calls some transformers once per guidance branch.
-    """
-
-    def run(self, decide: Callable[[], Residuals]) -> tuple[Any, Mapping[int, Ran]]:
-        """Run through, and return mflux's result and the branches that ran.
-
-        They are in the order in which they ran, by the numbers that they have in the image, and each reuses the
-        residual of its own number where it fits. ``decide`` is called once, before the body would run; from then on the
-        forward can be probed.
-        """
-
-    def probe(self, *, first_block: bool) -> Probed:
-        """What is known at the body's block 0, and of block 0 itself."""
-
-    def sigma(self) -> mx.array | float | None:
-        """Noise level, 1 = pure noise."""
-
-    def latents(self) -> mx.array:
-        """What is being denoised."""
 
 
 def read_floats(*values: mx.array | float) -> list[float]:

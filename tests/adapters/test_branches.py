@@ -15,7 +15,7 @@ from tiny_models import same
 from mflux_teacache import Body, Decision, Step, attach, hookimpl
 from mflux_teacache.adapters.families import FLUX1, FLUX2, IRIS, Z_IMAGE
 from mflux_teacache.adapters.seam.image import _KEPT, Branches
-from mflux_teacache.runtime import Ran as Branch
+from mflux_teacache.forward import Ran as Branch
 
 # What each step of a loop asks for: guidance in some steps, in another order, a prompt alone.
 STEPS = ("pn", "n", "p", "np", "pnp", "pn")

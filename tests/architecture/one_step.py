@@ -7,7 +7,6 @@ what importing it runs does not.
 from __future__ import annotations
 
 import contextlib
-import inspect
 import json
 import os
 import subprocess
@@ -69,11 +68,17 @@ class Passed:
 
 @contextlib.contextmanager
 def following(passed: Passed) -> Iterator[None]:
-    """Note the calls of this thread."""
+    """Note the calls of this thread. Comprehensions are part of the function around them."""
+    importing = 0
 
     def note(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal importing
         code = frame.f_code
-        if event == "call" and code.co_flags & inspect.CO_OPTIMIZED and Path(code.co_filename).is_relative_to(ROOT):
+        if event not in ("call", "return") or not Path(code.co_filename).is_relative_to(ROOT):
+            return
+        if code.co_name == "<module>":
+            importing += 1 if event == "call" else -1
+        elif event == "call" and not importing and (code.co_name == "<lambda>" or not code.co_name.startswith("<")):
             passed.calls.append(Call(os.path.relpath(code.co_filename, ROOT), code.co_name, code.co_firstlineno))
 
     sys.setprofile(note)
@@ -164,6 +169,7 @@ def begins_in(registry: type) -> None:
 
 class _Begins:
     def call_before_loop(self, **_: Any) -> None:
+        sys.setprofile(None)
         raise Begun
 
 

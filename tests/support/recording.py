@@ -14,7 +14,7 @@ from mflux_teacache import Body, Step, Target, hookimpl
 from mflux_teacache.adapters.seam.compiled import probe
 from mflux_teacache.adapters.seam.image import Body as Seam
 from mflux_teacache.adapters.seam.run import Carry, Dtypes
-from mflux_teacache.runtime import Ran
+from mflux_teacache.forward import Ran
 
 
 def seen_by(module: Any, method: str = "__call__") -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from mflux_teacache.adapters.entry_check import bind_all, flat, of_method, takes
 from mflux_teacache.adapters.seam.image import BaseForward, Body, Image
 from mflux_teacache.adapters.seam.run import BlockCall, Carry, Dtypes, Here, Pause, Probe, Run, Streams
 from mflux_teacache.errors import UnsupportedModel
-from mflux_teacache.runtime import Ran, Residuals
+from mflux_teacache.forward import Ran, Residuals
 
 _Probing = Callable[[dict[str, Any], bool, Any], Any]
 _Running = Callable[[dict[str, Any], tuple[Any, ...], Any], Any]

@@ -21,8 +21,9 @@ from mflux_teacache.adapters.seam.run import Carry, Decide, Dtypes, Here, Pause,
 from mflux_teacache.adapters.swaps import Swaps, subclass
 from mflux_teacache.errors import UnsupportedModel
 from mflux_teacache.family import Dual, Family, Joint
+from mflux_teacache.forward import Forward, Ran, Residuals
 from mflux_teacache.records import Status
-from mflux_teacache.runtime import Forward, Ran, Residuals, Runtime
+from mflux_teacache.runtime import Runtime
 
 IMAGE = "_mflux_plugins_image"  # on the context that mflux makes for each image
 _BODY = "_mflux_plugins_body"  # on the class of a block, while it asks what to do

@@ -26,7 +26,7 @@ from mflux_teacache.adapters.entry_check import Entry, Given, flat, takes_any
 from mflux_teacache.adapters.seam.compiled_blocks import CompiledBlocks
 from mflux_teacache.errors import UnsupportedModel
 from mflux_teacache.family import Dual, Family, Joint
-from mflux_teacache.runtime import Ran, Residuals
+from mflux_teacache.forward import Ran, Residuals
 
 # The same values as another Python object: MLX's ``+=`` changes the object that it is applied to.
 own: Callable[[mx.array], mx.array] = itemgetter(...)
