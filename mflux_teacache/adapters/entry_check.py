@@ -1,7 +1,7 @@
-"""Whether a family's entry fits the model in hand, which a newer mflux may have changed.
+"""How the arguments of mflux's calls are read by name, and whether a family's entry fits the model that is in hand.
 
-What can be known without running the model is found out at attach. The rest is found out when a step reads it. Both
-say what was looked for.
+A newer mflux may have changed the model. What can be known without running it is found out at attach, and the rest when
+a step reads it. Both say what was looked for.
 """
 
 from __future__ import annotations
@@ -34,16 +34,9 @@ def of_method(cls: type, name: str) -> inspect.Signature:
 
 def bind(signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """Arguments by name, with defaults; without those that have no name."""
-    return _flat(_bound(signature, args, kwargs))[0]
-
-
-def bind_all(signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """As above, of a call of a model.
-
-    Raises:
-        UnsupportedModel: an argument has no name.
-    """
-    return flat(_bound(signature, args, kwargs))
+    bound = signature.bind(*args, **kwargs)
+    bound.apply_defaults()
+    return _flat(bound)[0]
 
 
 def flat(bound: inspect.BoundArguments) -> dict[str, Any]:
@@ -59,12 +52,6 @@ def flat(bound: inspect.BoundArguments) -> dict[str, Any]:
             f"read them by name. Something has wrapped a part of the model: use functools.wraps there."
         )
     return arguments
-
-
-def _bound(signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:
-    bound = signature.bind(*args, **kwargs)
-    bound.apply_defaults()
-    return bound
 
 
 def _flat(bound: inspect.BoundArguments) -> tuple[dict[str, Any], tuple[Any, ...]]:

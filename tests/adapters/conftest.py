@@ -6,14 +6,14 @@ from installed import has
 
 # The oldest model of each file; its other ones come and go with ``all_cases``.
 NEEDS = {
-    "test_body_families_2.py": "ernie_image",
-    "test_body_flux3_ideogram4.py": "ideogram4",
-    "test_body_moss_fibo2.py": "moss_image",
-    "test_body_qwen21.py": "qwen21",
-    "test_body_qwen21_controlnet.py": "qwen21.variants.controlnet",
-    "test_body_qwen21_edit.py": "qwen21.variants.edit",
+    "seam/test_body_families_2.py": "ernie_image",
+    "seam/test_body_flux3_ideogram4.py": "ideogram4",
+    "seam/test_body_moss_fibo2.py": "moss_image",
+    "seam/test_body_qwen21.py": "qwen21",
+    "seam/test_body_qwen21_controlnet.py": "qwen21.variants.controlnet",
+    "seam/test_body_qwen21_edit.py": "qwen21.variants.edit",
     "test_flux2_kv_cache.py": "flux2.model.flux2_transformer.flux2_kv_cache",
-    "test_qwen21_compiled.py": "qwen21",
+    "seam/test_qwen21_compiled.py": "qwen21",
     "test_qwen21_step_reuse.py": "qwen21",
 }
 

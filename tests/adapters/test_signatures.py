@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from mflux_teacache.adapters.entry_check import bind, bind_all, of_method, takes_any
+from mflux_teacache.adapters.entry_check import bind, of_method, takes_any
+from mflux_teacache.adapters.seam.run import by_name
 from mflux_teacache.errors import UnsupportedModel
 
 
@@ -60,7 +61,7 @@ def test_an_argument_without_a_name_is_left_out_or_refused() -> None:
     def replaced(*args: Any, **kwargs: Any) -> None: ...
 
     signature = inspect.signature(replaced)
-    assert bind(signature, (1, 2), {"x": 1}) == bind_all(signature, (), {"x": 1}) == {"x": 1}
+    assert bind(signature, (1, 2), {"x": 1}) == by_name(signature, True, (), {"x": 1}) == {"x": 1}
     message = r"calls the model with 2 arguments that \(\*args.* does not name, .*: use functools\.wraps there"
     with pytest.raises(UnsupportedModel, match=message):
-        bind_all(signature, (1, 2), {})
+        by_name(signature, True, (1, 2), {})

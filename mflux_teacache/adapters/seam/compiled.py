@@ -16,9 +16,9 @@ from typing import Any
 
 import mlx.core as mx
 
-from mflux_teacache.adapters.entry_check import bind_all, flat, of_method, takes_any
+from mflux_teacache.adapters.entry_check import flat, of_method, takes_any
 from mflux_teacache.adapters.seam.image import BaseForward, Body, Image
-from mflux_teacache.adapters.seam.run import BlockCall, Carry, Dtypes, Here, Pause, Probe, Run, Streams
+from mflux_teacache.adapters.seam.run import BlockCall, Carry, Dtypes, Here, Pause, Probe, Run, Streams, by_name
 from mflux_teacache.errors import UnsupportedModel
 from mflux_teacache.forward import Ran, Residuals
 
@@ -215,7 +215,7 @@ def compiling_itself(body: Body, cls: type) -> dict[str, Any]:
     def __call__(transformer: Any, *args: Any, **kwargs: Any) -> Any:
         image = body.here.image
         if image is not None and image.is_waiting:
-            image.asked = bind_all(signature, args, kwargs)
+            image.asked = by_name(signature, True, args, kwargs)
         return forward(transformer, *args, **kwargs)
 
     parts = {kept: _part(body, kept, method) for kept, method in body.family.compiles if hasattr(cls, method)}
@@ -249,19 +249,9 @@ def _compiled_part(image: Image, transformer: Any, method: str) -> Callable[...,
         predict = getattr(transformer, method)
         signature, halves = inspect.signature(predict), CompiledPredict(image.body, predict)
         image.parts[key] = lambda *args, **kwargs: image.answer(
-            CompiledForward(image, bind_all(signature, args, kwargs), halves)
+            CompiledForward(image, by_name(signature, True, args, kwargs), halves)
         )
     return image.parts[key]
-
-
-class _Core:
-    """``mlx.core``, but some of its functions are others."""
-
-    def __init__(self, **functions: Callable[..., Any]) -> None:
-        vars(self).update(functions)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(mx, name)
 
 
 def with_core(function: types.FunctionType, **functions: Callable[..., Any]) -> types.FunctionType:
@@ -269,7 +259,7 @@ def with_core(function: types.FunctionType, **functions: Callable[..., Any]) -> 
 
     Nothing global is patched, so other threads and models are not touched.
     """
-    return with_globals(function, mx=_Core(**functions))
+    return with_globals(function, mx=types.SimpleNamespace(**{**vars(mx), **functions}))
 
 
 def deferring(here: Here, forward: types.FunctionType) -> types.FunctionType:

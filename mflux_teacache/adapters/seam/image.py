@@ -168,12 +168,7 @@ class Image:
         self.runtime.start()
 
     def run(self, predict: Callable[..., Any], arguments: dict[str, Any]) -> Any:
-        """A call for a prediction that runs as Python.
-
-        Args:
-            predict: what mflux calls.
-            arguments: of the call, by name.
-        """
+        """A call for a prediction that runs as Python: ``predict``, with these ``arguments`` by name."""
         return self.answer(EagerForward(self, arguments, predict))
 
     def answer(self, forward: Forward) -> Any:

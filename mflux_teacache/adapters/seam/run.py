@@ -172,9 +172,7 @@ class Pause:
         self._found: Probe | None = None
 
     def probe(self, *, first_block: bool) -> Probe:
-        """Args:
-        first_block: run block 0 too.
-        """
+        """What block 0 tells; with ``first_block`` also what comes of running it."""
         if self._found is None:
             self._found = Probe(self._entry or self._call.streams(self._image_rows).copy(), self._modulated_input())
         if first_block and self._found.first is None:
@@ -367,8 +365,7 @@ def gate(here: Here, entry: Entry, compiled: CompiledBlocks | None) -> Callable[
     """A block's method that asks the run of its thread. Without one it is mflux's own."""
 
     def call(block: Any, *args: Any, **kwargs: Any) -> Any:
-        run = here.run
-        if run is None:
+        if (run := here.run) is None:
             return entry.forward(block, *args, **kwargs)
         return run.at(BlockCall(entry, compiled, block, args, kwargs))
 

@@ -13,6 +13,7 @@ import pytest
 from mflux_teacache import Decision, hookimpl, hookspecs
 from mflux_teacache.errors import BrokenPlugin, HookFailed, Refused, UnknownPlugin
 from mflux_teacache.plugins import GROUP, Hooks, Loaded, PluginSet, check_fit, installed, load
+from mflux_teacache.runtime import ask, tell
 
 HOOKS = [name for name in vars(hookspecs) if name.startswith("mflux_")]
 
@@ -37,7 +38,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_ours_are_installed() -> None:
     ours = {plugin.name: plugin.package for plugin in installed() if plugin.package == "mflux-teacache-plugin"}
-    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert set(ours) == set(project["entry-points"][GROUP])
     assert set(ours) >= {
         "teacache",
@@ -165,7 +166,7 @@ def test_one_decides_any_number_observe() -> None:
 def test_plugins_are_told_in_the_order_in_which_they_were_named() -> None:
     plugins = PluginSet([Loaded(name, Observes) for name in ("z", "a", "m")])
     told: list[Observes] = []
-    plugins.tell("mflux_generation_start", generation=told)
+    tell(plugins, "mflux_generation_start", generation=told)
     assert told == [plugins._instances[name] for name in ("z", "a", "m")]
 
 
@@ -220,7 +221,7 @@ def test_a_fault_names_plugin_hook_and_step() -> None:
     with pytest.raises(
         HookFailed, match="plugin 'breaks' failed in mflux_step_start at step 4: ValueError: no"
     ) as caught:
-        hooks.tell("mflux_step_start", 4, step=None)
+        tell(hooks, "mflux_step_start", 4, step=None)
     assert (caught.value.plugin, caught.value.hook, caught.value.step) == ("breaks", "mflux_step_start", 4)
     assert isinstance(caught.value.__cause__, ValueError)
 
@@ -234,6 +235,6 @@ def test_the_first_answer_counts_and_ctrl_c_passes() -> None:
             return step
 
     hooks = Hooks({"decides": Decides(), "answers": Answers()})
-    assert hooks.ask("mflux_pre_transformer", 0, step="answer") == "answer"
+    assert ask(hooks, "mflux_pre_transformer", 0, step="answer") == "answer"
     with pytest.raises(KeyboardInterrupt):
-        hooks.ask("mflux_pre_transformer", 0, step=None)
+        ask(hooks, "mflux_pre_transformer", 0, step=None)
