@@ -7,6 +7,7 @@ loaded, and never a module.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from reprlib import repr as brief
@@ -14,12 +15,13 @@ from typing import Any, NoReturn
 
 from mflux_teacache.adapters.image_metadata import embedded
 from mflux_teacache.errors import OptionError
-from mflux_teacache.image_record.write import COMPILE_BLOCKS, KEY, SCHEMA
+from mflux_teacache.image_record.write import COMPILE_BLOCKS, KEY, PARTLY, SCHEMA
 from mflux_teacache.option_words import is_json
 from mflux_teacache.pieces.forecast import ORDERS
 from mflux_teacache.pieces.input_files import Unreadable, open_file, read_text, reason
 from mflux_teacache.pieces.json_fields import LONGEST_NAME, LONGEST_TEXT, levels, parse_json
 from mflux_teacache.pieces.storage import DTYPES
+from mflux_teacache.records import COMPUTED, REUSED
 
 IMAGES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -34,6 +36,9 @@ MOST_PLUGINS = 64
 # No transformer of mflux has more than 60. How many a model has is only known when it is built.
 MOST_BLOCKS = 64
 
+# mflux has up to three: with a prompt, without one, and with the reference images alone.
+MOST_BRANCHES = 16
+
 # The plugin that repeats decisions, and where among its values it records whose.
 REPLAY = "replay"
 REPLAYS = "replays"
@@ -46,7 +51,8 @@ class Decided:
     Attributes:
         plugin: its name.
         model: that made the image, as mflux records it; ``None`` if it does not say.
-        pattern: one letter per step, C computed and S skipped; the first is C.
+        pattern: one letter per step, C computed, S skipped and P partly reused; the first is C.
+        partly: of each partly reused step, by its index, one letter per branch: C computed, S reused.
         residual_after: how many of the body's first blocks ran in every step.
         forecast: order with which ``ResidualCache`` made what was reused.
         cache_dtype: in which it kept residuals of wider streams; ``None`` = the stream's own.
@@ -56,6 +62,7 @@ class Decided:
     plugin: str
     model: str | None
     pattern: str
+    partly: Mapping[int, str]
     residual_after: int
     forecast: int
     cache_dtype: str | None
@@ -147,8 +154,8 @@ def parse(entry: Any, model: Any = None) -> Recorded:
 
 def _decided(plugin: str, entry: dict[str, Any], table: dict[str, Any], model: Any) -> Decided | None:
     pattern, residual_after = table.get("pattern"), table.get("residual_after")
-    if not isinstance(pattern, str) or not set(pattern) <= {"C", "S"} or pattern.startswith("S"):
-        _refuse(f"{KEY}.pattern", pattern, "one C or S per step, the first of them C")
+    if not isinstance(pattern, str) or not set(pattern) <= set("CSP") or pattern[:1] not in ("", "C"):
+        _refuse(f"{KEY}.pattern", pattern, "one C, S or P per step, the first of them C")
     if type(residual_after) is not int or not 0 <= residual_after <= MOST_BLOCKS:
         _refuse(f"{KEY}.residual_after", residual_after, f"a whole number from 0 to {MOST_BLOCKS}")
     values = _table(f"{KEY}.plugins.{plugin}.values", entry.get("values", {}))
@@ -164,11 +171,23 @@ def _decided(plugin: str, entry: dict[str, Any], table: dict[str, Any], model: A
         plugin=plugin,
         model=model if isinstance(model, str) and len(model) <= LONGEST_TEXT else None,
         pattern=pattern,
+        partly=_partly(pattern, table.get(PARTLY, {})),
         residual_after=residual_after,
         forecast=order,
         cache_dtype=dtype,
         entry=_facts(entry),
     )
+
+
+def _partly(pattern: str, table: Any) -> dict[int, str]:
+    """Of each P of the pattern its branches."""
+    steps = [index for index, letter in enumerate(pattern) if letter == "P"]
+    branches = _table(f"{KEY}.{PARTLY}", table, *map(str, steps))
+    for index in steps:
+        letters = branches[str(index)]
+        if not isinstance(letters, str) or set(letters) != {COMPUTED, REUSED} or len(letters) > MOST_BRANCHES:
+            _refuse(f"{KEY}.{PARTLY}.{index}", letters, f"one C or S per branch, both of them, at most {MOST_BRANCHES}")
+    return {index: branches[str(index)] for index in steps}
 
 
 def _facts(entry: dict[str, Any]) -> dict[str, Any]:

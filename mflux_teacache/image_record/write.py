@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 KEY = "mflux_plugins"
 SCHEMA = 1
 COMPILE_BLOCKS = "compile_blocks"
+PARTLY = "partly_reused"
 LARGEST = 2**20  # characters of what one plugin records: it goes into each image, and into its sidecar
 
 
@@ -30,12 +31,14 @@ def record(
 ) -> None:
     """Add to the metadata of mflux's ``GeneratedImage``: plugins, their options, who decided, and what.
 
-    Compiled blocks are recorded where they are on, and nothing is where they are not.
+    Compiled blocks, and the branches of partly reused steps, are recorded where there are some, and nothing is where
+    there are none.
 
     Checked here to be JSON, since mflux writes an image without any metadata where a value is not.
     """
     if not hasattr(image, "_get_metadata") or KEY in image._get_metadata():
         return  # not an image of mflux's, or recorded by the generate_image call that this one made
+    partly = {str(step.index): step.branches for step in generation.records if step.decision == "partial"}
     entry = {
         "schema": SCHEMA,
         "pattern": generation.stats.pattern,
@@ -51,6 +54,7 @@ def record(
             for request in requests
         },
         **({COMPILE_BLOCKS: True} if compile_blocks else {}),
+        **({PARTLY: partly} if partly else {}),
     }
     if hasattr(image, "generation_parameters"):
         image.generation_parameters = {**image.generation_parameters, KEY: entry}

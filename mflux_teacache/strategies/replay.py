@@ -2,8 +2,8 @@
 
 A strategy decides by numbers, which differ in their last bits between chips and versions, so the same settings can
 skip other steps there. The recorded pattern cannot: each skipped step reuses the same computed ones again, through
-the same cache. Where the arithmetic is the same, so is the image, bit for bit; but for a run in which a branch had to
-compute on its own, or a strategy dropped the residuals of a forecast: neither is recorded.
+the same cache, and in a partly reused step the same branches do. Where the arithmetic is the same, so is the image,
+bit for bit; but for a run in which a strategy dropped the residuals of a forecast, which is not recorded.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mflux_teacache.image_record import read as recorded
 from mflux_teacache.image_record.read import REPLAYS, Decided
 from mflux_teacache.pieces.forecast import ResidualCache
 from mflux_teacache.pieces.option_types import file_path
-from mflux_teacache.records import Body, Decision, Step, Target
+from mflux_teacache.records import REUSED, Body, Decision, Step, Target
 
 
 class Replay:
@@ -74,9 +74,14 @@ class Replay:
     @hookimpl
     def mflux_pre_transformer(self, step: Step) -> Decision:
         reason = f"as {self._decided.plugin} did"
-        if self._decided.pattern[step.index] == "S":
-            return Decision.reuse(self._cache.residuals(step.sigma), reason)
-        return Decision.compute(reason)
+        letter = self._decided.pattern[step.index]
+        if letter == "C":
+            return Decision.compute(reason)
+        residuals = self._cache.residuals(step.sigma)
+        if letter == "P":
+            branches = zip(residuals, self._decided.partly[step.index], strict=False)
+            residuals = tuple(residual if done == REUSED else None for residual, done in branches)
+        return Decision.reuse(residuals, reason)
 
     @hookimpl
     def mflux_post_transformer(self, step: Step, body: Body) -> None:

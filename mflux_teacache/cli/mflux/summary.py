@@ -40,16 +40,17 @@ def summary(
     distilled: the model is distilled to a few steps.
     """
     records = stats.decisions
-    skipped = stats.skipped_count
+    skipped, partly = stats.skipped_count, stats.partial_count
     name = visible(decider or ", ".join(plugins))
-    counts = f"{name}: computed {len(records) - skipped} of {len(records)} steps"
+    counts = f"{name}: computed {len(records) - skipped - partly} of {len(records)} steps"
     seconds = f"{_number(stats.seconds) or 0.0:.1f} s of denoising"
     if not plugins:
         return f"compiled blocks: {len(records)} steps ({seconds})"
-    if skipped:
+    if skipped or partly:
         repeated = f"{_reasons(records)} in {_text(source)}" if source else None
         details = ", ".join(filter(None, (repeated or budget or _threshold(records), seconds)))
-        return f"{counts}, skipped {skipped} ({details})"
+        also = f", partly reused {partly}" if partly else ""
+        return f"{counts}, skipped {skipped}{also} ({details})"
     if decider is None:
         why = "the plugin only observes" if len(plugins) == 1 else "the plugins only observe"
     else:

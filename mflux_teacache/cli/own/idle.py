@@ -17,7 +17,7 @@ def why_idle(stats: GenerationStats, plugin: Loaded, keywords: Mapping[str, Any]
     Args:
         keywords: the plugin's options, as for ``attach``.
     """
-    if stats.skipped_count:
+    if stats.skipped_count or stats.partial_count:
         return None
     has_threshold = hasattr(options.from_keywords(plugin, keywords), "thresh")
     threshold_option = f"--{plugin.name}-thresh" if has_threshold else None
