@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from mflux_teacache.adapters.pipelines import Pipeline, refuse_partly
 from mflux_teacache.adapters.targets import for_image
 from mflux_teacache.errors import Refused
-from mflux_teacache.image_record import write as metadata
-from mflux_teacache.kept import costing_nothing
+from mflux_teacache.image_record.write import record_in
+from mflux_teacache.messages import costing_nothing
 from mflux_teacache.plugins import PluginSet, Request, attach_all, check_all
 from mflux_teacache.records import AttachmentStats, Generation, GenerationStats, Status, Target
 from mflux_teacache.runtime import Runtime
@@ -108,7 +108,7 @@ class Generations:
         """``generate_image`` has made this image of it. Nothing that goes wrong here costs the image."""
         with costing_nothing("recording what the plugins did"):
             values = runtime.image_metadata()
-            metadata.record(
+            record_in(
                 image, self._plugins, self._requests, runtime.generation, values, compile_blocks=self._compile_blocks
             )
         if self._report is not None:

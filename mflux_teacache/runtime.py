@@ -20,7 +20,7 @@ from mflux_teacache.errors import (
     UnsupportedModel,
     is_interruption,
 )
-from mflux_teacache.kept import warn_kept
+from mflux_teacache.messages import warn_kept
 from mflux_teacache.plugins import DECIDES, PluginSet
 from mflux_teacache.records import (
     COMPUTED,

@@ -236,8 +236,8 @@ def _warm_up(model: DemoKlein, residual_after: int) -> None:
 
 def _timed(model: DemoKlein, plugin: Loaded, settings: Settings) -> Result:
     from mflux_teacache import attach
-    from mflux_teacache.cli.own.idle import why_idle
     from mflux_teacache.demo.model import draw
+    from mflux_teacache.summary import why_idle
 
     timed = partial(draw, model, prompt=settings.prompt, steps=settings.steps, seed=settings.seed)
     plain = timed("plain")

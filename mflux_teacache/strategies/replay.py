@@ -16,8 +16,8 @@ from typing import Any
 
 from mflux_teacache.errors import OptionError, PluginWarning, Refused
 from mflux_teacache.hookspecs import hookimpl
-from mflux_teacache.image_record import read as recorded
-from mflux_teacache.image_record.read import REPLAYS, Decided
+from mflux_teacache.image_record import keys
+from mflux_teacache.image_record.read import Decided, read
 from mflux_teacache.pieces.forecast import ResidualCache
 from mflux_teacache.pieces.option_types import file_path
 from mflux_teacache.records import REUSED, Body, Decision, Step, Target
@@ -46,7 +46,7 @@ class Replay:
     @hookimpl
     def mflux_check(self, options: argparse.Namespace, target: Target) -> None:
         decided, path = self._read(options), _path(options)
-        if target.active_steps is not None and target.active_steps != len(decided.pattern):
+        if decided.has_other_steps(target):
             raise Refused(
                 f"{path} records {len(decided.pattern)} steps, and this run has {target.active_steps}. Run as many "
                 f"(image-to-image runs fewer than --steps says), or let {decided.plugin} itself decide: "
@@ -95,7 +95,7 @@ class Replay:
     def mflux_image_metadata(self) -> Mapping[str, Any]:
         """With all that was recorded of the plugin that is replayed, so that the file can be done without."""
         decided = self._decided
-        return {**self._cache.values, REPLAYS: {"plugin": decided.plugin, **decided.entry}}
+        return {**self._cache.values, keys.REPLAYS: {keys.PLUGIN: decided.plugin, **decided.entry}}
 
     def _read(self, options: argparse.Namespace) -> Decided:
         """Once: the file may change, or be gone, while images are made."""
@@ -111,7 +111,7 @@ def _path(options: argparse.Namespace) -> Path:
 
 def _read(options: argparse.Namespace) -> Decided:
     path = _path(options)
-    decided = recorded.read(path).decided
+    decided = read(path).decided
     if decided is None:
         raise OptionError(
             f"{path} does not record decisions that can be repeated: no plugin decided, or one that does not record "

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from mflux_teacache.cli import startup
-from mflux_teacache.cli.startup import AfterImport, is_mflux_command
+from mflux_teacache.cli.after_import import AfterImport
+from mflux_teacache.cli.startup import is_mflux_command
 
 CLI = Path(startup.__file__).parent
 START = (CLI / "mflux_teacache.start").read_text()
@@ -62,7 +63,12 @@ def test_any_other_process_imports_nothing_of_ours(tmp_path):
 def test_a_command_of_mflux_imports_the_finder_and_nothing_else(tmp_path):
     script = tmp_path / "mflux-anything"
     script.write_text(LIST_OURS)
-    assert modules_of(script) == ["mflux_teacache", "mflux_teacache.cli", "mflux_teacache.cli.startup"]
+    assert modules_of(script) == [
+        "mflux_teacache",
+        "mflux_teacache.cli",
+        "mflux_teacache.cli.startup",
+        "mflux_teacache.cli.after_import",
+    ]
 
 
 PLAIN_LINE = """
@@ -90,7 +96,6 @@ def test_a_command_line_without_plugins_imports_no_machinery(tmp_path):
         "mflux_teacache.cli.mflux",
         "mflux_teacache.cli.mflux.arguments",
         "mflux_teacache.cli.mflux.command_line",
-        "mflux_teacache.errors",
     ]
 
 

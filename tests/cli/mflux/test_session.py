@@ -21,7 +21,7 @@ from mflux.models.flux.variants.txt2img.flux import Flux1
 
 from mflux_teacache import Target, hookimpl
 from mflux_teacache.attachment import Request
-from mflux_teacache.cli.mflux import asked_run, session
+from mflux_teacache.cli.mflux import session
 from mflux_teacache.cli.mflux.choice import Chosen
 from mflux_teacache.cli.mflux.command_line import extend
 from mflux_teacache.cli.mflux.session import Session
@@ -207,8 +207,8 @@ def test_one_that_decides_alone_says_why():
 def parse(monkeypatch, plugins_in_process):
     """Parse a command line by mflux's parser with our extension; nothing of mflux stays changed."""
     monkeypatch.setattr(CallbackManager, "register_callbacks", staticmethod(CallbackManager.register_callbacks))
-    monkeypatch.setattr(session.guard, "watch", lambda *told: None)
-    monkeypatch.setattr(asked_run, "show_warnings", lambda command: None)
+    monkeypatch.setattr(session, "watch", lambda *told: None)
+    monkeypatch.setattr(session, "show_warnings", lambda command: None)
 
     def run(argv: str, extended: bool = True) -> dict[str, object]:
         parser_class = type("CommandLineParser", (CommandLineParser,), {})
