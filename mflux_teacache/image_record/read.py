@@ -186,13 +186,9 @@ def parse(entry: Any, model: Any = None) -> Recorded:
     Raises:
         OptionError: something that this version does not write.
     """
+    # Images of the first version have no decider, and no partly reused steps.
     table = _table(keys.ENTRY, entry, keys.SCHEMA, keys.PLUGINS)
-    schema = table[keys.SCHEMA]
-    if type(schema) is not int or schema != keys.SCHEMA_NUMBER:
-        raise OptionError(
-            f"{keys.ENTRY}.{keys.SCHEMA} is {brief(schema)}, and this version reads {keys.SCHEMA_NUMBER}. "
-            f"Use the version of mflux-teacache-plugin that wrote it, or a later one."
-        )
+    _check_schema(table[keys.SCHEMA])
     where = f"{keys.ENTRY}.{keys.PLUGINS}"
     plugins: dict[str, Any] = _checked(where, _table(where, table[keys.PLUGINS]), _PLUGINS)
     options = {name: _options(f"{where}.{name}", recorded) for name, recorded in plugins.items()}
@@ -211,12 +207,20 @@ def parse(entry: Any, model: Any = None) -> Recorded:
     return found
 
 
+def _check_schema(schema: Any) -> None:
+    if type(schema) is not int or schema != keys.SCHEMA_NUMBER:
+        raise OptionError(
+            f"{keys.ENTRY}.{keys.SCHEMA} is {brief(schema)}, and this version reads {keys.SCHEMA_NUMBER}. "
+            f"Use the version of mflux-teacache-plugin that wrote it, or a later one."
+        )
+
+
 def _decided(plugin: str, entry: dict[str, Any], table: dict[str, Any], model: Any) -> Decided | None:
     pattern: str = _field(keys.ENTRY, table, keys.PATTERN, _PATTERN)
     residual_after: int = _field(keys.ENTRY, table, keys.RESIDUAL_AFTER, _RESIDUAL_AFTER)
     where = f"{keys.ENTRY}.{keys.PLUGINS}.{plugin}.{keys.VALUES}"
     values = _table(where, entry.get(keys.VALUES, {}))
-    if keys.FORECAST not in values or not pattern:
+    if keys.FORECAST not in values or not pattern:  # how the plugin made what it reused is its own affair
         return None
     return Decided(
         plugin=plugin,

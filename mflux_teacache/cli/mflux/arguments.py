@@ -8,17 +8,18 @@ NO_COMPILE_BLOCKS = "--no-plugin-compile-blocks"
 NONE = "none"
 SIDECAR_OPTIONS = ("-C", "--config-from-conf", "--config-from-metadata")
 HELP = (
-    "Attach an installed plugin, such as teacache, which skips denoising steps; repeatable. Together with --help it "
-    "shows the plugin's own options. 'none' switches off the plugins that a --config-from-conf sidecar names; each of "
-    "their options replaces what is recorded, and its --no form, such as --no-teacache-thresh, takes that back. "
-    "'mflux-teacache plugins' lists what is installed."
+    "Attach an installed plugin, such as teacache, which skips denoising steps. This may be given several times, and "
+    "with --help it shows the plugin's own options. A --config-from-conf sidecar brings back the plugins that it "
+    "records: 'none' leaves them out, each of their options replaces its recorded value, and the --no form of an "
+    "option, such as --no-teacache-thresh, returns it to its default. 'mflux-teacache plugins' lists what is installed."
 )
 COMPILE_BLOCKS_HELP = (
-    "Compile each block of the transformer on its own where mflux runs it as Python (FLUX.1, Qwen-Image, FIBO and "
-    "others), with or without --plugin. Whether that is faster depends on model and chip: on one H100 it took 10 to 12 "
-    "percent off the time of FLUX.1 and 8 percent off that of Qwen-Image, and added 3 percent to that of FIBO; nothing "
-    "was measured on a Mac. The first image of a size takes longer. The image equals that of a run without it within "
-    "rounding. Off by default; the --no form switches off what a --config-from-conf sidecar records."
+    "Compile each block of the transformer on its own in models that mflux runs as Python (FLUX.1, Qwen-Image, FIBO "
+    "and others), with or without --plugin. Whether that is faster depends on the model and the chip: on one H100 it "
+    "took 10 to 12 percent off the time of FLUX.1 and 8 percent off that of Qwen-Image, and added 3 percent to that of "
+    "FIBO; nothing was measured on a Mac. The first image of a size takes longer. The image is the same as without "
+    "this option, up to rounding. It is off by default; the --no form switches it off if a --config-from-conf sidecar "
+    "records it."
 )
 
 # The plugins of this package, so that an option of theirs is known without looking for packages.

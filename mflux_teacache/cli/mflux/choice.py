@@ -92,11 +92,8 @@ def choose(asked: Asked, parser: argparse.ArgumentParser, argv: Sequence[str]) -
         Refused: a plugin that is not installed or does not fit, an option that does not exist, a value that is not
             allowed, or a malformed entry in the sidecar.
     """
-    recorded = Recorded()
-    if asked.sidecar:
-        with naming(asked.sidecar):
-            recorded = read_beside_mflux(asked.sidecar)
-    source = None if asked.names else asked.sidecar
+    recorded = _recorded(asked.sidecar)
+    source = None if asked.names else asked.sidecar  # whose fault it is if a plugin cannot be had
     with naming(source):
         plugins = [Declared(load(name)) for name in asked.names or recorded.options]
     for plugin in plugins:
@@ -107,7 +104,7 @@ def choose(asked: Asked, parser: argparse.ArgumentParser, argv: Sequence[str]) -
 
     said = {plugin.plugin.name: plugin.said_in(line.given) for plugin in plugins}
     if line.asks_for_help:
-        for plugin in plugins:
+        for plugin in plugins:  # so that a value that is not allowed is refused all the same
             plugin.take(said[plugin.plugin.name].given, complete=False)
         return Chosen()
     requests = [_request(plugin, said[plugin.plugin.name], recorded, asked.sidecar) for plugin in plugins]
@@ -118,6 +115,13 @@ def choose(asked: Asked, parser: argparse.ArgumentParser, argv: Sequence[str]) -
     if source is not None and recorded.decided is not None and not said.get(recorded.decided.plugin):
         repeated = replacement(source, recorded.decided, list(recorded.options), line)
     return Chosen(requests, compile_blocks, source, repeated)
+
+
+def _recorded(sidecar: Path | None) -> Recorded:
+    if sidecar is None:
+        return Recorded()
+    with naming(sidecar):
+        return read_beside_mflux(sidecar)
 
 
 def _read_again(
@@ -131,7 +135,7 @@ def _read_again(
         return None
     if line.unknown_options:
         refuse_unknown(line, plugins, anybodys=bool(plugins))
-    if asked_for(line) != asked:
+    if asked_for(line) != asked:  # what looked like ours is a value, now that the plugins' options are known
         names = ", ".join(plugin.plugin.name for plugin in plugins)
         raise OptionError(
             f"--plugin, --plugin-compile-blocks or -C stands where an option of {names} takes whatever follows it. "
@@ -144,7 +148,7 @@ def _request(plugin: Declared, said: Said, recorded: Recorded, path: Path | None
     """A plugin with what is recorded of its options, except for what the command line says anew."""
     with naming(path), options.naming(plugin.plugin):
         restored = _restored(plugin, recorded.options.get(plugin.plugin.name, {}), said)
-        plugin.take(restored, complete=False)
+        plugin.take(restored, complete=False)  # by itself, so that only the file's own faults are laid to it
     return Request(plugin.plugin, plugin.take([*restored, *said.given]))
 
 

@@ -68,7 +68,7 @@ def session_for(parser: argparse.ArgumentParser, argv: Sequence[str], command: M
                 raise OptionError(line.problem)
             return None
         asked = asked_for(line)
-        if asked == Asked():
+        if asked == Asked():  # mflux's own affair, but for an option of a plugin that is off
             if line.unknown_options:
                 refuse_unknown(line, anybodys=any(OPTION in given.action.option_strings for given in line.given))
             return None
