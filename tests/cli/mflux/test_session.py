@@ -182,6 +182,23 @@ def test_a_stream_that_takes_nothing_does_not_cost_the_image(monkeypatch):
         reports[0](GenerationStats(num_steps=1, decisions=(), status="finished", seconds=1.0, seed=1))
 
 
+def test_the_plugins_that_judged_a_model_are_the_ones_that_are_attached_to_it(monkeypatch):
+    """They are made once, and judge once before the weights load; a further model has plugins of its own."""
+    attached = []
+    monkeypatch.setattr(session, "attach_requests", lambda *given, judged, **more: attached.append(judged))
+    made = session_with(Judge)
+    init = {"model_config": ModelConfig.dev()}
+    for _ in range(2):
+        made.check(Flux1, init)
+        made.attach(SimpleNamespace(generate_image=lambda: None))
+    made.attach(SimpleNamespace(generate_image=lambda: None))  # of a class that was not watched
+    first, second, third = attached
+    assert first is not None
+    assert second not in (None, first)
+    assert third is None
+    assert len(Judge.targets) == 2
+
+
 def test_two_that_decide_are_refused():
     with pytest.raises(
         Refused, match="'decides' and 'decidestoo' both decide which steps are skipped. Name one of them;"
