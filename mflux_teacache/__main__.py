@@ -8,9 +8,7 @@ from importlib.metadata import EntryPoint
 from mflux_teacache.cli import startup
 from mflux_teacache.discovery import entry_points
 from mflux_teacache.errors import Refused
-from mflux_teacache.messages import Output, reported
-from mflux_teacache.suggest import did_you_mean
-from mflux_teacache.terminal import tell, visible
+from mflux_teacache.messages import Output, did_you_mean, reported, tell, visible
 
 PROGRAM = "python -m mflux_teacache"
 

@@ -168,6 +168,7 @@ def attach_requests(
     model_path: str | None = None,
     *,
     compile_blocks: bool = False,
+    judged: PluginSet | None = None,
 ) -> Handle:
     """What ``attach`` does once the plugins are loaded and their options checked.
 
@@ -175,17 +176,19 @@ def attach_requests(
         report: called with the stats of each finished image as ``generate_image`` returns.
         model_path: where a custom checkpoint came from, which a loaded model does not tell.
         compile_blocks: as in ``attach``.
+        judged: the requested plugins, if they have been made and have judged the model already.
     """
     _refuse_what_is_no_pipeline(model)
     _refuse_attached(model, "this model")
     _refuse_mlx_teacache(model)
-    plugins = PluginSet([request.plugin for request in requests])
+    plugins = PluginSet([request.plugin for request in requests]) if judged is None else judged
     pipeline = pipeline_of(type(model))
     family = _family(model, pipeline, plugins)
     for attribute in family.attributes:
         _refuse_attached(getattr(model, attribute), "another model with the same transformer")
     target = replace(of_model(model, family.name), model_path=model_path)
-    check_all(plugins, requests, target)
+    if judged is None:
+        check_all(plugins, requests, target)
     attach_all(plugins, requests, target, model)
     transformer, *others = (getattr(model, attribute, None) for attribute in family.attributes)
     body = Body(transformer, family, plugins.residual_after, others, compile_blocks=compile_blocks)

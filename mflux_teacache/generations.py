@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 from mflux_teacache.adapters.pipelines import Pipeline, for_image, generation_of, refuse_partly
 from mflux_teacache.errors import Refused, is_interruption
 from mflux_teacache.family import Family
-from mflux_teacache.image_record.write import record
-from mflux_teacache.kept import costing_nothing, warn_kept
+from mflux_teacache.image_record.write import record_in
+from mflux_teacache.messages import costing_nothing, warn_kept
 from mflux_teacache.plugins import PluginSet, Request, attach_all, check_all
 from mflux_teacache.records import AttachmentStats, Generation, GenerationStats, Status, Target
 from mflux_teacache.runtime import Runtime
@@ -169,7 +169,9 @@ class Generations:
         """``generate_image`` has made this image of it. Nothing that goes wrong here costs the image."""
         with costing_nothing("recording what the plugins did"):
             values = making.image_metadata()
-            record(image, self._plugins, self._requests, making.generation, values, compile_blocks=self._compile_blocks)
+            record_in(
+                image, self._plugins, self._requests, making.generation, values, compile_blocks=self._compile_blocks
+            )
         if self._report is not None:
             with costing_nothing("reporting what the plugins did"):
                 self._report(making.stats)

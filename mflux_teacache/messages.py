@@ -1,4 +1,8 @@
-"""How plugins speak to the user of a command: one line for a refusal, a failure or a warning, and an exit code."""
+"""How errors, warnings and notes reach a terminal: in one line each, and at no cost for a finished image. No mlx.
+
+What is printed holds names and values of files, packages and plugins that anybody may have written, so it is made
+harmless here; and a stream may be full, closed, missing, or unable to spell some letters, which is no reason to fail.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +11,83 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from typing import Any, TextIO
+from unicodedata import category
 
 from mflux_teacache.errors import HookFailed, NotWritten, PluginError, PluginWarning, is_interruption
-from mflux_teacache.terminal import shortened, spellable, tell, visible, visible_lines
 
+# Exit codes. The last is a shell's number for a program that Ctrl-C has ended.
 REFUSED = 2
 FAILED = 1
-INTERRUPTED = 130  # a shell's number for a program that Ctrl-C has ended
+INTERRUPTED = 130
+
+LONGEST = 4000  # characters of a message: more than any of ours has with all that it lists
+
+# The ratio of difflib from which on two names are taken for one with a slip.
+ALIKE = 0.7
+
+# Two format characters that words of some languages need; the others turn or hide text.
+_JOINERS = "\u200c\u200d"
+
+
+# --- What a text may hold ---------------------------------------------------------------------------------------------
+
+
+def visible(text: object) -> str:
+    """On one line, with every character that would act on a terminal spelt out, such as ``\\x1b`` or ``\\u202e``."""
+    line = str(text)
+    return line if line.isprintable() else "".join(map(_spelt_out, line))
+
+
+def _spelt_out(character: str) -> str:
+    kind = category(character)
+    acts = kind in ("Cc", "Cs", "Zl", "Zp") or (kind == "Cf" and character not in _JOINERS)
+    return character.encode("unicode_escape").decode("ascii") if acts else character
+
+
+def visible_lines(text: str) -> str:
+    """The same for a text of several lines, which stay lines."""
+    return "\n".join(map(visible, text.split("\n")))
+
+
+def shortened(text: str, longest: int = LONGEST) -> str:
+    """The text, with an ellipsis for its middle if it is too long: what to do stands at the end of a message."""
+    if len(text) <= longest:
+        return text
+    end = longest // 4
+    return f"{text[: longest - end - 1]}…{text[-end:]}"
+
+
+def spellable(text: str, stream: TextIO) -> str:
+    """The text with the letters spelt out that the stream's encoding lacks, such as an accent in ASCII."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def did_you_mean(word: str, words: Iterable[str]) -> str:
+    """A sentence to put behind another one, with a space before it; empty if none of the words is like this one."""
+    near = get_close_matches(word, sorted(words), n=1, cutoff=ALIKE)
+    return f" Did you mean {near[0]}?" if near else ""
+
+
+# --- Errors, warnings and notes ---------------------------------------------------------------------------------------
+
+
+def tell(text: str, stream: TextIO | None) -> bool:
+    """Print a text, and return whether the stream has taken it."""
+    if stream is None:  # Python's own, if the process was started with it closed
+        return False
+    try:
+        print(spellable(text, stream), file=stream, flush=True)
+    except (OSError, ValueError):  # the second one says that it is closed
+        return False
+    return True
 
 
 def say(command: str, kind: str, message: object) -> None:
-    """``<command>: <kind>: <message>`` on stderr, in one line."""
+    """Print ``<command>: <kind>: <message>`` on stderr, in one line."""
     tell(f"{visible(command)}: {kind}: {shortened(visible(message))}", sys.stderr)
 
 
@@ -27,7 +95,7 @@ def say(command: str, kind: str, message: object) -> None:
 def reported(command: str) -> Iterator[None]:
     """Turn an error of ours into ``<command>: error: ...`` on stderr and an exit code, without a usage dump.
 
-    A warning of ours is one where Python was told to make errors of warnings.
+    A warning of ours is an error too if Python was told to make errors of warnings.
 
     Raises:
         SystemExit: 2 for a refusal; 1 for a hook that failed, after the plugin's own traceback, or a file that could
@@ -44,6 +112,49 @@ def reported(command: str) -> Iterator[None]:
     except (PluginError, PluginWarning) as error:
         say(command, "error", error)
         raise SystemExit(FAILED if isinstance(error, NotWritten) else REFUSED) from None
+
+
+def show_warnings(command: str) -> None:
+    """From now on, show warnings of ours as ``<command>: warning: ...``, and all others as before."""
+    show_other = warnings.showwarning
+
+    def showwarning(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if issubclass(category, PluginWarning):
+            say(command, "warning", message)
+        else:
+            show_other(message, category, *place, **more)
+
+    warnings.showwarning = showwarning
+
+
+# --- After an image ---------------------------------------------------------------------------------------------------
+
+
+def warn_kept(message: str) -> None:
+    """Warn of something when an image is done. Nothing that becomes of the warning costs the image.
+
+    If warnings are errors, or cannot be shown, as on a full device, it goes to standard error, if that takes it.
+    """
+    try:
+        warnings.warn(message, PluginWarning, stacklevel=3)
+    except Exception:  # noqa: BLE001 - whatever a warnings filter or a replaced showwarning raises
+        tell(f"warning: {visible(message)}", sys.stderr)
+
+
+@contextlib.contextmanager
+def costing_nothing(what: str) -> Iterator[None]:
+    """Make a warning of any exception, in what is done with a finished image.
+
+    Args:
+        what: fails, such as "recording what the plugins did".
+    """
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - the image is worth more than what is said of it
+        warn_kept(f"{what} failed: {type(error).__name__}: {error}. The image is kept.")
+
+
+# --- Commands of our own ----------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
@@ -67,7 +178,7 @@ class Output:
     """Standard output for the time of a command of ours: a full disk or a closed pipe ends it with a line at most.
 
     Attributes:
-        problem: why it took no more, if it did not.
+        problem: why it takes no more; ``None`` as long as it does.
     """
 
     def __init__(self, command: str) -> None:
@@ -76,7 +187,7 @@ class Output:
         self.problem: Exception | None = None if self._stream is not None else ValueError("it is closed")
 
     def __enter__(self) -> Output:
-        if self._stream is not None:  # Python has none where it was started with it closed, and prints nothing
+        if self._stream is not None:  # Python has none if it was started with it closed, and prints nothing
             sys.stdout = self
         return self
 
@@ -104,7 +215,7 @@ class Output:
             raise
 
     def exit_code(self, code: int) -> int:
-        """Of a command that is done with this one, when all that it printed has been taken; else 1.
+        """The exit code of a command that would end with ``code``: not 0 if some of its output was lost.
 
         A reader who has seen enough, such as ``| head``, needs no line.
         """
@@ -120,16 +231,3 @@ class Output:
             reason = getattr(self.problem, "strerror", None) or self.problem
             say(self._command, "error", f"not everything was printed: standard output takes no more ({reason}).")
         return code or FAILED
-
-
-def show_warnings(command: str) -> None:
-    """From now on show warnings of ours as ``<command>: warning: ...``, and all others as before."""
-    show_other = warnings.showwarning
-
-    def showwarning(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
-        if issubclass(category, PluginWarning):
-            say(command, "warning", message)
-        else:
-            show_other(message, category, *place, **more)
-
-    warnings.showwarning = showwarning

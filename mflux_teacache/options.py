@@ -1,7 +1,8 @@
-"""A plugin's options: declared on argparse once, for the command line, for a sidecar and for keywords of ``attach``.
+"""A plugin's options: declared on argparse once, for mflux's commands, for a sidecar and for keywords of ``attach``.
 
-They are declared on a parser of their own, which nobody else's options are on: whatever a plugin does to its parser
-stays there, and what it raises has its name.
+A plugin declares them on a parser of its own, which nobody else's options are on: whatever it does to that parser stays
+there, and what it raises gets its name. On mflux's parser there are stand-ins, which are known and shown in its help,
+and do no more; so mflux's parsing runs no code of a plugin, and its namespace has nothing of one.
 """
 
 from __future__ import annotations
@@ -12,19 +13,18 @@ import copy
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from reprlib import repr as brief
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from mflux_teacache.errors import BrokenPlugin, OptionError, PluginError, PluginWarning
-from mflux_teacache.option_words import as_given, as_keyword, as_words, is_json
-from mflux_teacache.plugins import Hooks, Loaded
-from mflux_teacache.suggest import did_you_mean
-from mflux_teacache.words import Given
+from mflux_teacache.messages import did_you_mean
+from mflux_teacache.plugins import Loaded
+from mflux_teacache.words import Given, as_given, as_keyword, as_words, is_json
 
 
 class Options(argparse.Namespace):
-    """What a plugin's options come to, under their keywords.
+    """The values of a plugin's options, under their keywords.
 
-    Where a value is not what a record of it may hold, or would not bring it back, what does is beside it.
+    A value that no record may hold, or that a record of it would not bring back, has beside it what to record instead.
     """
 
     __slots__ = ("_records",)  # not in ``vars``, which are the options
@@ -36,6 +36,21 @@ class Options(argparse.Namespace):
 
 
 _DEFAULT = object()  # in the place of a record: nothing but the default brings the option back
+
+
+class Said(NamedTuple):
+    """What a command line says of a plugin's options.
+
+    Attributes:
+        given: options with their values.
+        taken_back: what ``--no-<plugin>-<option>`` returns to its default, whatever a sidecar records.
+    """
+
+    given: list[Given]
+    taken_back: list[argparse.Action]
+
+    def __bool__(self) -> bool:
+        return bool(self.given or self.taken_back)
 
 
 class Declared:
@@ -102,20 +117,60 @@ class Declared:
             self._warn_of_lost(options)
         return options
 
+    def put_on(self, parser: argparse.ArgumentParser) -> None:
+        """Make these options known to mflux's parser, and for each a ``--no`` form that takes it back.
+
+        Raises:
+            BrokenPlugin: it has one of that name already.
+        """
+        group = parser.add_argument_group(f"plugin {self.plugin.name}", self.group.description)
+        places = dict.fromkeys(map(id, self.actions), group)
+        for actions in self.exclusive:
+            places |= dict.fromkeys(map(id, actions), group.add_mutually_exclusive_group())
+        try:
+            for action in self.actions:
+                places[id(action)].add_argument(
+                    *action.option_strings, action=StandIn, original=action, parser=parser, nargs=action.nargs
+                )
+            for action in self.actions:
+                back = action.option_strings[0].replace(self.prefix, self.no_prefix, 1)
+                if back not in parser._option_string_actions:  # a plugin may have the form itself
+                    group.add_argument(back, action=StandIn, original=action, parser=parser, nargs=0, takes_back=True)
+        except argparse.ArgumentError as error:
+            raise self._must_rename(error) from error
+
+    def said_in(self, line: Iterable[Given]) -> Said:
+        """What a line that was read with mflux's parser says of these options; the last word on each counts."""
+        own = set(map(id, self.actions))
+        said = Said([], [])
+        for each in line:
+            stand_in = each.action
+            if not isinstance(stand_in, StandIn) or id(stand_in.original) not in own:
+                continue
+            if stand_in.takes_back:
+                said.given[:] = [given for given in said.given if given.action is not stand_in.original]
+                said.taken_back.append(stand_in.original)
+            else:
+                said.given.append(Given(stand_in.original, each.option, each.words))
+        return said
+
     def _call_hook(self) -> None:
         name = self.plugin.name
         try:
-            Hooks({name: self.plugin.factory}).call(name, "mflux_add_options", group=self.group)
+            self.plugin.hooks.call(name, "mflux_add_options", group=self.group)
         except PluginError:
             raise
         except argparse.ArgumentError as error:
-            raise BrokenPlugin(f"plugin {name!r}: {error}. Its authors must rename that option.") from error
+            raise self._must_rename(error) from error
         except (Exception, SystemExit) as error:
             raise BrokenPlugin(
                 f"plugin {name!r} failed in mflux_add_options: {type(error).__name__}: {error}. "
                 f"The hook is called on the class, so it must be a staticmethod or classmethod, and it may do nothing "
                 f"but add options to its group. Leave out --plugin {name}, or report this to its authors."
             ) from error
+
+    def _must_rename(self, error: argparse.ArgumentError) -> BrokenPlugin:
+        return BrokenPlugin(f"plugin {self.plugin.name!r}: {error}. Its authors must rename that option.")
 
     def _checked(self) -> dict[str, argparse.Action]:
         found: dict[str, argparse.Action] = {}
@@ -152,7 +207,7 @@ class Declared:
         return own.replace("-", "_")
 
     def _records(self, values: Mapping[str, Any], given: Sequence[Given]) -> dict[str, Any]:
-        """By keyword, what to record where it is not the value itself."""
+        """What to record in place of values, by keyword: not every value is one that its record brings back."""
         records: dict[str, Any] = {}
         for name, action in self.by_keyword.items():
             value, own = values[name], [each for each in given if each.action is action]
@@ -210,14 +265,68 @@ def naming(plugin: Loaded) -> Iterator[None]:
 def as_json(options: argparse.Namespace) -> dict[str, Any]:
     """A plugin's options as JSON values, to be recorded with an image and given to ``from_keywords`` later.
 
-    What no JSON brings back is left out: then the option has its default again.
+    A value that no JSON brings back is left out: the option has its default then.
     """
     records = {**vars(options), **getattr(options, "_records", {})}
     return {name: value for name, value in records.items() if is_json(value)}
 
 
+class StandIn(argparse.Action):
+    """An option of a plugin on mflux's parser. It does nothing, and what is shown of it is made when it is shown.
+
+    Attributes:
+        original: the plugin's action.
+        takes_back: it is the ``--no`` form, which stands for nothing that the plugin declared.
+    """
+
+    def __init__(
+        self,
+        option_strings: Sequence[str],
+        *,
+        original: argparse.Action,
+        parser: argparse.ArgumentParser,
+        takes_back: bool = False,
+        **details: Any,
+    ) -> None:
+        self.original = original
+        self.takes_back = takes_back
+        self._parser = parser
+        super().__init__(option_strings, **{**details, "dest": argparse.SUPPRESS, "default": argparse.SUPPRESS})
+
+    def __call__(self, *_: object) -> None: ...
+
+    def format_usage(self) -> str:
+        """Such as ``--a-b | --no-a-b`` for an option that has both."""
+        return self.original.format_usage()
+
+    @property
+    def metavar(self) -> Any:
+        """What argparse shows for the plugin's own action, whose destination and choices are not those of this one."""
+        if self.original.metavar is not None:
+            return self.original.metavar
+        if self.original.choices is None:
+            return self.original.dest.upper()
+        return f"{{{','.join(map(str, self.original.choices))}}}"
+
+    @metavar.setter
+    def metavar(self, _: object) -> None: ...
+
+    @property
+    def help(self) -> str | None:
+        """The plugin's own text, expanded with what its own action has."""
+        text = argparse.SUPPRESS if self.takes_back else self.original.help
+        if text is None or text == argparse.SUPPRESS:
+            return text
+        with contextlib.suppress(KeyError, TypeError, ValueError):  # a percent sign that argparse takes for a format
+            text = self._parser._get_formatter()._expand_help(self.original)
+        return text.replace("%", "%%")
+
+    @help.setter
+    def help(self, _: object) -> None: ...
+
+
 class _Parser(argparse.ArgumentParser):
-    """Of one plugin. Raises where argparse would print and exit, and where an option of the plugin fails."""
+    """The parser of one plugin. It raises where argparse would print and exit, and where an option fails."""
 
     def __init__(self, plugin: Loaded) -> None:
         super().__init__(plugin.name, add_help=False, allow_abbrev=False)
@@ -248,7 +357,7 @@ class _Parser(argparse.ArgumentParser):
         raise OptionError(message)
 
     def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
-        """Of an option's words, or of a default that is a text."""
+        """The value that an option's word stands for, or a default that is a text."""
         what = f"{'/'.join(action.option_strings)} {brief(arg_string)}"
         try:
             return super()._get_value(action, arg_string)

@@ -6,6 +6,7 @@ import argparse
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from reprlib import repr as brief
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from mflux_teacache.errors import (
     UnknownPlugin,
     is_interruption,
 )
-from mflux_teacache.suggest import did_you_mean
+from mflux_teacache.messages import did_you_mean
 
 if TYPE_CHECKING:
     from mflux_teacache.records import Target
@@ -36,7 +37,7 @@ DECIDES = "mflux_pre_transformer"
 Factory = Callable[[], Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Loaded:
     """A plugin's class or factory, and where it comes from (``""`` for a class that was passed in)."""
 
@@ -44,6 +45,11 @@ class Loaded:
     factory: Factory
     package: str = ""
     version: str = ""
+
+    @cached_property
+    def hooks(self) -> Hooks:
+        """Those that can be called on the class itself. Reading them refuses what ``check_fit`` refuses."""
+        return Hooks({self.name: self.factory})
 
 
 def load(name: str) -> Loaded:
@@ -116,7 +122,7 @@ def check_fit(plugin: Loaded) -> None:
         raise BrokenPlugin(
             f"plugin {plugin.name!r} is {plugin.factory!r}; its entry point must name a class or a factory."
         )
-    _new_manager({plugin.name: plugin.factory})
+    _ = plugin.hooks
 
 
 def _new_manager(plugins: Mapping[str, Any]) -> pluggy.PluginManager:

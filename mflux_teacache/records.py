@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Literal, Protocol
 if TYPE_CHECKING:
     import mlx.core as mx
 
-Outcome = Literal["computed", "forced", "skipped"]
+Outcome = Literal["computed", "forced", "partial", "skipped"]
 Status = Literal["running", "finished", "interrupted", "failed"]
 
 KEPT_IMAGES = 1000  # in AttachmentStats.history: some megabytes, and more than one run of a command makes
 
-LETTERS: dict[Outcome, str] = {"computed": "C", "forced": "C", "skipped": "S"}
+LETTERS: dict[Outcome, str] = {"computed": "C", "forced": "C", "partial": "P", "skipped": "S"}
+
+# What a guidance branch did in a step that is told branch by branch.
+COMPUTED, REUSED = "C", "S"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,8 +141,11 @@ class StepRecord:
     Attributes:
         index: place among the active steps, from 0.
         sigma: noise level, 1 = pure noise; ``None`` where the family cannot tell.
-        decision: ``computed`` by the strategy's judgement, ``forced`` by a rule, or ``skipped``.
-        change, prediction, running_sum, threshold, reason: as in :class:`Decision`.
+        decision: ``computed`` by the strategy's judgement, ``forced`` by a rule, ``skipped``, or ``partial``: some
+            guidance branches computed, and the others reused a residual.
+        change, prediction, running_sum, threshold, reason: as in :class:`Decision`. The reason also says why a branch
+            computed that was to reuse a residual.
+        branches: one letter per guidance branch that ran, in mflux's order of calling: C computed, S reused.
     """
 
     index: int
@@ -150,6 +156,14 @@ class StepRecord:
     prediction: float | None = None
     running_sum: float | None = None
     threshold: float | None = None
+    branches: str = ""
+
+    @property
+    def cost(self) -> float:
+        """The share of its branches that the step computed: 1.0 for a computed step, 0.0 for a skipped one."""
+        if self.decision != "partial":
+            return 0.0 if self.decision == "skipped" else 1.0
+        return self.branches.count(COMPUTED) / len(self.branches)
 
     @property
     def score(self) -> float | None:
@@ -180,12 +194,17 @@ class GenerationStats:
 
     @property
     def pattern(self) -> str:
-        """One letter per step: C computed, S skipped."""
+        """One letter per step: C computed, S skipped, P partly reused."""
         return "".join(LETTERS[record.decision] for record in self.decisions)
 
     @property
     def skipped_count(self) -> int:
         return sum(record.decision == "skipped" for record in self.decisions)
+
+    @property
+    def partial_count(self) -> int:
+        """Steps in which some guidance branches computed and the others reused a residual."""
+        return sum(record.decision == "partial" for record in self.decisions)
 
     @property
     def forced_count(self) -> int:
@@ -197,9 +216,14 @@ class GenerationStats:
         return sum(record.decision == "computed" for record in self.decisions)
 
     @property
+    def cost(self) -> float:
+        """What was computed, in steps: a partly reused step counts for the share of its branches that it computed."""
+        return sum(record.cost for record in self.decisions)
+
+    @property
     def speedup_estimate(self) -> float:
-        """Steps over steps not skipped: the most that skipping can give, were a skipped step free."""
-        return speedup(len(self.decisions), self.skipped_count)
+        """Steps over what was computed of them: the most that reuse can give, as if it took no time."""
+        return speedup(len(self.decisions), self.cost)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -214,6 +238,7 @@ class AttachmentStats:
 
     history: list[GenerationStats] = field(default_factory=list)
     _earlier: Counter[str] = field(default_factory=Counter)  # counts of the finished images that history lacks
+    _earlier_cost: float = 0.0
 
     def add(self, image: GenerationStats) -> None:
         """Take in an image when its loop has ended; the same object again changes nothing."""
@@ -221,7 +246,9 @@ class AttachmentStats:
             return
         self.history.append(image)
         while len(self.history) > KEPT_IMAGES:
-            self._earlier += _counts(self.history.pop(0))
+            oldest = self.history.pop(0)
+            self._earlier += _counts(oldest)
+            self._earlier_cost += _cost(oldest)
 
     @property
     def finished(self) -> list[GenerationStats]:
@@ -247,6 +274,10 @@ class AttachmentStats:
         return self._total("forced")
 
     @property
+    def partial_count(self) -> int:
+        return self._total("partial")
+
+    @property
     def skipped_count(self) -> int:
         return self._total("skipped")
 
@@ -256,7 +287,7 @@ class AttachmentStats:
 
     @property
     def speedup_estimate(self) -> float:
-        return speedup(self.total_active_steps, self.skipped_count)
+        return speedup(self.total_active_steps, self._earlier_cost + sum(map(_cost, self.history)))
 
     def _total(self, what: str) -> int:
         return self._earlier[what] + sum(_counts(image)[what] for image in self.history)
@@ -270,9 +301,13 @@ def _counts(image: GenerationStats) -> Counter[str]:
     return outcomes + Counter(images=1, steps=len(image.decisions))
 
 
-def speedup(steps: int, skipped: int) -> float:
-    """``steps / (steps - skipped)``; 1.0 where nothing ran or nothing was computed."""
-    computed = steps - skipped
+def _cost(image: GenerationStats) -> float:
+    """Nothing, for one that is not finished."""
+    return image.cost if image.status == "finished" else 0.0
+
+
+def speedup(steps: int, computed: float) -> float:
+    """``steps / computed``; 1.0 where nothing ran or nothing was computed."""
     return steps / computed if computed > 0 else 1.0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import numbers
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from reprlib import repr as brief
 from typing import Any, NamedTuple
@@ -21,9 +21,19 @@ from mflux_teacache.errors import (
     is_interruption,
 )
 from mflux_teacache.forward import Forward, Probed, Ran, Residuals
-from mflux_teacache.kept import warn_kept
+from mflux_teacache.messages import warn_kept
 from mflux_teacache.plugins import DECIDES, Hooks, PluginSet
-from mflux_teacache.records import Body, BodyBranch, Decision, Generation, Outcome, Step, StepRecord
+from mflux_teacache.records import (
+    COMPUTED,
+    REUSED,
+    Body,
+    BodyBranch,
+    Decision,
+    Generation,
+    Outcome,
+    Step,
+    StepRecord,
+)
 
 _NUMBERS = ("change", "prediction", "running_sum", "threshold")
 _LONGEST_REASON = 200  # characters: a few words
@@ -321,17 +331,12 @@ def _branch(decision: Decision, number: int, ran: Ran, target_rows: int | None) 
 
 
 def _record(step: Step, decision: Decision, branches: Mapping[int, Ran], signals: _Signals) -> StepRecord:
-    outcome: Outcome = "forced" if decision.forced else "computed"
-    reason = decision.reason
-    if decision.residuals is not None:
-        outcome = "skipped"
-        if computed := [number for number, branch in branches.items() if not branch.reused]:
-            outcome, reason = "forced", _why_computed(branches, computed)
     return StepRecord(
         index=step.index,
         sigma=signals.sigma(),
-        decision=outcome,
-        reason=reason,
+        decision=_outcome(decision, branches),
+        reason=_reason(decision, branches),
+        branches="".join(REUSED if branch.reused else COMPUTED for branch in branches.values()),
         change=decision.change,
         prediction=decision.prediction,
         running_sum=decision.running_sum,
@@ -339,9 +344,34 @@ def _record(step: Step, decision: Decision, branches: Mapping[int, Ran], signals
     )
 
 
-def _why_computed(branches: Mapping[int, Ran], computed: Sequence[int]) -> str:
-    """Of branches that a plugin wanted to reuse."""
+def _outcome(decision: Decision, branches: Mapping[int, Ran]) -> Outcome:
+    if any(branch.reused for branch in branches.values()):
+        return "skipped" if all(branch.reused for branch in branches.values()) else "partial"
+    return "forced" if decision.forced or _why_computed(decision, branches) else "computed"
+
+
+def _reason(decision: Decision, branches: Mapping[int, Ran]) -> str:
+    """The plugin's own, and what kept branches from reusing what it gave for them.
+
+    Where nothing was reused at all, the plugin's reason to reuse would be misleading.
+    """
+    why = _why_computed(decision, branches)
+    own = decision.reason if not why or _outcome(decision, branches) == "partial" else ""
+    return "; ".join(filter(None, [own, *why]))
+
+
+def _why_computed(decision: Decision, branches: Mapping[int, Ran]) -> list[str]:
+    """Of branches for which the plugin gave a residual, or for which it has none yet."""
+    if decision.residuals is None:
+        return []
+    computed = [number for number, branch in branches.items() if not branch.reused]
     in_full = [number for number in computed if branches[number].in_full]
-    misfits = [number for number in computed if number not in in_full]
+    misfits = [number for number in computed if number not in in_full and not _left_out(decision, number)]
     reasons = (("the model needs all of branch", in_full), ("no residual fits branch", misfits))
-    return "; ".join(f"{why} {', '.join(map(str, numbers))}" for why, numbers in reasons if numbers)
+    return [f"{why} {', '.join(map(str, numbers))}" for why, numbers in reasons if numbers]
+
+
+def _left_out(decision: Decision, number: int) -> bool:
+    """The plugin said that this branch is to compute."""
+    residuals = decision.residuals or ()
+    return number < len(residuals) and residuals[number] is None

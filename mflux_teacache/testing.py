@@ -1,4 +1,4 @@
-"""For authors of a family's entry: whether it describes the model that it is for, told from a few small images."""
+"""A check for authors of a family's entry: it tells from a few small images whether the entry describes the model."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mflux_teacache.records import Body, Decision, Step
 # The step in which a residual is reused. Not the first one, in which a key/value cache may have to be filled.
 REUSED = 1
 
-# Of what a skipped body leaves out, so much may be missing with its own residual in its place: rounding, and no more.
+# A skipped body with its own residual in its place may miss this share of what a skipped body changes: rounding.
 ROUNDING = 0.1
 
 _PURE_NOISE = 1.001  # rounded
@@ -89,7 +89,7 @@ class _Observing:
 
 
 class _Reusing:
-    """Computes every step but one, whose bodies get what ``residuals`` makes of those that they had in another run."""
+    """Computes every step but one, whose bodies are given ``residuals``; it keeps those that a computed one has."""
 
     def __init__(self, family: Family, residual_after: int, residuals: Sequence[mx.array | None] = ()) -> None:
         self.residual_after = residual_after
@@ -122,12 +122,16 @@ def _observe(model: Any, family: Family, image: dict[str, Any], plain: list[mx.a
             "body: are all its lists named, with their streams and methods?",
         )
     if not _equal(_latents(model, image), plain):
-        raise _off(family, "what plugins were attached to makes other latents when they are off again", "predict")
+        raise _off(
+            family,
+            "after plugins were attached and taken off again, the latents are no longer those of the plain model",
+            "predict",
+        )
     return observing
 
 
 def _check_latents(family: Family, observed: _Observing, plain: list[mx.array]) -> None:
-    """They are those of mflux's loop, which a pipeline may extend: by a mask, a reference image, or a second batch."""
+    """Latents begin with those of mflux's loop, which a pipeline may extend: by a mask, an image, or a second batch."""
     for seen, entering in zip(observed.latents, plain, strict=False):
         if seen.ndim != entering.ndim or not mx.array_equal(seen[tuple(map(slice, entering.shape))], entering):
             raise _off(
@@ -143,7 +147,7 @@ def _check_latents(family: Family, observed: _Observing, plain: list[mx.array]) 
 
 
 def _check_signals(family: Family, observed: _Observing) -> None:
-    """What can be told of signals without knowing the model."""
+    """Check what can be told of signals without knowing the model."""
     for (modulated, first), part, stream in zip(observed.signals, observed.parts, observed.streams, strict=True):
         if modulated.shape != first.shape or stream.shape not in (modulated.shape, part):
             raise _off(
@@ -172,7 +176,7 @@ def _check_noise(family: Family, sigmas: list[float | None]) -> None:
 
 
 def _check_block_0(model: Any, family: Family, image: dict[str, Any], block: Any) -> None:
-    """The signal is what a part of block 0 is called with: its attention, or what that projects its input with."""
+    """A part of block 0 is called with the signal: its attention, or what projects the attention's input."""
     reading = _Observing(family)
     with _eager(), _calls_within(block) as called, _attached(model, reading):
         _latents(model, image)
@@ -234,7 +238,7 @@ def _attached(model: Any, plugin: Any) -> Any:
 
 
 def _latents(model: Any, image: dict[str, Any]) -> list[mx.array]:
-    """Those that enter the loop, and those after each step."""
+    """The latents that enter the loop, and those after each step."""
     loop = _Loop()
     with listening(model, loop):
         model.generate_image(**image)
@@ -265,7 +269,7 @@ def _equal(one: list[mx.array], other: list[mx.array]) -> bool:
 
 @contextlib.contextmanager
 def _eager() -> Iterator[None]:
-    """What mflux would compile, as Python: a compiled function is not called with values."""
+    """Run as Python what mflux would compile: a compiled function is not called with values."""
     mx.disable_compile()
     try:
         yield

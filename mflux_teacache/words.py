@@ -1,25 +1,33 @@
-"""What a command line says, option by option, exactly as the parser that is about to parse it reads it.
+"""The words of a command line: read as argparse reads them, and an option's value in each of its forms.
 
-A second parser is made with the options of the first one, which converts nothing, requires nothing, prints nothing and
-writes down each option with its words. So shortened options, ``--option=value``, letters in one word (``-vC``), ``--``
-and whatever else argparse knows are read by argparse itself, in the way that it was told for that parser.
+A value has three forms: the words that a command line gives, a keyword of ``attach``, and a JSON record. They are
+converted here for whatever argparse can do: flags, constants, counts, lists, options that are repeated or may be given
+without a value.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
+
+from mflux_teacache.errors import OptionError
+
+PLUGIN = "--plugin"
+
+_LONGEST_INT = 10**4000  # Python makes no text of a number with more than 4300 digits
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """An option where it is given.
+    """An option at a place where it is given.
 
     Attributes:
         action: the option.
-        option: in full, however it was shortened; empty for what has no option before it.
+        option: its name in full, however it was shortened; empty for an argument that is no option.
         words: its values; none for a flag.
     """
 
@@ -28,12 +36,15 @@ class Given:
     words: tuple[str, ...] = ()
 
 
+# --- Reading a command line -------------------------------------------------------------------------------------------
+
+
 @dataclass(slots=True)
 class Line:
     """A command line.
 
     Attributes:
-        given: in its order.
+        given: the options in their order.
         unknown: options that the parser does not have, and values that belong to none.
         problem: argparse's words for what it would end with; what comes after that is not read.
         about: the option that the problem is about, in each of its spellings.
@@ -46,7 +57,7 @@ class Line:
 
     @property
     def unknown_options(self) -> list[str]:
-        """Without values."""
+        """Those among ``unknown``, without values."""
         options = self.unknown[: self.unknown.index("--")] if "--" in self.unknown else self.unknown
         return [word.partition("=")[0] for word in options if word.startswith("--")]
 
@@ -56,7 +67,12 @@ class Line:
 
 
 def read(parser: argparse.ArgumentParser, argv: Sequence[str]) -> Line:
-    """What ``parser`` will read in these words."""
+    """What ``parser`` is going to read in these words.
+
+    A second parser is made with the options of the first one, which converts nothing, requires nothing, prints nothing
+    and writes down each option with its words. So shortened options, ``--option=value``, letters in one word
+    (``-vC``), ``--`` and whatever else argparse knows are read by argparse itself, as the first parser reads them.
+    """
     line = Line()
     scribe = _Scribe(
         parser.prog,
@@ -79,7 +95,7 @@ def read(parser: argparse.ArgumentParser, argv: Sequence[str]) -> Line:
 
 
 class _Problem(Exception):
-    """Where argparse would print and exit."""
+    """Raised where argparse would print and exit."""
 
 
 class _Scribe(argparse.ArgumentParser):
@@ -88,7 +104,7 @@ class _Scribe(argparse.ArgumentParser):
 
 
 class _WriteDown(argparse.Action):
-    """In the place of another action: notes that it is given, and does nothing."""
+    """Stands in for another action: it notes that the option is given, and does nothing."""
 
     def __init__(self, *args: Any, original: argparse.Action, line: Line, **details: Any) -> None:
         super().__init__(*args, **details)
@@ -98,3 +114,165 @@ class _WriteDown(argparse.Action):
     def __call__(self, parser: object, namespace: object, values: Any, option_string: str | None = None) -> None:
         words = values if isinstance(values, list) else [] if values is None else [values]
         self._line.given.append(Given(self._original, option_string or "", tuple(words)))
+
+
+# --- Commands of our own that take a plugin's options -----------------------------------------------------------------
+
+
+class PluginParser(argparse.ArgumentParser):
+    """A parser that takes the options of the plugin that its own option ``--plugin`` names, if it has that option.
+
+    They are in the namespace as ``plugin_options``: keywords of ``attach``, which judges them. So what a plugin's
+    messages advise works in our commands as it does in mflux's. Parsers of subcommands are of their parent's class.
+    """
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        parsed, rest = super().parse_known_args(args, argparse.Namespace() if namespace is None else namespace)
+        if PLUGIN in self._option_string_actions:
+            parsed.plugin_options, rest = keywords_among(parsed.plugin, rest)
+        return parsed, rest
+
+
+def keywords_among(plugin: str | None, words: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
+    """A plugin's options among other words, as keywords of ``attach``; and the other words.
+
+    Raises:
+        OptionError: an option is given twice.
+    """
+    keywords: dict[str, Any] = {}
+    others: list[str] = []
+    left = deque(words)
+    while left:
+        word = left.popleft()
+        value: str | bool
+        option, equals, value = word.partition("=")
+        prefix = f"--{plugin}-"
+        if plugin is None or not option.startswith(prefix):
+            others.append(word)
+            continue
+        if not equals:
+            value = left.popleft() if left and not left[0].startswith("-") else True  # which is a flag's
+        add_keyword(keywords, option.removeprefix(prefix), value, option)
+    return keywords, others
+
+
+def add_keyword(keywords: dict[str, Any], name: str, value: Any, option: str) -> None:
+    """Add an option to keywords of ``attach``.
+
+    Args:
+        name: without the plugin's, such as ``max-skips``.
+        option: as it was given, for messages.
+
+    Raises:
+        OptionError: it is there already.
+    """
+    keyword = name.replace("-", "_")
+    if keyword in keywords:
+        raise OptionError(f"{option} gives {name} once more, which was {keywords[keyword]}. Leave one of them out.")
+    keywords[keyword] = value
+
+
+# --- The forms of a value ---------------------------------------------------------------------------------------------
+
+
+def is_json(value: Any) -> bool:
+    """Whether a value may be recorded as it is: a text, a number, true, false, nothing, or a list of those or of lists.
+
+    Only these very types count: a text or number of a class of its own may be another one when it is read.
+    """
+    return _is_scalar(value) or _is_list(value, lambda entry: _is_scalar(entry) or _is_list(entry, _is_scalar))
+
+
+def _is_scalar(value: Any) -> bool:
+    if type(value) is float:
+        return math.isfinite(value)
+    if type(value) is int:
+        return abs(value) < _LONGEST_INT
+    return value is None or type(value) in (str, bool)
+
+
+def _is_list(value: Any, of: Callable[[Any], bool]) -> bool:
+    return type(value) in (list, tuple) and all(map(of, value))
+
+
+def as_words(given: Iterable[Given]) -> list[str]:
+    """Options as a command line has them; one that takes whatever follows comes last."""
+    ordered = sorted(given, key=lambda each: each.action.nargs == argparse.REMAINDER)
+    return [word for each in ordered for word in _spelt(each)]
+
+
+def _spelt(given: Given) -> list[str]:
+    if len(given.words) == 1:  # a value may begin with a hyphen, and the equals sign makes it one all the same
+        return [f"{given.option}={given.words[0]}"]
+    return [given.option, *given.words]
+
+
+def as_given(action: argparse.Action, value: Any) -> list[Given]:
+    """The options that give an action this value; none if the value means "not given".
+
+    Raises:
+        OptionError: no option gives it.
+    """
+    option = action.option_strings[0]
+    if value is None:
+        return []
+    if action.nargs == 0:
+        return [Given(action, name) for name in _flags(action, value)]
+    if isinstance(value, bool):
+        if value and action.nargs == argparse.OPTIONAL:
+            return [Given(action, option)]
+        raise OptionError(f"{option} takes a value; {value} says only on or off.")
+    if not isinstance(value, list | tuple):
+        return [Given(action, option, (str(value),))]
+    if isinstance(action, argparse._AppendAction):
+        return [Given(action, option, _texts(entry)) for entry in value]
+    if action.nargs in (None, argparse.OPTIONAL):
+        return [Given(action, option, (",".join(map(str, value)),))]
+    return [Given(action, option, _texts(value))]
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    if value is True:
+        return ()  # of an option that may be given without a value
+    return tuple(map(str, value)) if isinstance(value, list | tuple) else (str(value),)
+
+
+def _flags(action: argparse.Action, value: Any) -> list[str]:
+    """An option without a value, as often as it takes."""
+    option = action.option_strings[0]
+    if isinstance(action, argparse.BooleanOptionalAction) and isinstance(value, bool):
+        return [option if value else action.option_strings[-1]]
+    if isinstance(action, argparse._CountAction | argparse._AppendConstAction):
+        times = sum(each == action.const for each in value) if isinstance(value, list | tuple) else value
+        if isinstance(times, int) and times >= 0:
+            return [option] * times
+        raise OptionError(f"{option} takes no value: it is {value!r}, and must be how often it is given, from 0.")
+    if isinstance(value, bool) and not isinstance(action.const, bool):
+        return [option] if value else []
+    if isinstance(value, bool) or value in (action.const, action.default):
+        return [option] if value == action.const else []
+    raise OptionError(f"{option} is on or off: True or False, not {value!r}.")
+
+
+def as_keyword(action: argparse.Action, given: Sequence[Given]) -> Any:
+    """The other way round: what was given for an action, at least once, as text."""
+    last = given[-1]
+    if isinstance(action, argparse._CountAction | argparse._AppendConstAction):
+        return len(given)
+    if isinstance(action, argparse.BooleanOptionalAction):
+        return last.option != action.option_strings[-1]
+    if action.nargs == 0:
+        return action.const if isinstance(action.const, bool) else True
+    if isinstance(action, argparse._ExtendAction):
+        return [word for each in given for word in each.words]
+    if isinstance(action, argparse._AppendAction):
+        return [_value(action, each) for each in given]
+    return _value(action, last)
+
+
+def _value(action: argparse.Action, given: Given) -> Any:
+    if action.nargs == argparse.OPTIONAL and not given.words:
+        return True
+    return given.words[0] if action.nargs in (None, argparse.OPTIONAL) else list(given.words)

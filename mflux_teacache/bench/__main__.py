@@ -7,8 +7,8 @@ import sys
 from collections.abc import Callable
 
 from mflux_teacache.bench import command
-from mflux_teacache.cli.own.plugin_parser import PluginParser
 from mflux_teacache.messages import reported
+from mflux_teacache.words import PluginParser
 
 PROGRAM = "python -m mflux_teacache.bench"
 

@@ -24,10 +24,10 @@ from mflux_teacache.bench.settings import (
     WARM_UP,
     Settings,
 )
-from mflux_teacache.cli.own.plugin_parser import add_keyword
 from mflux_teacache.errors import OptionError
 from mflux_teacache.messages import INTERRUPTED
 from mflux_teacache.pieces.output_files import replace_file, writing
+from mflux_teacache.words import add_keyword
 
 if TYPE_CHECKING:
     from mflux_teacache.bench.measure import Measured

@@ -18,8 +18,8 @@ from mflux_teacache.bench.follow import FollowPattern
 from mflux_teacache.bench.runs import Done, LastImage
 from mflux_teacache.bench.settings import Settings
 from mflux_teacache.bench.summary import COMPILED, COMPUTED, PLAIN, SKIPPING
-from mflux_teacache.cli.own.idle import why_idle
 from mflux_teacache.records import GenerationStats
+from mflux_teacache.summary import why_idle
 
 
 @dataclass(frozen=True, slots=True)

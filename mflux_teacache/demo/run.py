@@ -112,13 +112,13 @@ class Result:
         return len(self.stats.decisions)
 
     @property
-    def computed(self) -> int:
-        """Steps that were not skipped, for whatever reason."""
-        return self.steps - self.stats.skipped_count
+    def computed(self) -> float:
+        """In steps, for whatever reason: of a partly reused one the share of its branches that was computed."""
+        return self.stats.cost
 
     @property
     def floor(self) -> float:
-        """What the time ratio would be if skipped steps took no time."""
+        """What the time ratio would be if reuse took no time."""
         return self.computed / self.steps
 
     @property
@@ -236,8 +236,8 @@ def _warm_up(model: DemoKlein, residual_after: int) -> None:
 
 def _timed(model: DemoKlein, plugin: Loaded, settings: Settings) -> Result:
     from mflux_teacache import attach
-    from mflux_teacache.cli.own.idle import why_idle
     from mflux_teacache.demo.model import draw
+    from mflux_teacache.summary import why_idle
 
     timed = partial(draw, model, prompt=settings.prompt, steps=settings.steps, seed=settings.seed)
     plain = timed("plain")
@@ -258,7 +258,8 @@ def _write_picture(settings: Settings, result: Result) -> None:
             plain=result.plain.image,
             plain_label=f"plain\n{result.steps} of {result.steps} steps, {result.plain.seconds:.1f} s",
             cached=result.cached.image,
-            cached_label=f"{settings.plugin}\n{result.computed} of {result.steps} steps, {result.cached.seconds:.1f} s",
+            cached_label=f"{settings.plugin}\n{result.computed:.4g} of {result.steps} steps, "
+            f"{result.cached.seconds:.1f} s",
             records=result.stats.decisions,
         )
 
@@ -268,13 +269,14 @@ def report(settings: Settings, result: Result) -> str:
     from mflux_teacache.demo.picture import psnr, spell
 
     width = max(len(settings.plugin), len("plain"))
+    partly = ", P partly reused: some of its guidance branches" if result.stats.partial_count else ""
     rows = (
         ("run", "seconds", "steps", "PSNR", "time ratio", "floor"),
         ("plain", f"{result.plain.seconds:.2f}", f"{result.steps}/{result.steps}", "", "1.00", "1.00"),
         (
             settings.plugin,
             f"{result.cached.seconds:.2f}",
-            f"{result.computed}/{result.steps}",
+            f"{result.computed:.4g}/{result.steps}",
             spell(psnr(result.plain.image, result.cached.image)),
             f"{result.time_ratio:.2f}",
             f"{result.floor:.2f}",
@@ -291,7 +293,7 @@ def report(settings: Settings, result: Result) -> str:
             "PSNR        of the image with skipped steps against the plain one; infinite = equal",
             "time ratio  seconds over plain's; floor: what it would be if skipped steps took no time",
             "",
-            f"pattern     {result.stats.pattern} (C computed, S skipped)",
+            f"pattern     {result.stats.pattern} (C computed, S skipped{partly})",
             f"picture     {settings.output.absolute()}",
             *((f"note        {result.idle}",) if result.idle else ()),
         )

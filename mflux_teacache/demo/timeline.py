@@ -15,11 +15,16 @@ from matplotlib.figure import SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from mflux_teacache.demo.palette import COMPUTED, LIMIT, SKIPPED
+from mflux_teacache.demo.palette import COMPUTED, LIMIT, PARTIAL, SKIPPED
 from mflux_teacache.records import LETTERS, Outcome, StepRecord
 
-_FILL: dict[Outcome, dict[str, Any]] = {"computed": COMPUTED, "forced": COMPUTED, "skipped": SKIPPED}
-_LETTER_COLOUR = {"C": "white", "S": "black"}
+_FILL: dict[Outcome, dict[str, Any]] = {
+    "computed": COMPUTED,
+    "forced": COMPUTED,
+    "partial": PARTIAL,
+    "skipped": SKIPPED,
+}
+_LETTER_COLOUR = {"C": "white", "P": "black", "S": "black"}
 _MOST_LETTERS = 40  # of a row that is as wide as the picture
 _SUM: dict[str, Any] = {"color": "black", "linewidth": 1.3}
 _DOT: dict[str, Any] = {"marker": "o", "markersize": 3.5}
@@ -67,7 +72,7 @@ def _draw_sum(axes: Axes, records: Sequence[StepRecord]) -> list[Artist]:
     places: list[tuple[int, float]] = []
     for record, value in zip(records, sums, strict=True):
         places.append((record.index, value))
-        if record.decision != "skipped":
+        if record.decision in ("computed", "forced"):
             places.append((record.index, 0.0))
     axes.plot(*zip(*places, strict=True), **_SUM)
     axes.plot([record.index for record in records], sums, color="black", linestyle="", **_DOT)
@@ -109,6 +114,8 @@ def _colours(records: Sequence[StepRecord]) -> list[Artist]:
     handles: list[Artist] = []
     if "C" in letters:
         handles.append(Patch(label="computed (C)", **COMPUTED))
+    if "P" in letters:
+        handles.append(Patch(label="partly reused (P)", **PARTIAL))
     if "S" in letters:
         handles.append(Patch(label="skipped (S)", **SKIPPED))
     return handles

@@ -1,4 +1,4 @@
-"""Reads what ``metadata`` recorded with an image: names of plugins, plain values, and which steps were skipped.
+"""The way back from what an image records: plugins with their options, and which steps were skipped.
 
 Everything is checked, since a file may come from anywhere: it can name plugins, but only installed ones are ever
 loaded, and never a module.
@@ -7,19 +7,22 @@ loaded, and never a module.
 from __future__ import annotations
 
 import json
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from reprlib import repr as brief
 from typing import Any, NoReturn
 
 from mflux_teacache.adapters.image_metadata import embedded
-from mflux_teacache.errors import OptionError
-from mflux_teacache.image_record.write import COMPILE_BLOCKS, KEY, SCHEMA
-from mflux_teacache.option_words import is_json
+from mflux_teacache.errors import OptionError, PluginWarning
+from mflux_teacache.image_record import keys
 from mflux_teacache.pieces.forecast import ORDERS
-from mflux_teacache.pieces.input_files import Unreadable, open_file, read_text, reason
-from mflux_teacache.pieces.json_fields import LONGEST_NAME, LONGEST_TEXT, levels, parse_json
+from mflux_teacache.pieces.input_files import NotAFile, TooLarge, Unreadable, open_file, read_text, reason
+from mflux_teacache.pieces.json_fields import BOOLEAN, LONGEST_NAME, LONGEST_TEXT, Allowed, levels, parse_json
 from mflux_teacache.pieces.storage import DTYPES
+from mflux_teacache.records import COMPUTED, REUSED, Target
+from mflux_teacache.words import is_json
 
 IMAGES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -34,9 +37,30 @@ MOST_PLUGINS = 64
 # No transformer of mflux has more than 60. How many a model has is only known when it is built.
 MOST_BLOCKS = 64
 
-# The plugin that repeats decisions, and where among its values it records whose.
-REPLAY = "replay"
-REPLAYS = "replays"
+# mflux has up to three: with a prompt, without one, and with the reference images alone.
+MOST_BRANCHES = 16
+
+_OBJECT = Allowed(lambda value: isinstance(value, dict), "an object")
+_PLUGINS = Allowed(
+    lambda value: len(value) <= MOST_PLUGINS and all(len(name) <= LONGEST_NAME for name in value),
+    f"at most {MOST_PLUGINS}, with names of at most {LONGEST_NAME} characters",
+)
+_PATTERN = Allowed(
+    lambda value: isinstance(value, str) and set(value) <= set("CSP") and value[:1] in ("", "C"),
+    "one C, S or P per step, the first of them C",
+)
+_BRANCHES = Allowed(
+    lambda value: isinstance(value, str) and set(value) == {COMPUTED, REUSED} and len(value) <= MOST_BRANCHES,
+    f"one C or S per branch, both of them, at most {MOST_BRANCHES}",
+)
+_RESIDUAL_AFTER = Allowed(
+    lambda value: type(value) is int and 0 <= value <= MOST_BLOCKS, f"a whole number from 0 to {MOST_BLOCKS}"
+)
+_FORECAST = Allowed(lambda value: type(value) is int and value in ORDERS, f"one of {', '.join(map(str, ORDERS))}")
+_CACHE_DTYPE = Allowed(
+    lambda value: value is None or (isinstance(value, str) and value in DTYPES), f"one of {', '.join(DTYPES)}, or null"
+)
+_OPTION = Allowed(is_json, "a text, a number, true, false, null, or a list of those")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +70,8 @@ class Decided:
     Attributes:
         plugin: its name.
         model: that made the image, as mflux records it; ``None`` if it does not say.
-        pattern: one letter per step, C computed and S skipped; the first is C.
+        pattern: one letter per step, C computed, S skipped and P partly reused; the first is C.
+        partly: of each partly reused step, by its index, one letter per branch: C computed, S reused.
         residual_after: how many of the body's first blocks ran in every step.
         forecast: order with which ``ResidualCache`` made what was reused.
         cache_dtype: in which it kept residuals of wider streams; ``None`` = the stream's own.
@@ -56,6 +81,7 @@ class Decided:
     plugin: str
     model: str | None
     pattern: str
+    partly: Mapping[int, str]
     residual_after: int
     forecast: int
     cache_dtype: str | None
@@ -64,6 +90,10 @@ class Decided:
     def is_of_another(self, model: str | None) -> bool:
         """The image is known to be of another model than this one, which is a ``Target.model``."""
         return self.model is not None and model not in (None, self.model)
+
+    def has_other_steps(self, target: Target) -> bool:
+        """The run is known to have another number of steps."""
+        return target.active_steps not in (None, len(self.pattern))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,8 +112,11 @@ class Recorded:
     compile_blocks: bool = False
 
 
+# --- Files ------------------------------------------------------------------------------------------------------------
+
+
 def read(path: Path) -> Recorded:
-    """From a sidecar, or from an image that mflux wrote.
+    """What a sidecar, or an image that mflux wrote, records of plugins.
 
     Raises:
         OptionError: there is no such file, nothing of ours in it, or something that this version does not write.
@@ -95,11 +128,11 @@ def read(path: Path) -> Recorded:
         raise OptionError(
             f"{path} cannot be read: {error}. It must be an image that mflux wrote with plugins, or its .metadata.json."
         ) from error
-    if not isinstance(content, dict) or KEY not in content:
+    if not isinstance(content, dict) or keys.ENTRY not in content:
         raise OptionError(
             f"{path} records no plugins. It must be an image that mflux wrote with --plugin, or its .metadata.json."
         )
-    return parse(content[KEY], content.get("model"))
+    return parse(content[keys.ENTRY], content.get(keys.MODEL))
 
 
 def _in_image(path: Path) -> str | None:
@@ -110,101 +143,155 @@ def _in_image(path: Path) -> str | None:
             raise Unreadable(reason(error)) from error
 
 
+def read_beside_mflux(path: Path) -> Recorded:
+    """What a sidecar records of plugins, if mflux reads the same file next, as with ``-C``.
+
+    A file that is missing or no JSON gives nothing here, since mflux has its own error for that. A pipe gives nothing
+    either, with a warning: what is read here would be missing there.
+
+    Raises:
+        OptionError: the file is larger than any sidecar, or the entry is not one that this version writes.
+    """
+    try:
+        content = parse_json(read_text(path, MOST_BYTES))
+    except TooLarge as error:
+        raise OptionError(f"it cannot be a sidecar: {error}.") from error
+    except NotAFile:
+        if not path.is_dir():
+            warnings.warn(
+                f"{path} is no file that can be read twice, so plugins that it may record are not brought back. Name "
+                f"them with --plugin, or give a file.",
+                PluginWarning,
+                stacklevel=2,
+            )
+        return Recorded()
+    except (Unreadable, json.JSONDecodeError, RecursionError):
+        return Recorded()
+    except ValueError as error:  # JSON that mflux would read, and we do not
+        raise OptionError(f"{error}.") from error
+    if not isinstance(content, dict) or keys.ENTRY not in content:
+        return Recorded()
+    return parse(content[keys.ENTRY], content.get(keys.MODEL))
+
+
+# --- What is in them --------------------------------------------------------------------------------------------------
+
+
 def parse(entry: Any, model: Any = None) -> Recorded:
-    """What an image's metadata has under ``KEY``. A replayed image gives what it replays.
+    """What mflux's metadata have under the one key. A replayed image gives what it replays.
 
     Args:
-        model: what it has under ``model``.
+        model: what they have under ``model``.
 
     Raises:
         OptionError: something that this version does not write.
     """
-    table = _table(KEY, entry, "schema", "plugins")
-    schema = table["schema"]
-    if type(schema) is not int or schema != SCHEMA:
-        raise OptionError(
-            f"{KEY}.schema is {brief(schema)}, and this version reads {SCHEMA}. "
-            f"Use the version of mflux-teacache-plugin that wrote it, or a later one."
-        )
-    plugins = _table(f"{KEY}.plugins", table["plugins"])
-    if len(plugins) > MOST_PLUGINS or any(len(name) > LONGEST_NAME for name in plugins):
-        _refuse(f"{KEY}.plugins", plugins, f"at most {MOST_PLUGINS}, with names of at most {LONGEST_NAME} characters")
-    options = {name: _options(f"{KEY}.plugins.{name}", recorded) for name, recorded in plugins.items()}
-    compile_blocks = table.get(COMPILE_BLOCKS, False)
-    if not isinstance(compile_blocks, bool):
-        _refuse(f"{KEY}.{COMPILE_BLOCKS}", compile_blocks, "true or false")
+    # Images of the first version have no decider, and no partly reused steps.
+    table = _table(keys.ENTRY, entry, keys.SCHEMA, keys.PLUGINS)
+    _check_schema(table[keys.SCHEMA])
+    where = f"{keys.ENTRY}.{keys.PLUGINS}"
+    plugins: dict[str, Any] = _checked(where, _table(where, table[keys.PLUGINS]), _PLUGINS)
+    options = {name: _options(f"{where}.{name}", recorded) for name, recorded in plugins.items()}
+    compile_blocks: bool = _field(keys.ENTRY, table, keys.COMPILE_BLOCKS, BOOLEAN, default=False)
     found = Recorded(options=options, compile_blocks=compile_blocks)
-    decider = table.get("decider")
-    if decider is None:
+    if table.get(keys.DECIDER) is None:
         return found
-    if not isinstance(decider, str) or decider not in plugins:
-        _refuse(f"{KEY}.decider", decider, f"one of {', '.join(plugins) or 'the plugins'}, or null")
+    names = Allowed(
+        lambda value: isinstance(value, str) and value in plugins,
+        f"one of {', '.join(plugins) or 'the plugins'}, or null",
+    )
+    decider = _field(keys.ENTRY, table, keys.DECIDER, names)
     found = _original(replace(found, decided=_decided(decider, plugins[decider], table, model)))
     if found.decided is not None:
-        _refuse_much(f"What {KEY} records of {found.decided.plugin}", found.decided.entry)
+        _refuse_much(f"What {keys.ENTRY} records of {found.decided.plugin}", found.decided.entry)
     return found
 
 
+def _check_schema(schema: Any) -> None:
+    if type(schema) is not int or schema != keys.SCHEMA_NUMBER:
+        raise OptionError(
+            f"{keys.ENTRY}.{keys.SCHEMA} is {brief(schema)}, and this version reads {keys.SCHEMA_NUMBER}. "
+            f"Use the version of mflux-teacache-plugin that wrote it, or a later one."
+        )
+
+
 def _decided(plugin: str, entry: dict[str, Any], table: dict[str, Any], model: Any) -> Decided | None:
-    pattern, residual_after = table.get("pattern"), table.get("residual_after")
-    if not isinstance(pattern, str) or not set(pattern) <= {"C", "S"} or pattern.startswith("S"):
-        _refuse(f"{KEY}.pattern", pattern, "one C or S per step, the first of them C")
-    if type(residual_after) is not int or not 0 <= residual_after <= MOST_BLOCKS:
-        _refuse(f"{KEY}.residual_after", residual_after, f"a whole number from 0 to {MOST_BLOCKS}")
-    values = _table(f"{KEY}.plugins.{plugin}.values", entry.get("values", {}))
-    if "forecast" not in values or not pattern:
+    pattern: str = _field(keys.ENTRY, table, keys.PATTERN, _PATTERN)
+    residual_after: int = _field(keys.ENTRY, table, keys.RESIDUAL_AFTER, _RESIDUAL_AFTER)
+    where = f"{keys.ENTRY}.{keys.PLUGINS}.{plugin}.{keys.VALUES}"
+    values = _table(where, entry.get(keys.VALUES, {}))
+    if keys.FORECAST not in values or not pattern:  # how the plugin made what it reused is its own affair
         return None
-    order = values["forecast"]
-    if type(order) is not int or order not in ORDERS:
-        _refuse(f"{KEY}.plugins.{plugin}.values.forecast", order, f"one of {', '.join(map(str, ORDERS))}")
-    dtype = values.get("cache_dtype")
-    if dtype is not None and (not isinstance(dtype, str) or dtype not in DTYPES):
-        _refuse(f"{KEY}.plugins.{plugin}.values.cache_dtype", dtype, f"one of {', '.join(DTYPES)}, or null")
     return Decided(
         plugin=plugin,
         model=model if isinstance(model, str) and len(model) <= LONGEST_TEXT else None,
         pattern=pattern,
+        partly=_partly(pattern, table.get(keys.PARTLY, {})),
         residual_after=residual_after,
-        forecast=order,
-        cache_dtype=dtype,
+        forecast=_field(where, values, keys.FORECAST, _FORECAST),
+        cache_dtype=_field(where, values, keys.CACHE_DTYPE, _CACHE_DTYPE),
         entry=_facts(entry),
     )
 
 
+def _partly(pattern: str, table: Any) -> dict[int, str]:
+    """The branches of each P of the pattern, by its index."""
+    where = f"{keys.ENTRY}.{keys.PARTLY}"
+    steps = [index for index, letter in enumerate(pattern) if letter == "P"]
+    branches = _table(where, table, *map(str, steps))
+    return {index: _field(where, branches, str(index), _BRANCHES) for index in steps}
+
+
 def _facts(entry: dict[str, Any]) -> dict[str, Any]:
-    return {key: entry[key] for key in ("package", "version", "options", "values") if key in entry}
+    return {key: entry[key] for key in (keys.PACKAGE, keys.VERSION, keys.OPTIONS, keys.VALUES) if key in entry}
 
 
 def _original(recorded: Recorded) -> Recorded:
-    """With the plugin that is replayed in place of the one that replayed it."""
+    """The same, with the plugin that is replayed in place of the one that replayed it."""
     decided = recorded.decided
-    if decided is None or decided.plugin != REPLAY:
+    if decided is None or decided.plugin != keys.REPLAY:
         return recorded
-    where = f"{KEY}.plugins.{REPLAY}.values.{REPLAYS}"
-    replayed = _table(where, decided.entry["values"].get(REPLAYS), "plugin", "values")
-    name = replayed["plugin"]
-    if not isinstance(name, str) or name in recorded.options:
-        _refuse(f"{where}.plugin", name, "the name of a plugin that is not in the list itself")
-    _table(f"{where}.values", replayed["values"])
+    where = f"{keys.ENTRY}.{keys.PLUGINS}.{keys.REPLAY}.{keys.VALUES}.{keys.REPLAYS}"
+    replayed = _table(where, decided.entry[keys.VALUES].get(keys.REPLAYS), keys.PLUGIN, keys.VALUES)
+    another = Allowed(
+        lambda value: isinstance(value, str) and value not in recorded.options,
+        "the name of a plugin that is not in the list itself",
+    )
+    name: str = _field(where, replayed, keys.PLUGIN, another)
+    _table(f"{where}.{keys.VALUES}", replayed[keys.VALUES])
     own = _options(where, replayed)
-    options = dict((name, own) if plugin == REPLAY else (plugin, given) for plugin, given in recorded.options.items())
+    options = dict(
+        (name, own) if plugin == keys.REPLAY else (plugin, given) for plugin, given in recorded.options.items()
+    )
     return replace(recorded, options=options, decided=replace(decided, plugin=name, entry=_facts(replayed)))
 
 
 def _options(where: str, recorded: Any) -> dict[str, Any]:
-    options = _table(f"{where}.options", _table(where, recorded, "options")["options"])
-    _refuse_much(f"{where}.options", options)
-    for name, value in options.items():
-        if not is_json(value):
-            _refuse(f"{where}.options.{name}", value, "a text, a number, true, false, null, or a list of those")
-    return {name: value for name, value in options.items() if value is not None}
+    table = _table(where, recorded, keys.OPTIONS)
+    where = f"{where}.{keys.OPTIONS}"
+    options = _table(where, table[keys.OPTIONS])
+    _refuse_much(where, options)
+    values = {name: _field(where, options, name, _OPTION) for name in options}
+    return {name: value for name, value in values.items() if value is not None}
 
 
-def _table(where: str, value: Any, *keys: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        _refuse(where, value, "an object")
-    if not all(key in value for key in keys):
-        _refuse(where, value, f"an object with {' and '.join(map(repr, keys))}")
+# --- Checks -----------------------------------------------------------------------------------------------------------
+
+
+def _field(where: str, table: dict[str, Any], key: str, allowed: Allowed, default: Any = None) -> Any:
+    return _checked(f"{where}.{key}", table.get(key, default), allowed)
+
+
+def _table(where: str, value: Any, *needed: str) -> dict[str, Any]:
+    table: dict[str, Any] = _checked(where, value, _OBJECT)
+    if not all(key in table for key in needed):
+        _refuse(where, table, f"an object with {' and '.join(map(repr, needed))}")
+    return table
+
+
+def _checked(where: str, value: Any, allowed: Allowed) -> Any:
+    if not allowed.test(value):
+        _refuse(where, value, allowed.words)
     return value
 
 

@@ -1,4 +1,4 @@
-"""What is recorded with an image, under one key of mflux's metadata: enough to bring the run back."""
+"""What is recorded with an image: enough to bring the run back."""
 
 from __future__ import annotations
 
@@ -6,20 +6,19 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mflux_teacache.kept import warn_kept
+from mflux_teacache.image_record import keys
+from mflux_teacache.messages import warn_kept
 from mflux_teacache.options import as_json
 from mflux_teacache.records import Generation
 
 if TYPE_CHECKING:
     from mflux_teacache.plugins import PluginSet, Request
 
-KEY = "mflux_plugins"
-SCHEMA = 1
-COMPILE_BLOCKS = "compile_blocks"
-LARGEST = 2**20  # characters of what one plugin records: it goes into each image, and into its sidecar
+# Characters of what one plugin records. It goes into each image, and into its sidecar.
+LARGEST = 2**20
 
 
-def record(
+def record_in(
     image: Any,
     plugins: PluginSet,
     requests: Sequence[Request],
@@ -28,41 +27,49 @@ def record(
     *,
     compile_blocks: bool,
 ) -> None:
-    """Add to the metadata of mflux's ``GeneratedImage``: plugins, their options, who decided, and what.
-
-    Compiled blocks are recorded where they are on, and nothing is where they are not.
-
-    Checked here to be JSON, since mflux writes an image without any metadata where a value is not.
-    """
-    if not hasattr(image, "_get_metadata") or KEY in image._get_metadata():
+    """Add to the metadata of mflux's ``GeneratedImage``: plugins, their options, who decided, and what."""
+    if not hasattr(image, "_get_metadata") or keys.ENTRY in image._get_metadata():
         return  # not an image of mflux's, or recorded by the generate_image call that this one made
-    entry = {
-        "schema": SCHEMA,
-        "pattern": generation.stats.pattern,
-        "decider": plugins.decider,
-        "residual_after": plugins.residual_after,
-        "plugins": {
+    entry = _entry(plugins, requests, generation, values, compile_blocks=compile_blocks)
+    if hasattr(image, "generation_parameters"):
+        image.generation_parameters = {**image.generation_parameters, keys.ENTRY: entry}
+    else:  # mflux up to 0.20 has no place for it in an image
+        image.__class__ = _recording(type(image), entry)
+
+
+def _entry(
+    plugins: PluginSet,
+    requests: Sequence[Request],
+    generation: Generation,
+    values: Mapping[str, Any],
+    *,
+    compile_blocks: bool,
+) -> dict[str, Any]:
+    partly = {str(step.index): step.branches for step in generation.records if step.decision == "partial"}
+    return {
+        keys.SCHEMA: keys.SCHEMA_NUMBER,
+        keys.PATTERN: generation.stats.pattern,
+        keys.DECIDER: plugins.decider,
+        keys.RESIDUAL_AFTER: plugins.residual_after,
+        keys.PLUGINS: {
             request.plugin.name: {
-                "package": request.plugin.package,
-                "version": request.plugin.version,
-                "options": as_json(request.options),
-                "values": _checked(request.plugin.name, values.get(request.plugin.name)),
+                keys.PACKAGE: request.plugin.package,
+                keys.VERSION: request.plugin.version,
+                keys.OPTIONS: as_json(request.options),
+                keys.VALUES: _as_json(request.plugin.name, values.get(request.plugin.name)),
             }
             for request in requests
         },
-        **({COMPILE_BLOCKS: True} if compile_blocks else {}),
+        **({keys.COMPILE_BLOCKS: True} if compile_blocks else {}),
+        **({keys.PARTLY: partly} if partly else {}),
     }
-    if hasattr(image, "generation_parameters"):
-        image.generation_parameters = {**image.generation_parameters, KEY: entry}
-    else:  # mflux up to 0.20 has no place for it in an image
-        image.__class__ = _recording(type(image), entry)
 
 
 def _recording(cls: type[Any], entry: dict[str, Any]) -> type:
     """A subclass of mflux's ``GeneratedImage`` with an entry in its metadata, and in those of its right half."""
 
     def _get_metadata(image: Any) -> dict[str, Any]:
-        return {**cls._get_metadata(image), KEY: entry}
+        return {**cls._get_metadata(image), keys.ENTRY: entry}
 
     def get_right_half(image: Any) -> Any:
         half = cls.get_right_half(image)
@@ -73,8 +80,11 @@ def _recording(cls: type[Any], entry: dict[str, Any]) -> type:
     return type(cls.__name__, (cls,), {**names, "_get_metadata": _get_metadata, "get_right_half": get_right_half})
 
 
-def _checked(plugin: str, values: Any) -> Any:
-    """As JSON has them; nothing, with a warning, for what cannot be recorded."""
+def _as_json(plugin: str, values: Any) -> Any:
+    """A plugin's values as JSON has them; nothing, with a warning, if they cannot be recorded.
+
+    mflux would write the image without any metadata.
+    """
     if values is None:
         return {}
     try:

@@ -14,11 +14,11 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from mflux_teacache.alternatives import calibration_free
 from mflux_teacache.errors import OptionError, PluginWarning, Refused
+from mflux_teacache.messages import shortened
 from mflux_teacache.pieces.input_files import Unreadable, read_text
 from mflux_teacache.pieces.json_fields import Allowed, brief, parse_json
 from mflux_teacache.pieces.matching import loras_of, spelt
 from mflux_teacache.records import Target
-from mflux_teacache.terminal import shortened
 
 SCHEMA = 1
 

@@ -11,10 +11,10 @@ from typing import Any, ClassVar, TypeVar
 
 from mflux_teacache.errors import NotWritten, OptionError, PluginWarning
 from mflux_teacache.hookspecs import hookimpl
+from mflux_teacache.messages import tell, visible
 from mflux_teacache.pieces.data_files import DataFiles, Figures, as_text
 from mflux_teacache.pieces.output_files import add_output, check_output, replace_file, writing
 from mflux_teacache.records import Target
-from mflux_teacache.terminal import tell, visible
 
 Run = TypeVar("Run")
 

@@ -63,7 +63,7 @@ def _draw_trade(axes: Axes, report: Report) -> None:
     for (strategy, rows), (colour, marker) in zip(_by_strategy(report.rows), itertools.cycle(_STYLES), strict=False):
         points = [(row, _drawn(row.mean)) for row in rows if row.mean is not None]
         drawn += [mean for _, mean in points]
-        counts, means = [row.computed_count for row, _ in points], [mean for _, mean in points]
+        counts, means = [row.computed for row, _ in points], [mean for _, mean in points]
         label = strategy if points else f"{strategy} (skips nothing)"
         axes.plot(counts, means, color=colour, marker=marker, markersize=6, linewidth=1.4, label=label)
         if len(points) > 1:
@@ -87,7 +87,7 @@ def _draw_trade(axes: Axes, report: Report) -> None:
 def _note(axes: Axes, row: Row, height: float, points: int, side: str, colour: str) -> None:
     """The threshold beside an end of its line; those between are in order, and would cover other lines."""
     if row.threshold is not None:
-        place = (row.computed_count, height)
+        place = (row.computed, height)
         style: dict[str, Any] = {"fontsize": 8, "color": colour, "ha": side, "va": "center"}
         axes.annotate(f"{row.threshold:.3g}", place, (points, 0), textcoords="offset points", **style)
 
@@ -102,7 +102,7 @@ def _draw_steps(figure: Figure, axes: Axes, report: Report) -> None:
     cells = axes.imshow(errors, aspect="auto", cmap="viridis_r", norm=scale, interpolation="nearest")
     axes.set_yticks(range(len(report.rows)), [_label(row) for row in report.rows], fontsize=8)
     right = axes.secondary_yaxis("right")
-    right.set_yticks(range(len(report.rows)), [f"{row.computed_count}" for row in report.rows], fontsize=8)
+    right.set_yticks(range(len(report.rows)), [f"{row.computed:.3g}" for row in report.rows], fontsize=8)
     right.tick_params(length=0)
     right.set_ylabel("computed steps", fontsize=8)
     right.spines[:].set_visible(False)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from mflux_teacache.records import speedup
+from mflux_teacache.records import LETTERS, speedup
 
 HEADING = (
     "shadow: every step was computed. What each strategy would have skipped of this run, and how far the body's output",
-    "that it would have reused is from the computed one, in % (relative L1 of the first branch; a dot is a computed "
-    "step).",
+    "that it would have reused is from the computed one, in % (relative L1 of the first branch that reuses; a dot is a "
+    "computed step).",
     "The path is the full run's: in a run that skips, each step starts from what the steps before it have left.",
 )
 
@@ -24,42 +24,49 @@ class Row:
     Attributes:
         threshold: what it held its numbers against last; ``None`` if it did not say.
         errors: one per step: relative L1 error of what it would have reused, ``None`` where it would have computed.
+        partial: of the steps in which only some guidance branches would have reused, by their index: the share of the
+            branches that would have computed.
     """
 
     strategy: str
     threshold: float | None
     errors: tuple[float | None, ...]
+    partial: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def pattern(self) -> str:
-        """One letter per step: C computed, S skipped."""
-        return "".join("C" if error is None else "S" for error in self.errors)
+        """One letter per step: C computed, S skipped, P partly reused."""
+        return "".join(
+            LETTERS["computed" if error is None else "partial" if step in self.partial else "skipped"]
+            for step, error in enumerate(self.errors)
+        )
 
     @property
-    def skipped(self) -> list[float]:
-        """Errors of the skipped steps."""
+    def reused(self) -> list[float]:
+        """Errors of the steps that reuse."""
         return [error for error in self.errors if error is not None]
 
     @property
-    def computed_count(self) -> int:
-        return len(self.errors) - len(self.skipped)
+    def computed(self) -> float:
+        """In steps: of a partly reused one the share of its branches that it would have computed."""
+        return len(self.errors) - len(self.reused) + sum(self.partial.values())
 
     @property
     def speedup(self) -> float:
-        """The most that skipping these steps can give."""
-        return speedup(len(self.errors), len(self.skipped))
+        """The most that reuse in these steps can give."""
+        return speedup(len(self.errors), self.computed)
 
     @property
     def mean(self) -> float | None:
-        """Over the skipped steps; ``None`` if there are none."""
-        return sum(self.skipped) / len(self.skipped) if self.skipped else None
+        """Over the steps that reuse; ``None`` if there are none."""
+        return sum(self.reused) / len(self.reused) if self.reused else None
 
     @property
     def worst(self) -> float | None:
-        """Of the skipped steps; NaN if one of them is not finite."""
-        if not all(map(math.isfinite, self.skipped)):
+        """Of the steps that reuse; NaN if one of them is not finite."""
+        if not all(map(math.isfinite, self.reused)):
             return math.nan
-        return max(self.skipped, default=None)
+        return max(self.reused, default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,19 +89,19 @@ class Report:
 
 
 def as_json(report: Report) -> dict[str, Any]:
-    """Plain values: per row the pattern, and the errors of its skipped steps in order, to four digits.
+    """Plain values: per row the pattern, and the errors of the steps that reuse in order, to four digits.
 
     An error that is not finite is ``None``.
     """
     return {
         "path": "full run",
-        "error": "relative L1 of the body's output, first branch",
+        "error": "relative L1 of the body's output, first branch that reuses",
         "runs": [
             {
                 "strategy": row.strategy,
                 "threshold": row.threshold,
                 "pattern": row.pattern,
-                "errors": [float(f"{error:.4g}") if math.isfinite(error) else None for error in row.skipped],
+                "errors": [float(f"{error:.4g}") if math.isfinite(error) else None for error in row.reused],
             }
             for row in report.rows
         ],
@@ -117,7 +124,7 @@ def _cells(row: Row) -> list[str]:
     return [
         row.strategy,
         "-" if row.threshold is None else f"{row.threshold:.3g}",
-        f"{row.computed_count} of {len(row.errors)}",
+        f"{row.computed:.4g} of {len(row.errors)}",
         f"{row.speedup:.2f}x",
         _percent(row.mean, 1),
         _percent(row.worst, 1),

@@ -69,6 +69,7 @@ class Simulation:
         self._plugins = PluginSet([plugin])
         self._decision: Decision | None = None
         self._errors: list[float | None] = []
+        self._partial: dict[int, float] = {}
         self._threshold: float | None = None
         self.fault: str | None = None
 
@@ -105,7 +106,7 @@ class Simulation:
 
     def start(self, generation: Generation, target: Target) -> None:
         """A new image; where the strategy refuses or fails, ``fault`` says why, and it takes no part in the image."""
-        self._decision, self._errors, self._threshold, self.fault = None, [], None, None
+        self._decision, self._errors, self._partial, self._threshold, self.fault = None, [], {}, None, None
         try:
             self.check(target)
         except PluginError as refusal:
@@ -123,19 +124,22 @@ class Simulation:
     def follow(self, computed: ComputedStep) -> mx.array | None:
         """After the body: tell it what it would have got.
 
-        Returns the relative L1 error of the first branch's output, a scalar in float32 that is not evaluated; ``None``
-        where it computes.
+        Returns the relative L1 error of the output of the first branch that reuses, a scalar in float32 that is not
+        evaluated; ``None`` where all compute.
         """
         if self.fault:
             return None
         full = computed.after(self._plugins.residual_after)
         body = _as_reused(full, (self._decision and self._decision.residuals) or ())
         self._tell("mflux_post_transformer", step=computed.step, body=body)
-        first = body.branches[0]
-        if not first.reused:
+        reused = [(branch, real) for branch, real in zip(body.branches, full.branches, strict=True) if branch.reused]
+        if not reused:
             return None
+        if len(reused) < len(body.branches):
+            self._partial[computed.step.index] = 1 - len(reused) / len(body.branches)
+        first, real = reused[0]
         part = computed.step.target_part
-        return _relative_l1(part(first.output), part(full.branches[0].output))
+        return _relative_l1(part(first.output), part(real.output))
 
     def note(self, error: float | None) -> None:
         """The number that ``follow``'s array holds."""
@@ -147,7 +151,7 @@ class Simulation:
         self._tell("mflux_generation_end", generation=generation)
         if self.fault:
             return None
-        return Row(self.name, self._threshold, tuple(self._errors))
+        return Row(self.name, self._threshold, tuple(self._errors), self._partial)
 
     def _tell(self, hook: str, **arguments: Any) -> None:
         if self.fault is None:

@@ -2,8 +2,8 @@
 
 A strategy decides by numbers, which differ in their last bits between chips and versions, so the same settings can
 skip other steps there. The recorded pattern cannot: each skipped step reuses the same computed ones again, through
-the same cache. Where the arithmetic is the same, so is the image, bit for bit; but for a run in which a branch had to
-compute on its own, or a strategy dropped the residuals of a forecast: neither is recorded.
+the same cache, and in a partly reused step the same branches do. Where the arithmetic is the same, so is the image,
+bit for bit; but for a run in which a strategy dropped the residuals of a forecast, which is not recorded.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Any
 
 from mflux_teacache.errors import OptionError, PluginWarning, Refused
 from mflux_teacache.hookspecs import hookimpl
-from mflux_teacache.image_record import read as recorded
-from mflux_teacache.image_record.read import REPLAYS, Decided
+from mflux_teacache.image_record import keys
+from mflux_teacache.image_record.read import Decided, read
 from mflux_teacache.pieces.forecast import ResidualCache
 from mflux_teacache.pieces.option_types import file_path
-from mflux_teacache.records import Body, Decision, Step, Target
+from mflux_teacache.records import REUSED, Body, Decision, Step, Target
 
 
 class Replay:
@@ -46,7 +46,7 @@ class Replay:
     @hookimpl
     def mflux_check(self, options: argparse.Namespace, target: Target) -> None:
         decided, path = self._read(options), _path(options)
-        if target.active_steps is not None and target.active_steps != len(decided.pattern):
+        if decided.has_other_steps(target):
             raise Refused(
                 f"{path} records {len(decided.pattern)} steps, and this run has {target.active_steps}. Run as many "
                 f"(image-to-image runs fewer than --steps says), or let {decided.plugin} itself decide: "
@@ -74,9 +74,14 @@ class Replay:
     @hookimpl
     def mflux_pre_transformer(self, step: Step) -> Decision:
         reason = f"as {self._decided.plugin} did"
-        if self._decided.pattern[step.index] == "S":
-            return Decision.reuse(self._cache.residuals(step.sigma), reason)
-        return Decision.compute(reason)
+        letter = self._decided.pattern[step.index]
+        if letter == "C":
+            return Decision.compute(reason)
+        residuals = self._cache.residuals(step.sigma)
+        if letter == "P":
+            branches = zip(residuals, self._decided.partly[step.index], strict=False)
+            residuals = tuple(residual if done == REUSED else None for residual, done in branches)
+        return Decision.reuse(residuals, reason)
 
     @hookimpl
     def mflux_post_transformer(self, step: Step, body: Body) -> None:
@@ -90,7 +95,7 @@ class Replay:
     def mflux_image_metadata(self) -> Mapping[str, Any]:
         """With all that was recorded of the plugin that is replayed, so that the file can be done without."""
         decided = self._decided
-        return {**self._cache.values, REPLAYS: {"plugin": decided.plugin, **decided.entry}}
+        return {**self._cache.values, keys.REPLAYS: {keys.PLUGIN: decided.plugin, **decided.entry}}
 
     def _read(self, options: argparse.Namespace) -> Decided:
         """Once: the file may change, or be gone, while images are made."""
@@ -106,7 +111,7 @@ def _path(options: argparse.Namespace) -> Path:
 
 def _read(options: argparse.Namespace) -> Decided:
     path = _path(options)
-    decided = recorded.read(path).decided
+    decided = read(path).decided
     if decided is None:
         raise OptionError(
             f"{path} does not record decisions that can be repeated: no plugin decided, or one that does not record "

@@ -18,25 +18,21 @@ CONTRACT = {"hookspecs", "records", "errors", "pieces"}
 # A part (file or folder) and what of the package it may import, for its types as well.
 ALLOWED = {
     "errors": set(),
-    "kept": {"errors", "terminal"},
-    "messages": {"errors", "terminal"},
+    "messages": {"errors"},
     "alternatives": {"discovery"},
     "discovery": set(),
-    "suggest": set(),
-    "terminal": set(),
-    "words": set(),
+    "words": {"errors"},
     "records": set(),
     "family": {"records"},
     "forward": set(),
     "hookspecs": {"family", "records"},
-    "pieces": {"alternatives", "errors", "hookspecs", "pieces", "records", "terminal"},
-    "plugins": {"discovery", "errors", "hookspecs", "records", "suggest"},
-    "option_words": {"errors", "words"},
-    "options": {"errors", "option_words", "plugins", "suggest", "words"},
+    "pieces": {"alternatives", "errors", "hookspecs", "messages", "pieces", "records"},
+    "plugins": {"discovery", "errors", "hookspecs", "messages", "records"},
+    "options": {"errors", "messages", "plugins", "words"},
     "image_record": {
-        *("adapters", "errors", "image_record", "kept", "option_words", "options", "pieces", "plugins", "records"),
+        *("adapters", "errors", "image_record", "messages", "options", "pieces", "plugins", "records", "words"),
     },
-    "runtime": {"errors", "forward", "kept", "plugins", "records"},
+    "runtime": {"errors", "forward", "messages", "plugins", "records"},
     "adapters": {"adapters", "errors", "family", "forward", "records", "runtime"},
     "adapters/seam": {"adapters", "errors", "family", "forward", "records", "runtime"},
     "teacache": {*CONTRACT, "teacache"},
@@ -50,9 +46,12 @@ ALLOWED = {
     "bench/quality/metrics": set(),
     "bench/tables": set(),
     # A host of its own: it loads, attaches and calls other plugins.
-    "shadow": {"errors", "hookspecs", "options", "pieces", "plugins", "records", "runtime", "shadow", "terminal"},
-    "generations": {"adapters", "errors", "family", "image_record", "kept", "plugins", "records", "runtime"},
+    "shadow": {"errors", "hookspecs", "messages", "options", "pieces", "plugins", "records", "runtime", "shadow"},
+    "generations": {"adapters", "errors", "family", "image_record", "messages", "plugins", "records", "runtime"},
     "attachment": {"adapters", "errors", "family", "generations", "options", "plugins"},
+    "summary": {"image_record", "messages", "options", "plugins", "records"},
+    "cli/startup": {"cli"},
+    "cli/after_import": set(),
 }
 
 

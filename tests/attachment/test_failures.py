@@ -165,7 +165,7 @@ def test_a_branch_without_a_residual_computes_and_says_so(model: Any, unchanged:
     with attach(model, FirstBranchOnly) as handle:
         generate(model, guidance=4.0)
     record = handle.stats.history[0].decisions[2]
-    assert (record.decision, record.reason) == ("forced", "no residual fits branch 1")
+    assert (record.decision, record.reason) == ("partial", "no residual fits branch 1")
 
 
 @pytest.mark.parametrize("hook", ["mflux_generation_end", "mflux_image_metadata"])

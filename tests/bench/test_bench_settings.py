@@ -15,8 +15,8 @@ from mflux.utils.apple_silicon import AppleSiliconUtil
 from mflux_teacache.bench import extra, speed
 from mflux_teacache.bench.settings import FAMILIES, Settings
 from mflux_teacache.cli.own.main import main
-from mflux_teacache.cli.own.plugin_parser import PluginParser
 from mflux_teacache.errors import OptionError, Refused, UnsupportedModel
+from mflux_teacache.words import PluginParser
 
 
 def parsed(*words: str) -> argparse.Namespace:

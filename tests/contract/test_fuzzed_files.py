@@ -17,10 +17,10 @@ import scripted
 from mutated import texts
 from scripted import DEV, Plugin, Script, level
 
-from mflux_teacache.cli.mflux import sidecar
+from mflux_teacache.cli.mflux.choice import naming
 from mflux_teacache.errors import PluginError, PluginWarning
 from mflux_teacache.image_record import read as recorded
-from mflux_teacache.image_record.read import MOST_BYTES, read
+from mflux_teacache.image_record.read import MOST_BYTES, read, read_beside_mflux
 from mflux_teacache.options import from_keywords
 from mflux_teacache.pieces import data_files
 from mflux_teacache.plugins import Loaded
@@ -115,7 +115,7 @@ def test_a_sidecar_brings_plugins_back_or_is_refused(tmp_path):
     for text in texts(SIDECAR, COUNT, 4):
         path.write_text(text, "utf-8", "surrogatepass")
         try:
-            found = sidecar.read(path)
+            found = read_beside_mflux(path)
             outcomes["read"] += 1
         except PluginError:
             outcomes["refused"] += 1
@@ -193,8 +193,11 @@ def test_a_larger_one_is_not_read(size, tmp_path):
     path = tmp_path / "run.json"
     with path.open("wb") as file:
         file.truncate(size)
-    with pytest.raises(PluginError, match=r"run\.json: it cannot be a sidecar: it has .*, and at most 4 MB are read"):
-        sidecar.read(path)
+    with (
+        pytest.raises(PluginError, match=r"run\.json: it cannot be a sidecar: it has .*, and at most 4 MB are read"),
+        naming(path),
+    ):
+        read_beside_mflux(path)
     with pytest.raises(PluginError, match="at most 4 MB are read"):
         read(path)
     for factory, plugin, option in ((TeaCache, "teacache", "calibration"), (MagCache, "magcache", "table")):

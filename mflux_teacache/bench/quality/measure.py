@@ -18,9 +18,9 @@ from mflux_teacache.bench.quality.metrics import Levels, squared_error, ssim
 from mflux_teacache.bench.quality.runs import Case, Refusal, Run, Setting
 from mflux_teacache.bench.quality.settings import load
 from mflux_teacache.bench.subjects import Subject
-from mflux_teacache.cli.own.idle import why_idle
 from mflux_teacache.demo.clock import listening
 from mflux_teacache.errors import Refused, is_interruption
+from mflux_teacache.summary import why_idle
 
 FULL = "every step"
 

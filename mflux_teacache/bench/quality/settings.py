@@ -8,9 +8,9 @@ from importlib.metadata import EntryPoint
 from mflux_teacache import options, plugins
 from mflux_teacache.bench import patterns
 from mflux_teacache.bench.quality.runs import FORECASTS, Setting
-from mflux_teacache.cli.own.plugin_parser import add_keyword, keywords_among
 from mflux_teacache.errors import OptionError, UnknownPlugin
 from mflux_teacache.plugins import Loaded
+from mflux_teacache.words import add_keyword, keywords_among
 
 # The entry points of pyproject.toml, for a package that is only on the path: it announces none.
 BUILT_IN = {

@@ -1,6 +1,7 @@
-"""Extends mflux's command-line parser by ``--plugin`` and what goes with it. Imported with every command: light.
+"""Extends mflux's command-line parser by ``--plugin`` and ``--plugin-compile-blocks``.
 
-What comes after that is imported only for a command line that may concern plugins.
+This is imported with every command, so it is light; what comes after it is imported only for a command line that may
+concern plugins.
 """
 
 from __future__ import annotations
@@ -8,14 +9,25 @@ from __future__ import annotations
 import argparse
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 
-from mflux_teacache.cli.mflux.arguments import COMPILE_BLOCKS, COMPILE_BLOCKS_HELP, HELP, OPTION, may_concern_plugins
+from mflux_teacache.cli.mflux.arguments import (
+    BUILT_IN,
+    COMPILE_BLOCKS,
+    COMPILE_BLOCKS_HELP,
+    HELP,
+    NO_COMPILE_BLOCKS,
+    OPTION,
+    SIDECAR_OPTIONS,
+)
 
 AddArguments = Callable[[argparse.ArgumentParser], None]
 ParseArguments = Callable[[argparse.ArgumentParser], argparse.Namespace]
+
+_OURS = (OPTION, COMPILE_BLOCKS, NO_COMPILE_BLOCKS, *SIDECAR_OPTIONS[1:])
+_PREFIXES = tuple(f"--{no}{name}-" for name in BUILT_IN for no in ("", "no-"))
 
 
 def extend(parsers: ModuleType) -> None:
@@ -61,7 +73,7 @@ def _with_plugins(original: ParseArguments) -> ParseArguments:
     def parse_args(parser: argparse.ArgumentParser) -> argparse.Namespace:
         if OPTION not in parser._option_string_actions or not may_concern_plugins(sys.argv[1:]):
             return original(parser)
-        from mflux_teacache.cli.mflux.asked_run import session_for
+        from mflux_teacache.cli.mflux.session import session_for
 
         session = session_for(parser, sys.argv[1:], command=sys._getframe(1).f_globals)
         namespace = original(parser)
@@ -72,3 +84,15 @@ def _with_plugins(original: ParseArguments) -> ParseArguments:
         return namespace
 
     return parse_args
+
+
+def may_concern_plugins(argv: Sequence[str]) -> bool:
+    """Whether a word may be an option of ours, also a shortened one: a quick look, in place of reading the line."""
+    return any(map(_may_be_ours, argv))
+
+
+def _may_be_ours(word: str) -> bool:
+    if not word.startswith("--"):
+        return word.startswith("-") and "C" in word  # mflux's flags of one letter may stand in one word with it: -vC
+    name = word.partition("=")[0]
+    return name != "--" and (name.startswith(_PREFIXES) or any(option.startswith(name) for option in _OURS))

@@ -1,4 +1,10 @@
-"""One run of an mflux command with plugins: from its parsed arguments to its last image."""
+"""One run of an mflux command with plugins: from its command line to its last image.
+
+The run is judged before it costs anything: when mflux begins to make its pipeline, whose class and arguments are known
+then and whose weights are not loaded, or to fetch something before that. Some commands load another model first, which
+writes the prompt, or fetch a LoRA. What is known by then is which pipeline the command can make, what the command line
+says, and the model that the command has looked up, if it has.
+"""
 
 from __future__ import annotations
 
@@ -8,32 +14,71 @@ import inspect
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
 from typing import Any
 
+from mflux_teacache.adapters.entry_check import bind
 from mflux_teacache.adapters.pipelines import for_image, of_class, pipeline_of, refuse_partly, refuse_unsupported
-from mflux_teacache.attachment import Request, attach_requests, check_all
-from mflux_teacache.cli.mflux import guard
-from mflux_teacache.cli.mflux.choice import Chosen
-from mflux_teacache.cli.mflux.sidecar import naming
-from mflux_teacache.cli.mflux.summary import summary
-from mflux_teacache.errors import AlreadyAttached, PluginWarning
-from mflux_teacache.image_record.read import REPLAY
-from mflux_teacache.messages import reported, say
-from mflux_teacache.plugins import PluginSet
+from mflux_teacache.attachment import attach_requests
+from mflux_teacache.cli.after_import import AfterImport
+from mflux_teacache.cli.mflux.arguments import COMPILE_BLOCKS, OPTION
+from mflux_teacache.cli.mflux.choice import Asked, Chosen, asked_for, choose, naming
+from mflux_teacache.cli.mflux.unknown import refuse_unknown
+from mflux_teacache.errors import AlreadyAttached, OptionError, PluginWarning
+from mflux_teacache.messages import reported, say, show_warnings, tell
+from mflux_teacache.plugins import PluginSet, Request, check_all
 from mflux_teacache.records import GenerationStats, Target
-from mflux_teacache.terminal import tell
+from mflux_teacache.summary import Settings, summary
+from mflux_teacache.words import read
+
+MODELS = "mflux.models."
+
+# Where mflux loads or fetches something that comes before a pipeline's __init__ in some of its commands: FIBO's and
+# FIBO 2's model that writes captions, and LoRAs, by the parser and by the in-context commands.
+_BEFORE_PIPELINES = (("FiboVLM", "__init__"), ("LoraResolution", "resolve"))
+
+# Where a command looks up what to load.
+_LOOK_UPS = (("ModelConfig", "from_name"), ("ConfigResolution", "resolve_restricted"))
 
 # Arguments of generate_image that mflux's commands have under another name.
 _OPTIONS = {"num_inference_steps": "steps"}
 
-# Options that a plugin may have in place of a threshold.
-_BUDGETS = ("max_computed", "speedup")
-
-# Options that many plugins have, from ``limits.add_options``.
-_LIMITS = ("skip_first", "skip_last")
-
 # mflux-generate-kontext accepts --image-strength, with a default, and does not pass it on.
 _NOT_PASSED_ON = {"Flux1Kontext": "image_strength"}
+
+
+def session_for(parser: argparse.ArgumentParser, argv: Sequence[str], command: Mapping[str, Any]) -> Session | None:
+    """The session that a command line asks for, before mflux parses it.
+
+    Args:
+        parser: mflux's.
+        command: what the module of mflux's command has imported.
+
+    Returns:
+        ``None`` if nothing is asked of plugins, or mflux shows its help or refuses the command line itself.
+
+    Raises:
+        SystemExit: it is refused, which has been said.
+    """
+    with reported(parser.prog):
+        line = read(parser, argv)
+        if line.problem is not None:
+            if {OPTION, COMPILE_BLOCKS} & set(line.about) and not line.asks_for_help:
+                raise OptionError(line.problem)
+            return None
+        asked = asked_for(line)
+        if asked == Asked():  # mflux's own affair, but for an option of a plugin that is off
+            if line.unknown_options:
+                refuse_unknown(line, anybodys=any(OPTION in given.action.option_strings for given in line.given))
+            return None
+        show_warnings(parser.prog)
+        chosen = choose(asked, parser, argv)
+        if not chosen:
+            return None
+        session = Session(parser.prog, chosen, pipeline_in(command))
+        session.follow(parser)
+        watch(session.check, session.foresee, session.look_up)
+        return session
 
 
 class Session:
@@ -52,13 +97,14 @@ class Session:
     """
 
     def __init__(self, command: str, chosen: Chosen, pipeline: type | None = None) -> None:
+        self.arguments = argparse.Namespace()
         self._command = command
         self._chosen = chosen
         self._pipeline = pipeline
         self._parsed = False
         self._config: Any = None
         self._target = Target(pipeline="")
-        self.arguments = argparse.Namespace()
+        self._attached = False
         with naming(chosen.source):
             self._use(chosen.requests)
         if "mlx_teacache" in sys.modules:
@@ -69,20 +115,37 @@ class Session:
 
     def _use(self, requests: Sequence[Request]) -> None:
         self._requests = requests
-        self._plugins = _made(requests)
+        self._plugins = PluginSet([request.plugin for request in requests])
 
-    def watch(self) -> None:
-        """From now on be there when mflux makes its pipeline, or fetches something before that."""
-        guard.watch(self.check, self.foresee, self._note_config)
+    # --- mflux goes on ---
+
+    def follow(self, parser: argparse.ArgumentParser) -> None:
+        """See mflux's arguments while its parser still works on them: it fetches LoRAs by the end of that."""
+        original = parser.parse_known_args
+
+        @functools.wraps(original)
+        def parse_known_args(*args: Any, **options: Any) -> Any:
+            self.arguments, rest = original(*args, **options)
+            return self.arguments, rest
+
+        parser.parse_known_args = parse_known_args  # type: ignore[method-assign]
 
     def begin(self, arguments: argparse.Namespace) -> None:
-        """Be there when the pipeline is loaded: the command line is parsed, and the command goes on."""
+        """Attach the plugins as soon as the pipeline is loaded: the command line is parsed, and the command goes on."""
         from mflux.callbacks.callback_manager import CallbackManager
 
         self.arguments, self._parsed = arguments, True
-        CallbackManager.register_callbacks = staticmethod(self._attaching(CallbackManager.register_callbacks))
+        register_callbacks = CallbackManager.register_callbacks
 
-    def _note_config(self, config: Any) -> None:
+        @functools.wraps(register_callbacks)
+        def attach_first(args: argparse.Namespace, model: Any, *rest: Any, **options: Any) -> Any:
+            self.attach(model)
+            return register_callbacks(args, model, *rest, **options)
+
+        CallbackManager.register_callbacks = staticmethod(attach_first)
+
+    def look_up(self, config: Any) -> None:
+        """Note the model configuration that the command has looked up."""
         if self._parsed:  # what the parser looks up is for its defaults, and need not be what the command loads
             self._config = config
 
@@ -97,7 +160,10 @@ class Session:
         self._judge(self._pipeline, {"model_config": self._config, **known})
 
     def check(self, cls: type, arguments: Mapping[str, Any]) -> None:
-        """Refuse what the plugins do not run on: before the weights load."""
+        """Refuse what the plugins do not run on, before the weights load."""
+        if self._attached:  # a further pipeline gets plugins of its own
+            self._attached = False
+            self._use(self._chosen.requests)
         self._target = self._judge(cls, arguments)
         replacement = self._chosen.replacement
         if replacement is None:
@@ -105,9 +171,7 @@ class Session:
         if why_not := replacement.why_not(self._target):
             with reported(self._command):
                 warnings.warn(why_not, PluginWarning, stacklevel=2)
-            return
-        self._use(self._replaced(self._target))
-        if replacement.note:
+        elif replacement.note:
             say(self._command, "note", replacement.note)
 
     def _judge(self, cls: type, arguments: Mapping[str, Any]) -> Target:
@@ -118,17 +182,10 @@ class Session:
             asked = self._image_arguments(cls)
             refuse_partly(pipeline, asked, deciding=self._plugins.decider is not None)
             target = for_image(of_class(cls, arguments), asked)
-            requests = self._replaced(target)
-            check_all(self._plugins if requests is self._requests else _made(requests), requests, target)
+            if (requests := self._repeating(target)) != self._requests:
+                self._use(requests)
+            check_all(self._plugins, self._requests, target)
             return target
-
-    def _replaced(self, target: Target) -> Sequence[Request]:
-        """With the recorded decisions in the place of who made them, if that is asked for and they fit the run."""
-        replacement = self._chosen.replacement
-        if replacement is None or replacement.why_not(target):
-            return self._chosen.requests
-        decider = replacement.decided.plugin
-        return [replacement.request if each.plugin.name == decider else each for each in self._chosen.requests]
 
     def _image_arguments(self, cls: type) -> dict[str, Any]:
         """What the command line says of ``generate_image``'s arguments, so far."""
@@ -138,30 +195,37 @@ class Session:
         wanted.pop(_NOT_PASSED_ON.get(cls.__name__, ""), None)
         return {name: said[option] for name, option in wanted.items() if option in said}
 
-    def _attaching(self, register_callbacks: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(register_callbacks)
-        def attach_first(args: argparse.Namespace, model: Any, *rest: Any, **options: Any) -> Any:
-            self.attach(model)
-            return register_callbacks(args, model, *rest, **options)
+    def _repeating(self, target: Target) -> Sequence[Request]:
+        """The requests, with recorded decisions in place of the plugin that made them, if they are to be repeated."""
+        replacement = self._chosen.replacement
+        if replacement is None or replacement.why_not(target):
+            return self._chosen.requests
+        decider = replacement.decided.plugin
+        return [replacement.request if each.plugin.name == decider else each for each in self._chosen.requests]
 
-        return attach_first
+    # --- The model is loaded ---
 
     def attach(self, model: Any) -> None:
         """Put the plugins on the loaded model; its errors of ours end the command with one message."""
-        details = self._details()
+        plugins, requests, target = self._plugins, self._requests, self._target
+        have_judged = bool(target.pipeline) and not self._attached
 
         def report(stats: GenerationStats) -> None:
+            options = next((vars(each.options) for each in requests if each.plugin.name == plugins.decider), {})
+            settings = Settings.of(plugins.decider, options, distilled=target.distilled)
             # The image is not saved yet, and whatever becomes of this line, it must not cost it.
-            tell(summary(stats, self._plugins.names, self._plugins.decider, **details), sys.stdout)
+            tell(summary(stats, plugins.names, plugins.decider, settings), sys.stdout)
 
         with reported(self._command), naming(self._chosen.source):
             attach_requests(
                 model,
-                self._requests,
+                requests,
                 report,
-                self._target.model_path,
+                target.model_path,
                 compile_blocks=self._chosen.compile_blocks,
+                judged=plugins if have_judged else None,
             )
+        self._attached = True
         generate_image = model.generate_image
 
         @functools.wraps(generate_image)
@@ -171,24 +235,75 @@ class Session:
 
         model.generate_image = reporting
 
-    def _details(self) -> dict[str, Any]:
-        """What the line after an image says of the deciding plugin's options."""
-        decider = self._plugins.decider
-        options = next((vars(request.options) for request in self._requests if request.plugin.name == decider), {})
-        budgets = (f"--{decider}-{_spelt(name)} {options[name]}" for name in _BUDGETS if options.get(name) is not None)
-        return {
-            "threshold_option": f"--{decider}-thresh" if "thresh" in options else None,
-            "budget": next(budgets, None),
-            "limits": [f"--{decider}-{_spelt(name)}" for name in _LIMITS if name in options],
-            "never": f"--{decider}-max-skips 0" if str(options.get("max_skips")) == "0" else None,
-            "source": str(options["from"]) if decider == REPLAY else None,
-            "distilled": self._target.distilled,
-        }
+
+# --- Being told of what mflux does ------------------------------------------------------------------------------------
 
 
-def _made(requests: Sequence[Request]) -> PluginSet:
-    return PluginSet([request.plugin for request in requests])
+def pipeline_in(namespace: Mapping[str, Any]) -> type | None:
+    """The one pipeline of mflux's that a command's module has imported; ``None`` if there are several or none."""
+    pipelines = {
+        value
+        for value in namespace.values()
+        if isinstance(value, type) and value.__module__.startswith(MODELS) and hasattr(value, "generate_image")
+    }
+    return pipelines.pop() if len(pipelines) == 1 else None
 
 
-def _spelt(name: str) -> str:
-    return name.replace("_", "-")
+def watch(
+    check: Callable[[type, Mapping[str, Any]], None],
+    before: Callable[[], None] = lambda: None,
+    looked_up: Callable[[Any], None] = lambda config: None,
+) -> None:
+    """Be told of what mflux does, in modules that are imported already and in those that will be.
+
+    Args:
+        check: called with the class and the arguments of its ``__init__`` before any pipeline is built.
+        before: called before something else is loaded or fetched.
+        looked_up: called with each model configuration that is looked up by name.
+    """
+
+    def guard(module: ModuleType) -> None:
+        for cls in [value for value in vars(module).values() if isinstance(value, type)]:
+            if cls.__module__ != module.__name__:  # imported there
+                continue
+            if hasattr(cls, "generate_image"):
+                _guard_init(cls, check)
+            for name, function in _BEFORE_PIPELINES:
+                if cls.__name__ == name and hasattr(cls, function):
+                    _wrap(cls, function, before, lambda result: None)
+            for name, function in _LOOK_UPS:
+                if cls.__name__ == name and hasattr(cls, function):
+                    _wrap(cls, function, lambda: None, looked_up)
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith(MODELS):
+            guard(module)
+    sys.meta_path.insert(0, AfterImport(lambda name: name.startswith(MODELS), guard))
+
+
+def _guard_init(cls: type, check: Callable[[type, Mapping[str, Any]], None]) -> None:
+    """Let ``check`` judge before ``cls.__init__``."""
+    original: Callable[..., None] = cls.__init__  # type: ignore[misc]
+    signature = inspect.signature(original)
+
+    @functools.wraps(original)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        if type(self) is cls:  # the __init__ of a subclass that got here was guarded too
+            check(cls, bind(signature, (self, *args), kwargs))
+        original(self, *args, **kwargs)
+
+    cls.__init__ = __init__  # type: ignore[misc]
+
+
+def _wrap(cls: type, name: str, before: Callable[[], None], after: Callable[[Any], None]) -> None:
+    """Put something around a function of a class, which may be a static one."""
+    original = getattr(cls, name)
+
+    @functools.wraps(original)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        before()
+        result = original(*args, **kwargs)
+        after(result)
+        return result
+
+    setattr(cls, name, staticmethod(wrapper) if isinstance(vars(cls).get(name), staticmethod) else wrapper)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from mflux_teacache.cli.mflux.arguments import BUILT_IN, OPTION
+from mflux_teacache.discovery import installed
 from mflux_teacache.errors import OptionError, PluginError
+from mflux_teacache.messages import did_you_mean
+from mflux_teacache.options import Declared
+from mflux_teacache.plugins import load
 from mflux_teacache.words import Line
-
-if TYPE_CHECKING:
-    from mflux_teacache.options import Declared
 
 
 def refuse_unknown(line: Line, plugins: Sequence[Declared] = (), *, anybodys: bool) -> None:
-    """Args:
+    """Refuse the options of a line that its parser does not have, if they look like somebody's.
+
+    Args:
         plugins: those of the run.
         anybodys: look for plugins of other packages too, which reads all packages' metadata.
 
@@ -22,10 +24,8 @@ def refuse_unknown(line: Line, plugins: Sequence[Declared] = (), *, anybodys: bo
         OptionError: an option of a plugin that is off, or one that a plugin does not have. What looks like nobody's
             is left to argparse.
     """
-    if not line.unknown_options:
-        return
     on = {plugin.plugin.name: plugin for plugin in plugins}
-    names = [*on, *BUILT_IN, *(_installed() if anybodys else ())]
+    names = [*on, *BUILT_IN, *((plugin.name for plugin in installed()) if anybodys else ())]
     for option in line.unknown_options:
         if (name := _owner(option, names)) is not None:
             raise OptionError(_not_its(option, on[name]) if name in on else _off(option, name))
@@ -38,23 +38,13 @@ def _owner(option: str, names: Sequence[str]) -> str | None:
     return next((name for name in longest_first if option.startswith((f"--{name}-", f"--no-{name}-"))), None)
 
 
-def _installed() -> list[str]:
-    from mflux_teacache.discovery import installed
-
-    return [plugin.name for plugin in installed()]
-
-
 def _off(option: str, name: str) -> str:
-    from mflux_teacache.options import Declared
-    from mflux_teacache.plugins import load
-
+    off = f"{option} is for the plugin {name}, which is off. Add {OPTION} {name}, or leave it out."
     try:
         declared = Declared(load(name))
     except PluginError:
-        return f"{option} is for the plugin {name}, which is off. Add {OPTION} {name}, or leave it out."
-    if not _has(declared, option):
-        return _not_its(option, declared)
-    return f"{option} is for the plugin {name}, which is off. Add {OPTION} {name}, or leave it out."
+        return off
+    return off if _has(declared, option) else _not_its(option, declared)
 
 
 def _has(declared: Declared, option: str) -> bool:
@@ -71,6 +61,4 @@ def _not_its(option: str, declared: Declared) -> str:
 
 
 def _nearest(option: str, plugins: Sequence[Declared]) -> str:
-    from mflux_teacache.suggest import did_you_mean
-
     return did_you_mean(option, [name for each in plugins for action in each.actions for name in action.option_strings])

@@ -165,7 +165,7 @@ def test_another_prompt_computes_and_the_other_branch_is_reused(photo: Path) -> 
     assert [branch.reused for branch in made[0].bodies[1].branches] == [False, True]
     record = handle.stats.history[0].decisions[1]
     # Not branch 0: its prompt has no picture of the text yet.
-    assert (record.decision, record.reason) == ("forced", "no residual fits branch 2")
+    assert (record.decision, record.reason) == ("partial", "no residual fits branch 2")
 
 
 STEP_REUSE = pytest.mark.parametrize("name", ["moss-guidance", "fibo2-guidance", "fibo2-edit-guidance"])

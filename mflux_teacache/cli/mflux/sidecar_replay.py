@@ -1,4 +1,4 @@
-"""``-C run.json`` repeats the recorded decisions themselves, where they fit the run."""
+"""``-C run.json`` repeats the recorded decisions themselves, if they fit the run."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mflux_teacache import options
-from mflux_teacache.attachment import Request
-from mflux_teacache.image_record.read import REPLAY, Decided
-from mflux_teacache.plugins import load
+from mflux_teacache.image_record.keys import REPLAY
+from mflux_teacache.image_record.read import Decided
+from mflux_teacache.plugins import Request, load
 from mflux_teacache.records import Target
 from mflux_teacache.words import Line
 
 # mflux's options that say how many steps of the schedule run: image-to-image starts late.
 _STEPS = {"steps", "image", "image_strength", "image_path", "image_paths"}
 
-# Those that ask for another image of the same kind, of which other steps may matter.
+# Its options that ask for another image of the same kind, in which other steps may matter.
 _OTHER_IMAGE = _STEPS | {
     "auto_seeds", "guidance", "lora", "lora_paths", "lora_scales", "lora_style", "negative_prompt", "prompt",
     "prompt_file", "seed",
@@ -28,10 +28,8 @@ class Replacement:
     """A request of ``replay`` that stands in for the plugin that decided.
 
     Attributes:
-        path: of the sidecar.
-        decided: what it records.
-        names: the plugins that it records.
-        request: of ``replay``.
+        path: the sidecar, which names the plugins ``names`` and records what was ``decided``.
+        request: the one of ``replay``.
         steps_given: the command line itself says something of how many steps run.
         changed: options by which it asks for another image.
     """
@@ -48,11 +46,10 @@ class Replacement:
 
         A file that is at odds with itself is left to ``replay`` to refuse.
         """
-        steps = len(self.decided.pattern)
         if self.decided.is_of_another(target.model):
             other = f"an image of {self.decided.model}, and this is {target.model}"
-        elif self.steps_given and target.active_steps not in (None, steps):
-            other = f"{steps} steps, and this run has {target.active_steps}"
+        elif self.steps_given and self.decided.has_other_steps(target):
+            other = f"{len(self.decided.pattern)} steps, and this run has {target.active_steps}"
         else:
             return None
         return (
@@ -62,7 +59,7 @@ class Replacement:
 
     @property
     def note(self) -> str | None:
-        """What is repeated, where another image than the recorded one is asked for."""
+        """What is repeated although another image than the recorded one is asked for; ``None`` if that is not so."""
         if not self.changed:
             return None
         return (
@@ -73,10 +70,7 @@ class Replacement:
 
 
 def replacement(path: Path, decided: Decided, names: Sequence[str], line: Line) -> Replacement:
-    """Args:
-    names: the plugins that the sidecar records.
-    line: mflux's command line.
-    """
+    """What repeats the recorded decisions on this command line of mflux's."""
     plugin = load(REPLAY)
     request = Request(plugin, options.from_keywords(plugin, {"from": path}))
     changed = dict.fromkeys(given.option for given in line.given if given.action.dest in _OTHER_IMAGE)

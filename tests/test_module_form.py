@@ -9,6 +9,7 @@ import pytest
 
 from mflux_teacache import __main__ as module_form
 from mflux_teacache.cli import startup
+from mflux_teacache.cli.after_import import AfterImport
 
 
 def test_mfluxs_commands_are_known_and_ours_is_not():
@@ -39,7 +40,7 @@ def test_an_unknown_command_is_refused_with_those_that_exist(monkeypatch, capsys
 def test_a_command_runs_as_if_called_by_its_name(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["-m", "mflux-anything", "--plugin", "watch"])
     monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
-    monkeypatch.setattr(startup, "_PARSER_FINDER", startup.AfterImport("nothing".__eq__, print))
+    monkeypatch.setattr(startup, "PARSERS", "nothing")
     seen = []
     monkeypatch.setattr(sys, "ran_by_test", lambda: seen.append((list(sys.argv), sys.meta_path[0])) or 7, raising=False)
     command = EntryPoint("mflux-anything", "sys:ran_by_test", "console_scripts")
@@ -47,7 +48,9 @@ def test_a_command_runs_as_if_called_by_its_name(monkeypatch):
     with pytest.raises(SystemExit) as leaving:
         module_form.main()
     assert leaving.value.code == 7
-    assert seen == [(["mflux-anything", "--plugin", "watch"], startup._PARSER_FINDER)]
+    [(arguments, finder)] = seen
+    assert arguments == ["mflux-anything", "--plugin", "watch"]
+    assert isinstance(finder, AfterImport)
 
 
 @pytest.mark.parametrize("word", ["-h", "--help"])

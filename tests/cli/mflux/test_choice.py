@@ -11,11 +11,10 @@ from pathlib import Path
 import pytest
 
 from mflux_teacache import hookimpl, options
-from mflux_teacache.cli.mflux import sidecar as sidecars
-from mflux_teacache.cli.mflux.arguments import BUILT_IN, Asked, asked_for
-from mflux_teacache.cli.mflux.choice import Chosen, choose
+from mflux_teacache.cli.mflux.arguments import BUILT_IN
+from mflux_teacache.cli.mflux.choice import Asked, Chosen, asked_for, choose
 from mflux_teacache.errors import BrokenPlugin, OptionError, PluginWarning, UnknownPlugin
-from mflux_teacache.image_record.read import Recorded
+from mflux_teacache.image_record.read import Recorded, read_beside_mflux
 from mflux_teacache.options import Declared
 from mflux_teacache.pieces.output_files import is_output
 from mflux_teacache.plugins import Loaded, load
@@ -233,7 +232,7 @@ def test_a_sidecar_does_not_say_which_files_are_written(sidecar):
 def test_a_pipe_is_left_to_mflux(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.warns(PluginWarning, match="pipe is no file that can be read twice"):
-        assert sidecars.read(tmp_path / "pipe") == Recorded()
+        assert read_beside_mflux(tmp_path / "pipe") == Recorded()
 
 
 def test_a_plugin_that_is_named_or_given_an_option_decides_itself(decided):

@@ -105,7 +105,7 @@ def test_decisions_that_cannot_be_repeated(entry):
     assert recorded.options == {"watch": {}, "teacache": {"thresh": 0.5}}
 
 
-PATTERN = "one C or S per step, the first of them C"
+PATTERN = "one C, S or P per step, the first of them C"
 TAMPERED = [
     ("decider", "nobody", "decider is 'nobody', and it must be one of watch, teacache, or null"),
     ("decider", "os.system", "decider is 'os.system'"),

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mflux_teacache.cli.mflux.summary import next_threshold, summary
 from mflux_teacache.records import GenerationStats, StepRecord
+from mflux_teacache.summary import Settings, next_threshold, summary
 
 
 def record(decision="computed", reason="", score=None, threshold=None) -> StepRecord:
@@ -23,7 +23,7 @@ def record(decision="computed", reason="", score=None, threshold=None) -> StepRe
 
 def line(*records, plugins=("teacache",), decider="teacache", option="--teacache-thresh", budget=None, **more) -> str:
     stats = GenerationStats(num_steps=len(records), decisions=records, status="finished", seconds=14.2345, seed=1)
-    return summary(stats, plugins, decider, option, budget, **more)
+    return summary(stats, plugins, decider, Settings(threshold_option=option, budget=budget, **more))
 
 
 FORCED_FIRST = record("forced", "first steps", threshold=0.2)
@@ -144,9 +144,12 @@ def test_a_replay_names_the_strategy_and_the_file():
 
 def test_a_budget_stands_in_place_of_the_threshold():
     stats = GenerationStats(num_steps=2, decisions=(FORCED_FIRST, SKIPPED), status="finished", seconds=14.2345, seed=1)
-    assert summary(stats, ["teacache"], "teacache", "--teacache-thresh", "--teacache-speedup 1.6") == (
-        "teacache: computed 1 of 2 steps, skipped 1 (--teacache-speedup 1.6, 14.2 s of denoising)"
-    )
+    assert summary(
+        stats,
+        ["teacache"],
+        "teacache",
+        Settings(threshold_option="--teacache-thresh", budget="--teacache-speedup 1.6"),
+    ) == ("teacache: computed 1 of 2 steps, skipped 1 (--teacache-speedup 1.6, 14.2 s of denoising)")
 
 
 def test_observers_are_named_and_said_to_observe():
@@ -206,7 +209,7 @@ def test_whatever_a_plugin_says_there_is_a_line(value, field, decision):
 @pytest.mark.parametrize("seconds", ["1", None, math.nan, 3j, Odd()], ids=lambda value: type(value).__name__)
 def test_whatever_the_time_is_there_is_a_line(seconds):
     stats = GenerationStats(num_steps=1, decisions=(SKIPPED,), status="finished", seconds=seconds, seed=1)
-    assert summary(stats, ["p"], "p", None).endswith("(threshold 0.2, 0.0 s of denoising)")
+    assert summary(stats, ["p"], "p", Settings()).endswith("(threshold 0.2, 0.0 s of denoising)")
 
 
 def test_names_cannot_act_on_a_terminal():

@@ -170,7 +170,7 @@ def test_help_shows_the_options_of_a_plugin_that_is_named(commands):
 
 
 def test_the_module_form_works_without_the_site_module(commands):
-    project = Path(__file__).parents[2]
+    project = Path(__file__).parents[3]
     path = f"{':'.join(entry for entry in sys.path if entry.endswith('site-packages'))}:{project}"
     words = [sys.executable, "-S", "-m", "mflux_teacache", "mflux-generate", "--plugin", "teacache", "--help"]
     helped = commands.execute(words, PYTHONPATH=path)

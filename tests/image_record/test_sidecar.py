@@ -8,9 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from mflux_teacache.cli.mflux.sidecar import naming, read
+from mflux_teacache.cli.mflux.choice import naming
 from mflux_teacache.errors import PluginWarning, Refused, UnknownPlugin
-from mflux_teacache.image_record.read import Recorded
+from mflux_teacache.image_record.read import Recorded, read_beside_mflux
+
+
+def read(path: Path) -> Recorded:
+    """As a command with ``-C`` does."""
+    with naming(path):
+        return read_beside_mflux(path)
+
 
 PLAIN = "a text, a number, true, false, null, or a list of those"
 

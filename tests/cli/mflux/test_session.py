@@ -21,7 +21,7 @@ from mflux.models.flux.variants.txt2img.flux import Flux1
 
 from mflux_teacache import Target, hookimpl
 from mflux_teacache.attachment import Request
-from mflux_teacache.cli.mflux import asked_run, session
+from mflux_teacache.cli.mflux import session
 from mflux_teacache.cli.mflux.choice import Chosen
 from mflux_teacache.cli.mflux.command_line import extend
 from mflux_teacache.cli.mflux.session import Session
@@ -182,6 +182,23 @@ def test_a_stream_that_takes_nothing_does_not_cost_the_image(monkeypatch):
         reports[0](GenerationStats(num_steps=1, decisions=(), status="finished", seconds=1.0, seed=1))
 
 
+def test_the_plugins_that_judged_a_model_are_the_ones_that_are_attached_to_it(monkeypatch):
+    """They are made once, and judge once before the weights load; a further model has plugins of its own."""
+    attached = []
+    monkeypatch.setattr(session, "attach_requests", lambda *given, judged, **more: attached.append(judged))
+    made = session_with(Judge)
+    init = {"model_config": ModelConfig.dev()}
+    for _ in range(2):
+        made.check(Flux1, init)
+        made.attach(SimpleNamespace(generate_image=lambda: None))
+    made.attach(SimpleNamespace(generate_image=lambda: None))  # of a class that was not watched
+    first, second, third = attached
+    assert first is not None
+    assert second not in (None, first)
+    assert third is None
+    assert len(Judge.targets) == 2
+
+
 def test_two_that_decide_are_refused():
     with pytest.raises(
         Refused, match="'decides' and 'decidestoo' both decide which steps are skipped. Name one of them;"
@@ -207,8 +224,8 @@ def test_one_that_decides_alone_says_why():
 def parse(monkeypatch, plugins_in_process):
     """Parse a command line by mflux's parser with our extension; nothing of mflux stays changed."""
     monkeypatch.setattr(CallbackManager, "register_callbacks", staticmethod(CallbackManager.register_callbacks))
-    monkeypatch.setattr(session.guard, "watch", lambda *told: None)
-    monkeypatch.setattr(asked_run, "show_warnings", lambda command: None)
+    monkeypatch.setattr(session, "watch", lambda *told: None)
+    monkeypatch.setattr(session, "show_warnings", lambda command: None)
 
     def run(argv: str, extended: bool = True) -> dict[str, object]:
         parser_class = type("CommandLineParser", (CommandLineParser,), {})

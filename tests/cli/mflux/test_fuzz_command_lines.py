@@ -20,7 +20,7 @@ from mflux.cli.parser.parsers import CommandLineParser
 from mflux.models.common.config.model_config import ModelConfig
 from mflux.models.flux.variants.txt2img.flux import Flux1
 
-from mflux_teacache.cli.mflux import asked_run, session
+from mflux_teacache.cli.mflux import session
 from mflux_teacache.cli.mflux.arguments import BUILT_IN
 from mflux_teacache.cli.mflux.command_line import extend
 from mflux_teacache.errors import PluginWarning
@@ -121,8 +121,8 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     judged: list[Any] = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(CallbackManager, "register_callbacks", staticmethod(CallbackManager.register_callbacks))
-    monkeypatch.setattr(session.guard, "watch", lambda check, *_: judged.append(check))
-    monkeypatch.setattr(asked_run, "show_warnings", lambda command: None)
+    monkeypatch.setattr(session, "watch", lambda check, *_: judged.append(check))
+    monkeypatch.setattr(session, "show_warnings", lambda command: None)
 
     def run(argv: list[str], shortened: bool) -> argparse.Namespace:
         parser_class = type("CommandLineParser", (CommandLineParser,), {})

@@ -17,7 +17,7 @@ from commands import WHOLE_SIDECARS
 from mflux_teacache.strategies.magcache import table
 from mflux_teacache.teacache import calibration
 
-DATA = Path(__file__).parents[1] / "data" / "first-version"
+DATA = Path(__file__).parents[2] / "data" / "first-version"
 PATTERNS = {"teacache": "CSCSCSCSCSCC", "first-block-cache": "CSSCSSCSSC", "schedule": "CSSCSSCSC"}
 
 pytestmark = pytest.mark.skipif(not WHOLE_SIDECARS, reason="this mflux writes and reads other sidecars")

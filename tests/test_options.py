@@ -20,10 +20,9 @@ from hypothesis import strategies as st
 from mflux_teacache import PluginWarning, hookimpl
 from mflux_teacache.errors import BrokenPlugin, OptionError
 from mflux_teacache.image_record.read import parse
-from mflux_teacache.option_words import is_json
 from mflux_teacache.options import Declared, as_json, from_keywords
 from mflux_teacache.plugins import Loaded
-from mflux_teacache.words import Given
+from mflux_teacache.words import Given, is_json
 
 
 def _numbers(text: str) -> list[float]:
@@ -184,13 +183,12 @@ GIVEN: dict[str, tuple[dict[str, Any], list[str], Any]] = {
 
 def _taken(plugin: Loaded, words: list[str], complete: bool = True) -> argparse.Namespace:
     """What a command line with these words comes to."""
-    from mflux_teacache.cli.mflux import stand_ins
     from mflux_teacache.words import read
 
     parser = argparse.ArgumentParser(allow_abbrev=False)
     declared = Declared(plugin)
-    stand_ins.put_on(parser, declared)
-    return declared.take(stand_ins.spoken(declared, read(parser, words).given).given, complete=complete)
+    declared.put_on(parser)
+    return declared.take(declared.said_in(read(parser, words).given).given, complete=complete)
 
 
 @pytest.mark.parametrize("case", GIVEN)
@@ -382,12 +380,10 @@ def test_what_a_plugin_does_to_its_parser_stays_there() -> None:
         group.add_argument("--p-x", dest="steps")
         group.set_defaults(steps=7, seed=3)
 
-    from mflux_teacache.cli.mflux import stand_ins
-
     declared = Declared(_plugin(add))
     parser = argparse.ArgumentParser()
     parser.add_argument("--steps", type=int, default=20)
-    stand_ins.put_on(parser, declared)
+    declared.put_on(parser)
     assert vars(parser.parse_args(["--p-x", "5"])) == {"steps": 20}
     assert vars(declared.take([])) == {"x": 7}
 
@@ -399,10 +395,8 @@ def test_odd_options_are_shown_in_mflux_s_help() -> None:
         group.add_argument("--p-all", choices=range(3), nargs=2, metavar=("A", "B"), help="100%")
         group.add_argument("--p-hidden", help=argparse.SUPPRESS)
 
-    from mflux_teacache.cli.mflux import stand_ins
-
     parser = argparse.ArgumentParser("mflux-generate")
-    stand_ins.put_on(parser, Declared(_plugin(add)))
+    Declared(_plugin(add)).put_on(parser)
     helped = " ".join(parser.format_help().split())
     assert "--p-share P_SHARE of 50% or more (default: %(default)s) --p-all A B 100%" in helped
     assert "hidden" not in helped

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from mflux_teacache.cli.mflux.arguments import BUILT_IN, Asked, asked_for, may_concern_plugins
+from mflux_teacache.cli.mflux.arguments import BUILT_IN
+from mflux_teacache.cli.mflux.choice import Asked, asked_for
+from mflux_teacache.cli.mflux.command_line import may_concern_plugins
 from mflux_teacache.discovery import GROUP
 from mflux_teacache.errors import OptionError
 from mflux_teacache.words import read
@@ -115,5 +117,5 @@ def test_what_could_be_ours_is_read(argv):
 
 
 def test_the_built_in_plugins_are_those_of_the_package():
-    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert set(BUILT_IN) == set(project["entry-points"][GROUP])

@@ -1,0 +1,31 @@
+"""The names in an image's record, whose form ``image_record`` shows."""
+
+from __future__ import annotations
+
+ENTRY = "mflux_plugins"  # in mflux's metadata
+MODEL = "model"  # mflux's own, beside it
+
+SCHEMA = "schema"
+SCHEMA_NUMBER = 1
+
+PATTERN = "pattern"
+PARTLY = "partly_reused"
+DECIDER = "decider"
+RESIDUAL_AFTER = "residual_after"
+COMPILE_BLOCKS = "compile_blocks"
+PLUGINS = "plugins"
+
+# Of one plugin.
+PACKAGE = "package"
+VERSION = "version"
+OPTIONS = "options"
+VALUES = "values"
+
+# Among the values: how ResidualCache made what was reused.
+FORECAST = "forecast"
+CACHE_DTYPE = "cache_dtype"
+
+# The plugin that repeats decisions, and where its values have whose they are.
+REPLAY = "replay"
+REPLAYS = "replays"
+PLUGIN = "plugin"

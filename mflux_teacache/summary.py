@@ -1,0 +1,228 @@
+"""The line after each image: what was computed and skipped, and if nothing was, why and what to try.
+
+mflux's commands print it, and ours do if nothing was skipped. The image is finished and perhaps not saved yet, and the
+numbers and reasons come from plugins: whatever they are, there is a line. What it advises takes away what stood in the
+way of every skip; if that is not known, it advises nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal, localcontext
+from typing import Any, NamedTuple
+
+from mflux_teacache.image_record.keys import REPLAY
+from mflux_teacache.messages import shortened, visible
+from mflux_teacache.options import from_keywords
+from mflux_teacache.plugins import Loaded, PluginSet
+from mflux_teacache.records import GenerationStats, StepRecord
+
+LONGEST_REASON = 100
+
+# Options that a plugin may have in place of a threshold.
+_BUDGETS = ("max_computed", "speedup")
+
+# Options that many plugins have, from ``limits.add_options``.
+_LIMITS = ("skip_first", "skip_last")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a run was told, as far as the line speaks of it. Options are spelt as on a command line.
+
+    Attributes:
+        threshold_option: the deciding plugin's option for the threshold, if it has one.
+        budget: its option in place of a threshold, with its value, if that was given.
+        limits: its options for windows, if it has some.
+        never: its option that forbids every skip, with its value, if that was given.
+        source: the file whose decisions are repeated, if they are.
+        distilled: the model is distilled to a few steps.
+    """
+
+    threshold_option: str | None = None
+    budget: str | None = None
+    limits: Sequence[str] = ()
+    never: str | None = None
+    source: str | None = None
+    distilled: bool = False
+
+    @classmethod
+    def of(cls, decider: str | None, options: Mapping[str, Any], *, distilled: bool = False) -> Settings:
+        """Args:
+        decider: the plugin that decides, with its ``options``.
+        """
+        budgets = (f"--{decider}-{_spelt(name)} {options[name]}" for name in _BUDGETS if options.get(name) is not None)
+        return cls(
+            threshold_option=f"--{decider}-thresh" if "thresh" in options else None,
+            budget=next(budgets, None),
+            limits=[f"--{decider}-{_spelt(name)}" for name in _LIMITS if name in options],
+            never=f"--{decider}-max-skips 0" if str(options.get("max_skips")) == "0" else None,
+            source=str(options["from"]) if decider == REPLAY else None,
+            distilled=distilled,
+        )
+
+
+def _spelt(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def why_idle(stats: GenerationStats, plugin: Loaded, keywords: Mapping[str, Any]) -> str | None:
+    """The line after an image that a plugin has computed whole: why, and what to try; ``None`` if it reused something.
+
+    Args:
+        keywords: the plugin's options, as for ``attach``.
+    """
+    if stats.skipped_count or stats.partial_count:
+        return None
+    decider = PluginSet([plugin]).decider
+    return summary(stats, [plugin.name], decider, Settings.of(decider, vars(from_keywords(plugin, keywords))))
+
+
+def summary(stats: GenerationStats, plugins: Sequence[str], decider: str | None, settings: Settings) -> str:
+    """The line after an image.
+
+    Args:
+        plugins: names of all of the run's plugins; none, if its blocks are compiled and no more.
+        decider: the one that decides; ``None`` if all of them only observe.
+    """
+    records = stats.decisions
+    skipped, partly = stats.skipped_count, stats.partial_count
+    name = visible(decider or ", ".join(plugins))
+    counts = f"{name}: computed {len(records) - skipped - partly} of {len(records)} steps"
+    seconds = f"{_number(stats.seconds) or 0.0:.1f} s of denoising"
+    if not plugins:
+        return f"compiled blocks: {len(records)} steps ({seconds})"
+    if skipped or partly:
+        repeated = f"{_reasons(records)} in {_text(settings.source)}" if settings.source else None
+        details = ", ".join(filter(None, (repeated or settings.budget or _threshold(records), seconds)))
+        also = f", partly reused {partly}" if partly else ""
+        return f"{counts}, skipped {skipped}{also} ({details})"
+    if decider is None:
+        why = "the plugin only observes" if len(plugins) == 1 else "the plugins only observe"
+    else:
+        why = _why_nothing(records, settings)
+    return f"{counts}, skipped none ({seconds}): {why}"
+
+
+def _why_nothing(records: Sequence[StepRecord], settings: Settings) -> str:
+    if not records:
+        return "no step called the transformer"
+    nearest = min(_over_threshold(records), default=None)
+    if nearest is None and not all(record.decision == "forced" for record in records):
+        return "the plugin asked for none"
+    if nearest is None:
+        reasons = _reasons(records)
+        why = f"a rule computed every step{f' ({reasons})' if reasons else ''}"
+    else:
+        why = f"smallest predicted change {nearest.score:.3g}, threshold {nearest.threshold:g}"
+    if settings.distilled:
+        return f"{why}; the model is distilled to a few steps, which differ too much to be skipped"
+    advice = _advice(records, nearest, settings)
+    return f"{why}; {advice}" if advice else why
+
+
+class _Over(NamedTuple):
+    """A step that was computed because its score was not under the threshold, and not by a rule."""
+
+    score: float
+    threshold: float
+
+
+def _over_threshold(records: Sequence[StepRecord]) -> list[_Over]:
+    over = []
+    for record in records:
+        score, threshold = _score(record), _number(record.threshold)
+        if record.decision == "computed" and score is not None and threshold is not None and threshold <= score:
+            over.append(_Over(score, threshold))
+    return over
+
+
+def _advice(records: Sequence[StepRecord], nearest: _Over | None, settings: Settings) -> str | None:
+    """How to have steps skipped; ``None`` if that is not known."""
+    if not _all_finite(records):
+        return None
+    steps = [f"leave out {settings.never}"] if settings.never else []
+    if settings.budget is not None:
+        steps.append(f"ask for fewer computed steps than {settings.budget} gives")
+    elif nearest is None:
+        steps += [f"lower {' or '.join(settings.limits)}"] if settings.limits and _only_windows(records) else []
+    elif not _would_be_skipped(records, nearest.threshold):
+        if settings.threshold_option is None or (higher := _above(nearest.score)) is None:
+            return None
+        steps.append(f"try {settings.threshold_option} {higher}")
+    return ", and ".join(steps) or None
+
+
+def _above(score: float) -> str | None:
+    if score == 0:
+        return "above 0"
+    higher = next_threshold(score)
+    return None if higher is None else f"{higher:g}"
+
+
+def _all_finite(records: Sequence[StepRecord]) -> bool:
+    numbers = [number for record in records for number in (record.change, record.prediction, record.running_sum)]
+    return all(number is None or _number(number) is not None for number in numbers)
+
+
+def _would_be_skipped(records: Sequence[StepRecord], threshold: float) -> bool:
+    """Whether some step was under the threshold, and computed by a rule all the same."""
+    scores = (_score(record) for record in records if record.decision == "forced")
+    return any(score is not None and score < threshold for score in scores)
+
+
+def _only_windows(records: Sequence[StepRecord]) -> bool:
+    return {record.reason for record in records if isinstance(record.reason, str)} <= {"first steps", "last steps"}
+
+
+def _reasons(records: Sequence[StepRecord]) -> str:
+    reasons = dict.fromkeys(_text(record.reason) for record in records if record.reason is not None)
+    return ", ".join(filter(None, reasons))
+
+
+def _threshold(records: Sequence[StepRecord]) -> str | None:
+    known = (_number(record.threshold) for record in reversed(records))
+    return next((f"threshold {threshold:g}" for threshold in known if threshold is not None), None)
+
+
+def _score(record: StepRecord) -> float | None:
+    return next(
+        (_number(value) for value in (record.running_sum, record.prediction, record.change) if value is not None), None
+    )
+
+
+def _number(value: Any) -> float | None:
+    """A finite number, or ``None``, whatever a plugin put in a number's place."""
+    if isinstance(value, str | bytes):
+        return None
+    try:
+        number = float(value)
+    except Exception:  # noqa: BLE001 - a type of the plugin's own may raise anything
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _text(value: Any) -> str:
+    try:
+        return shortened(visible(value), LONGEST_REASON)
+    except Exception:  # noqa: BLE001 - so may its text
+        return type(value).__name__
+
+
+def next_threshold(score: float) -> float | None:
+    """A round number that ``score`` stays under: 0.26 -> 0.3, 0.012 -> 0.015, 0.3 -> 0.35.
+
+    It is ``None`` if there is none, which is so beyond the largest number, and up to 0.
+    """
+    if not 0 < score < math.inf:
+        return None
+    exact = Decimal(repr(float(score)))
+    with localcontext() as context:
+        context.prec = 30
+        unit = Decimal(5).scaleb(exact.adjusted() - 1)
+        higher = (exact // unit + 1) * unit
+        while float(higher) <= score:  # so close to 0, several decimals are one number
+            higher += unit
+    return float(higher) if math.isfinite(float(higher)) else None
