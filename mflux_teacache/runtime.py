@@ -21,6 +21,7 @@ from mflux_teacache.errors import (
     is_interruption,
 )
 from mflux_teacache.kept import warn_kept
+from mflux_teacache.pieces.distance import relative_l1
 from mflux_teacache.plugins import DECIDES, PluginSet
 from mflux_teacache.records import (
     Body,
@@ -92,13 +93,6 @@ def read_floats(*values: mx.array | float) -> list[float]:
     return [value.item() if isinstance(value, mx.array) else value for value in values]  # type: ignore[misc]
 
 
-@mx.compile
-def _relative_l1(now: mx.array, earlier: mx.array) -> mx.array:
-    """Compiled, since launching kernels is most of what a skipped step of a small image takes."""
-    now, earlier = now.astype(mx.float32), earlier.astype(mx.float32)
-    return mx.abs(now - earlier).mean() / mx.abs(earlier).mean()
-
-
 @dataclass(slots=True)
 class _Signals:
     """What a :class:`Step` reads: probes its forward at the first read, and lets go of it when the step is over."""
@@ -144,7 +138,7 @@ class _Signals:
     def relative_l1(self, now: mx.array, earlier: mx.array) -> float:
         if now.shape != earlier.shape or now.dtype != earlier.dtype:
             return float("nan")
-        change = _relative_l1(now, earlier)
+        change = relative_l1(now, earlier)
         with _model_s_own_errors():
             sigma = self._live.sigma() if self.known_sigma is None else self.known_sigma
             if sigma is None:

@@ -16,7 +16,7 @@ from mflux_teacache.adapters.image_metadata import embedded
 from mflux_teacache.errors import OptionError
 from mflux_teacache.image_record.write import COMPILE_BLOCKS, KEY, SCHEMA
 from mflux_teacache.option_words import is_json
-from mflux_teacache.pieces.forecast import ORDERS
+from mflux_teacache.pieces.forecast import ORDERS, VALUES
 from mflux_teacache.pieces.input_files import Unreadable, open_file, read_text, reason
 from mflux_teacache.pieces.json_fields import LONGEST_NAME, LONGEST_TEXT, levels, parse_json
 from mflux_teacache.pieces.storage import DTYPES
@@ -152,14 +152,14 @@ def _decided(plugin: str, entry: dict[str, Any], table: dict[str, Any], model: A
     if type(residual_after) is not int or not 0 <= residual_after <= MOST_BLOCKS:
         _refuse(f"{KEY}.residual_after", residual_after, f"a whole number from 0 to {MOST_BLOCKS}")
     values = _table(f"{KEY}.plugins.{plugin}.values", entry.get("values", {}))
-    if "forecast" not in values or not pattern:
+    if VALUES[0] not in values or not pattern:
         return None
-    order = values["forecast"]
+    order, dtype = (values.get(name) for name in VALUES)
+    where = [f"{KEY}.plugins.{plugin}.values.{name}" for name in VALUES]
     if type(order) is not int or order not in ORDERS:
-        _refuse(f"{KEY}.plugins.{plugin}.values.forecast", order, f"one of {', '.join(map(str, ORDERS))}")
-    dtype = values.get("cache_dtype")
+        _refuse(where[0], order, f"one of {', '.join(map(str, ORDERS))}")
     if dtype is not None and (not isinstance(dtype, str) or dtype not in DTYPES):
-        _refuse(f"{KEY}.plugins.{plugin}.values.cache_dtype", dtype, f"one of {', '.join(DTYPES)}, or null")
+        _refuse(where[1], dtype, f"one of {', '.join(DTYPES)}, or null")
     return Decided(
         plugin=plugin,
         model=model if isinstance(model, str) and len(model) <= LONGEST_TEXT else None,

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 ORDERS = (0, 1, 2)
 
+# The options of ``add_options`` by their keywords, and what an image records of its cache.
+VALUES = ("forecast", "cache_dtype")
+
 # What TeaCache and first-block cache do as published: hold.
 DEFAULT_ORDER = 0
 
@@ -171,8 +174,8 @@ class ResidualCache:
 
     @property
     def values(self) -> dict[str, Any]:
-        """For ``mflux_image_metadata``: what ``replay`` needs to know to reuse in the same way."""
-        return {"forecast": self.order, "cache_dtype": self.dtype}
+        """For ``mflux_image_metadata``: what a replay needs to reuse in the same way, by the names of ``VALUES``."""
+        return dict(zip(VALUES, (self.order, self.dtype), strict=True))
 
     @property
     def empty(self) -> bool:

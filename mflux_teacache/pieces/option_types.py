@@ -20,18 +20,7 @@ def threshold(text: str) -> float:
     return value
 
 
-def count(text: str) -> int:
-    """A whole number from 0; raises as ``threshold`` does."""
-    try:
-        value = int(text)
-    except ValueError:
-        value = -1
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0, such as 8")
-    return value
-
-
-def count_from(least: int) -> Callable[[str], int]:
+def count_from(least: int, example: int | None = None) -> Callable[[str], int]:
     """The type of whole numbers from ``least``; it raises as ``threshold`` does."""
 
     def at_least(text: str) -> int:
@@ -40,10 +29,14 @@ def count_from(least: int) -> Callable[[str], int]:
         except ValueError:
             value = least - 1
         if value < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least}, such as {least + 1}")
+            shown = least + 1 if example is None else example
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least}, such as {shown}")
         return value
 
     return at_least
+
+
+count = count_from(0, example=8)
 
 
 def fraction(text: str) -> float:

@@ -14,23 +14,35 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mflux_teacache.about import About
 from mflux_teacache.errors import OptionError, PluginWarning, Refused
 from mflux_teacache.hookspecs import hookimpl
-from mflux_teacache.image_record import read as recorded
-from mflux_teacache.image_record.read import REPLAYS, Decided
-from mflux_teacache.pieces.forecast import ResidualCache
+from mflux_teacache.image_record.read import REPLAYS, Decided, read
+from mflux_teacache.pieces.forecast import VALUES, ResidualCache
 from mflux_teacache.pieces.option_types import file_path
-from mflux_teacache.records import Body, Decision, Step, Target
+from mflux_teacache.pieces.strategy import Strategy
+from mflux_teacache.pieces.verdict import Verdict
+from mflux_teacache.records import Generation, Step, Target
 
 
-class Replay:
+class Replay(Strategy[None]):
     """Follows the pattern that a sidecar or an image records."""
 
-    residual_after = 0  # mflux_attach sets the recorded one
+    name = "replay"
+    title = "A replay"
+    about = About(
+        kind="tool",
+        description="Computes and skips the very steps that were computed and skipped in a recorded image.",
+        source="from",
+        reuses="residual",
+        simulated=False,  # it would show what the file says
+        replay_values=VALUES,
+    )
+    first = None
 
+    residual_after: int
     _decided: Decided
     _from_file: Decided | None = None
-    _cache: ResidualCache
 
     @staticmethod
     @hookimpl
@@ -44,16 +56,6 @@ class Replay:
         )
 
     @hookimpl
-    def mflux_check(self, options: argparse.Namespace, target: Target) -> None:
-        decided, path = self._read(options), _path(options)
-        if target.active_steps is not None and target.active_steps != len(decided.pattern):
-            raise Refused(
-                f"{path} records {len(decided.pattern)} steps, and this run has {target.active_steps}. Run as many "
-                f"(image-to-image runs fewer than --steps says), or let {decided.plugin} itself decide: "
-                f"--plugin {decided.plugin}."
-            )
-
-    @hookimpl
     def mflux_attach(self, options: argparse.Namespace, target: Target) -> None:
         self._decided = self._read(options)
         if self._decided.is_of_another(target.model):
@@ -65,32 +67,24 @@ class Replay:
                 stacklevel=2,
             )
         self.residual_after = self._decided.residual_after
-        self._cache = ResidualCache(self._decided.forecast, self._decided.cache_dtype)
+        self.cache = ResidualCache(self._decided.forecast, self._decided.cache_dtype)
 
-    @hookimpl
-    def mflux_generation_start(self) -> None:
-        self._cache.clear()
+    def check(self, options: argparse.Namespace, target: Target) -> None:
+        decided, path = self._read(options), _path(options)
+        if target.active_steps is not None and target.active_steps != len(decided.pattern):
+            raise Refused(
+                f"{path} records {len(decided.pattern)} steps, and this run has {target.active_steps}. Run as many "
+                f"(image-to-image runs fewer than --steps says), or let {decided.plugin} itself decide: "
+                f"--plugin {decided.plugin}."
+            )
 
-    @hookimpl
-    def mflux_pre_transformer(self, step: Step) -> Decision:
-        reason = f"as {self._decided.plugin} did"
-        if self._decided.pattern[step.index] == "S":
-            return Decision.reuse(self._cache.residuals(step.sigma), reason)
-        return Decision.compute(reason)
+    def judge(self, step: Step) -> Verdict[None]:
+        skipped = self._decided.pattern[step.index] == "S"
+        return Verdict(kind="reuse" if skipped else "compute", reason=f"as {self._decided.plugin} did", state=None)
 
-    @hookimpl
-    def mflux_post_transformer(self, step: Step, body: Body) -> None:
-        self._cache.store(step.sigma, body)
-
-    @hookimpl
-    def mflux_generation_end(self) -> None:
-        self._cache.clear()
-
-    @hookimpl
-    def mflux_image_metadata(self) -> Mapping[str, Any]:
-        """With all that was recorded of the plugin that is replayed, so that the file can be done without."""
-        decided = self._decided
-        return {**self._cache.values, REPLAYS: {"plugin": decided.plugin, **decided.entry}}
+    def values(self, generation: Generation) -> Mapping[str, Any]:
+        """All that was recorded of the plugin that is replayed, so that the file can be done without."""
+        return {REPLAYS: {"plugin": self._decided.plugin, **self._decided.entry}}
 
     def _read(self, options: argparse.Namespace) -> Decided:
         """Once: the file may change, or be gone, while images are made."""
@@ -106,7 +100,7 @@ def _path(options: argparse.Namespace) -> Path:
 
 def _read(options: argparse.Namespace) -> Decided:
     path = _path(options)
-    decided = recorded.read(path).decided
+    decided = read(path).decided
     if decided is None:
         raise OptionError(
             f"{path} does not record decisions that can be repeated: no plugin decided, or one that does not record "

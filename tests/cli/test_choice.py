@@ -12,8 +12,9 @@ import pytest
 
 from mflux_teacache import hookimpl, options
 from mflux_teacache.cli.mflux import sidecar as sidecars
-from mflux_teacache.cli.mflux.arguments import BUILT_IN, Asked, asked_for
+from mflux_teacache.cli.mflux.arguments import Asked, asked_for
 from mflux_teacache.cli.mflux.choice import Chosen, choose
+from mflux_teacache.discovery import built_in
 from mflux_teacache.errors import BrokenPlugin, OptionError, PluginWarning, UnknownPlugin
 from mflux_teacache.image_record.read import Recorded
 from mflux_teacache.options import Declared
@@ -441,7 +442,7 @@ def _replaced(declared: Declared, action: argparse.Action) -> list[str]:
     raise AssertionError(action)
 
 
-@pytest.mark.parametrize("name", sorted(BUILT_IN))
+@pytest.mark.parametrize("name", built_in())
 def test_every_option_of_every_plugin_of_ours_can_be_replaced_and_taken_back(sidecar, name):
     declared = Declared(load(name))
     for action in declared.actions:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mflux_teacache.pieces.matching import loras_of, spelt
+from mflux_teacache.pieces.data_files import loras_of, spelt
 from mflux_teacache.records import Target
 
 CACHE = "/home/me/.cache/huggingface/hub/models--{}/snapshots/0123abc/{}"

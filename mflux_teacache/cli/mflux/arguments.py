@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,22 +31,7 @@ COMPILE_BLOCKS_HELP = (
     "rounding. Off by default; the --no form switches off what a --config-from-conf sidecar records."
 )
 
-# Of this package, so that an option of theirs is known without looking for packages.
-BUILT_IN = (
-    "easycache",
-    "first-block-cache",
-    "magcache",
-    "magcache-record",
-    "replay",
-    "schedule",
-    "shadow",
-    "taylorseer",
-    "teacache",
-    "teacache-record",
-)
-
 _OURS = (OPTION, COMPILE_BLOCKS, NO_COMPILE_BLOCKS, *SIDECAR_OPTIONS[1:])
-_PREFIXES = tuple(f"--{no}{name}-" for name in BUILT_IN for no in ("", "no-"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +49,20 @@ class Asked:
     compile_blocks: bool | None = None
 
 
-def may_concern_plugins(argv: Sequence[str]) -> bool:
-    """A quick look, in place of reading: whether a word may be an option of ours, also a shortened one."""
-    return any(map(_may_be_ours, argv))
+def may_concern_plugins(argv: Sequence[str], known: Container[str]) -> bool:
+    """A quick look, in place of reading: whether a word may be an option of ours or of a plugin, also a shortened one.
+
+    Args:
+        known: the options of mflux's parser. Any other word may be of a plugin that is off.
+    """
+    return any(_may_be_ours(word, known) for word in argv)
 
 
-def _may_be_ours(word: str) -> bool:
+def _may_be_ours(word: str, known: Container[str]) -> bool:
     if not word.startswith("--"):
         return word.startswith("-") and "C" in word  # mflux's flags of one letter may stand in one word with it: -vC
     name = word.partition("=")[0]
-    return name != "--" and (name.startswith(_PREFIXES) or any(option.startswith(name) for option in _OURS))
+    return name != "--" and (name not in known or name in _OURS)
 
 
 def asked_for(line: Line) -> Asked:

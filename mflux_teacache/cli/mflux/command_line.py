@@ -59,7 +59,8 @@ def _with_options(original: AddArguments) -> AddArguments:
 def _with_plugins(original: ParseArguments) -> ParseArguments:
     @functools.wraps(original)
     def parse_args(parser: argparse.ArgumentParser) -> argparse.Namespace:
-        if OPTION not in parser._option_string_actions or not may_concern_plugins(sys.argv[1:]):
+        known = parser._option_string_actions
+        if OPTION not in known or not may_concern_plugins(sys.argv[1:], known):
             return original(parser)
         from mflux_teacache.cli.mflux.asked_run import session_for
 

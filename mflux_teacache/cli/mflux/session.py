@@ -18,7 +18,6 @@ from mflux_teacache.cli.mflux.choice import Chosen
 from mflux_teacache.cli.mflux.sidecar import naming
 from mflux_teacache.cli.mflux.summary import summary
 from mflux_teacache.errors import AlreadyAttached, PluginWarning
-from mflux_teacache.image_record.read import REPLAY
 from mflux_teacache.messages import reported, say
 from mflux_teacache.plugins import PluginSet
 from mflux_teacache.records import GenerationStats, Target
@@ -26,12 +25,6 @@ from mflux_teacache.terminal import tell
 
 # Arguments of generate_image that mflux's commands have under another name.
 _OPTIONS = {"num_inference_steps": "steps"}
-
-# Options that a plugin may have in place of a threshold.
-_BUDGETS = ("max_computed", "speedup")
-
-# Options that many plugins have, from ``limits.add_options``.
-_LIMITS = ("skip_first", "skip_last")
 
 # mflux-generate-kontext accepts --image-strength, with a default, and does not pass it on.
 _NOT_PASSED_ON = {"Flux1Kontext": "image_strength"}
@@ -176,20 +169,18 @@ class Session:
         """What the line after an image says of the deciding plugin's options."""
         decider = self._plugins.decider
         options = next((vars(request.options) for request in self._requests if request.plugin.name == decider), {})
-        budgets = (f"--{decider}-{_spelt(name)} {options[name]}" for name in _BUDGETS if options.get(name) is not None)
+        about = self._plugins.about
+        spelt = {name: f"--{decider}-{name.replace('_', '-')}" for name in options}
+        budgets = (f"{spelt[name]} {options[name]}" for name in about.budgets if options.get(name) is not None)
         return {
-            "threshold_option": f"--{decider}-thresh" if "thresh" in options else None,
+            "threshold_option": spelt.get(about.threshold or ""),
             "budget": next(budgets, None),
-            "limits": [f"--{decider}-{_spelt(name)}" for name in _LIMITS if name in options],
-            "never": f"--{decider}-max-skips 0" if str(options.get("max_skips")) == "0" else None,
-            "source": str(options["from"]) if decider == REPLAY else None,
+            "limits": [spelt[name] for name in about.windows if name in spelt],
+            "never": f"{spelt[about.cap]} 0" if about.cap is not None and str(options.get(about.cap)) == "0" else None,
+            "source": None if about.source is None else str(options.get(about.source)),
             "distilled": self._target.distilled,
         }
 
 
 def _made(requests: Sequence[Request]) -> PluginSet:
     return PluginSet([request.plugin for request in requests])
-
-
-def _spelt(name: str) -> str:
-    return name.replace("_", "-")

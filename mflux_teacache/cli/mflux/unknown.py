@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mflux_teacache.cli.mflux.arguments import BUILT_IN, OPTION
+from mflux_teacache.cli.mflux.arguments import OPTION
 from mflux_teacache.errors import OptionError, PluginError
 from mflux_teacache.words import Line
 
@@ -25,7 +25,7 @@ def refuse_unknown(line: Line, plugins: Sequence[Declared] = (), *, anybodys: bo
     if not line.unknown_options:
         return
     on = {plugin.plugin.name: plugin for plugin in plugins}
-    names = [*on, *BUILT_IN, *(_installed() if anybodys else ())]
+    names = [*on, *_installed(anybodys)]
     for option in line.unknown_options:
         if (name := _owner(option, names)) is not None:
             raise OptionError(_not_its(option, on[name]) if name in on else _off(option, name))
@@ -38,10 +38,10 @@ def _owner(option: str, names: Sequence[str]) -> str | None:
     return next((name for name in longest_first if option.startswith((f"--{name}-", f"--no-{name}-"))), None)
 
 
-def _installed() -> list[str]:
-    from mflux_teacache.discovery import installed
+def _installed(anybodys: bool) -> list[str]:
+    from mflux_teacache.discovery import built_in, installed
 
-    return [plugin.name for plugin in installed()]
+    return [plugin.name for plugin in installed()] if anybodys else built_in()
 
 
 def _off(option: str, name: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mflux_teacache import options
 from mflux_teacache.cli.mflux.summary import summary
 from mflux_teacache.plugins import Loaded, PluginSet
 from mflux_teacache.records import GenerationStats
@@ -19,6 +18,6 @@ def why_idle(stats: GenerationStats, plugin: Loaded, keywords: Mapping[str, Any]
     """
     if stats.skipped_count:
         return None
-    has_threshold = hasattr(options.from_keywords(plugin, keywords), "thresh")
-    threshold_option = f"--{plugin.name}-thresh" if has_threshold else None
+    threshold = plugin.about.threshold
+    threshold_option = None if threshold is None else f"--{plugin.name}-{threshold.replace('_', '-')}"
     return summary(stats, [plugin.name], PluginSet([plugin]).decider, threshold_option)
