@@ -3,7 +3,6 @@
 import math
 
 import mlx.core as mx
-
 import pytest
 from scripted import DEV, Script, generation, level
 from teacache_steps import IDENTITY, KONTEXT, LEVELS, attached, run
