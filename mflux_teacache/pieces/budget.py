@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from statistics import fmean
 
@@ -233,15 +233,11 @@ def _compute(
     forced: bool = False,
     drop_cache: bool = False,
 ) -> Verdict[BudgetState]:
-    after = BudgetState(
-        computed=state.computed + 1,
-        cached=not drop_cache,
-        recent=state.recent if drop_cache else _remembered(state, prediction),
-    )
+    recent = state.recent if drop_cache else _remembered(state, prediction)
     return Verdict(
         kind="force" if forced else "compute",
         reason=reason,
-        state=after,
+        state=BudgetState(computed=state.computed + 1, cached=not drop_cache, recent=recent),
         prediction=prediction,
         running_sum=None if threshold is None or prediction is None else state.running_sum + prediction,
         threshold=threshold,
@@ -251,14 +247,8 @@ def _compute(
 
 
 def _reuse(state: BudgetState, prediction: float, reason: str, threshold: float | None) -> Verdict[BudgetState]:
-    running_sum = state.running_sum + prediction
-    after = BudgetState(
-        running_sum=running_sum,
-        skips=state.skips + 1,
-        computed=state.computed,
-        cached=True,
-        recent=_remembered(state, prediction),
-    )
+    running_sum, recent = state.running_sum + prediction, _remembered(state, prediction)
+    after = replace(state, running_sum=running_sum, skips=state.skips + 1, recent=recent)
     return Verdict(
         kind="reuse",
         reason=reason,

@@ -8,7 +8,7 @@ import os
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, Field, asdict, dataclass, fields
 from functools import cached_property
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -18,10 +18,13 @@ from mflux_teacache.alternatives import calibration_free
 from mflux_teacache.errors import OptionError, PluginWarning, Refused
 from mflux_teacache.pieces.input_files import Unreadable, read_text
 from mflux_teacache.pieces.json_fields import (
+    BOOLEAN,
     NAME,
+    NUMBER,
     TEXT,
     Allowed,
     brief,
+    count_from,
     is_list_of,
     is_number,
     is_table_of,
@@ -75,13 +78,13 @@ class Figures:
 
 _ALLOWED: Mapping[str, Allowed] = {
     "name": NAME,
-    "model": TEXT,
     "pipelines": Allowed(is_list_of(is_text, at_least=1), "a list of class names, at least one"),
     "stand_in_for": Allowed(is_list_of(is_text), "a list of model ids"),
     "loras": Allowed(is_table_of(is_number), "an object with the scale of each LoRA"),
-    "license": TEXT,
-    "note": TEXT,
 }
+
+# What a field may hold whose dataclass says no more than its type; ``| None`` is told by its default.
+OF_TYPE: Mapping[str, Allowed] = {"str": TEXT, "float": NUMBER, "int": count_from(1), "bool": BOOLEAN}
 
 AnyFigures = TypeVar("AnyFigures", bound=Figures)
 
@@ -112,6 +115,11 @@ def _called(lora: str) -> str:
     return "/".join((*repository.split("--")[1:], path.name))
 
 
+def _type_of(field: Field[Any]) -> str:
+    """As it is written, without ``| None``; the type itself where annotations are evaluated."""
+    return getattr(field.type, "__name__", str(field.type)).removesuffix(" | None")
+
+
 class DataFiles(Generic[AnyFigures]):
     """The files of one strategy. A file is a JSON object with the fields of a dataclass and ``"schema": 1``.
 
@@ -123,7 +131,7 @@ class DataFiles(Generic[AnyFigures]):
         recorder: the plugin that makes one, such as ``teacache-record``; ``None`` if there is none.
         folder: with the files that are shipped.
         record: the dataclass; a list in a file is a tuple in it. A field whose default is ``None`` may be null.
-        allowed: what a file may say in each field that the dataclass adds to ``Figures``.
+        allowed: what a file may say in a field, where that is more or less than its type says (``OF_TYPE``).
         derive: from a file's checked fields, and its name for messages, to fields that follow from others. It may
             raise ``OptionError``.
     """
@@ -148,7 +156,8 @@ class DataFiles(Generic[AnyFigures]):
         self._recorder = recorder
         self._folder = folder
         self._record = record
-        self._allowed = {**_ALLOWED, **allowed}
+        by_type = {field.name: OF_TYPE[kind] for field in fields(record) if (kind := _type_of(field)) in OF_TYPE}
+        self._allowed = {**by_type, **_ALLOWED, **allowed}
         self._derive = derive
         self._parsed: dict[str, AnyFigures] = {}
 

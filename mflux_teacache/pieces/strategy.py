@@ -20,7 +20,7 @@ from mflux_teacache.pieces.budget import Allowance, Budget, BudgetState
 from mflux_teacache.pieces.forecast import ResidualCache
 from mflux_teacache.pieces.limits import Limits
 from mflux_teacache.pieces.verdict import State, Verdict
-from mflux_teacache.records import Body, Decision, Generation, Step, Target
+from mflux_teacache.records import Body, Decision, Generation, Numbers, Step, Target
 
 # What every strategy on this base may say of itself; ``dataclasses.replace`` adds what is its own.
 COMMON = About(
@@ -197,7 +197,7 @@ class Strategy(Generic[State]):
         self.state, self._keep = verdict.state, verdict.keep
         if verdict.drop_cache:
             self.cache.clear()
-        numbers = {
+        numbers: Numbers = {
             "change": verdict.change,
             "prediction": verdict.prediction,
             "running_sum": verdict.running_sum,

@@ -15,11 +15,7 @@ from mflux_teacache.errors import OptionError, Refused
 from mflux_teacache.pieces.data_files import DataFiles, Figures
 from mflux_teacache.pieces.json_fields import (
     AMOUNT,
-    BOOLEAN,
-    NUMBER,
-    TEXT,
     Allowed,
-    count_from,
     is_amount,
     is_list_of,
     is_number,
@@ -224,8 +220,6 @@ FILES = DataFiles(
         "polynomial": Allowed(
             is_list_of(is_number, at_least=1, at_most=MOST_COEFFICIENTS), f"a list of 1 to {MOST_COEFFICIENTS} numbers"
         ),
-        "source": TEXT,
-        "revision": TEXT,
         "range": Allowed(
             lambda value: is_pair_of(is_amount)(value) and value[0] < value[1],
             "the smallest and the largest change, from 0 and in order",
@@ -233,16 +227,7 @@ FILES = DataFiles(
         "derived_upper": AMOUNT,
         "threshold": AMOUNT,
         "window": Allowed(is_pair_of(is_window), "[first, last]: steps from 0, or fractions between 0 and 1"),
-        "steps": count_from(1),
-        "guidance": NUMBER,
-        "quantize": count_from(1),
-        "size": TEXT,
         "prompts": Allowed(is_list_of(is_text), "a list of prompts"),
-        "mflux_version": TEXT,
-        "date": TEXT,
-        "r2": NUMBER,
-        "r2_held_out": NUMBER,
-        "distilled": BOOLEAN,
     },
     derive=_upper,
 )

@@ -157,20 +157,3 @@ def evaluate(polynomial: Iterable[float], x: float) -> float:
     for coefficient in polynomial:
         value = value * x + coefficient
     return value
-
-
-def replay(rel_l1s: Iterable[float], config: PolicyConfig) -> str:
-    """The pattern that a trace of changes gives: one letter per step, C computed, S skipped.
-
-    Args:
-        rel_l1s: one change per step after the first, as a run measured them.
-        config: threshold, polynomial and rules.
-    """
-    changes = (None, *rel_l1s)
-    state = PolicyState()
-    letters = []
-    for step, change in enumerate(changes):
-        verdict = decide(state, change, step, len(changes), config)
-        state = verdict.state
-        letters.append("S" if verdict.kind == "reuse" else "C")
-    return "".join(letters)

@@ -7,7 +7,7 @@ import pytest
 
 from mflux_teacache.alternatives import calibration_free
 from mflux_teacache.errors import OptionError, PluginWarning, Refused
-from mflux_teacache.pieces.data_files import DataFiles, Figures, as_text
+from mflux_teacache.pieces.data_files import DataFiles, Figures, as_text, loras_of, spelt
 from mflux_teacache.pieces.json_fields import AMOUNT, NUMBER
 from mflux_teacache.records import Target
 
@@ -130,3 +130,38 @@ def test_figures_made_elsewhere_are_said_to_be(files, target, message):
 def test_figures_made_on_the_very_model_pass_without_a_word(files):
     for path in (None, "them/base"):  # with -C, mflux gives its own id
         files.warn_if_made_elsewhere(files.load("a"), Target(pipeline="Flux1", model="them/base", model_path=path))
+
+
+# --- LoRAs -------------------------------------------------------------------------------------------------------
+
+CACHE = "/home/me/.cache/huggingface/hub/models--{}/snapshots/0123abc/{}"
+
+
+@pytest.mark.parametrize(
+    ("loras", "scales", "expected"),
+    [
+        ((), (), {}),
+        (("style.safetensors",), (), {"style.safetensors": 1.0}),
+        (("/a/style.safetensors", "b/light.safetensors"), (0.5,), {"style.safetensors": 0.5, "light.safetensors": 1.0}),
+        (("style.safetensors",), (0.5, 9.0), {"style.safetensors": 0.5}),  # one too many is left out, as by mflux
+        (("a/style.safetensors", "style.safetensors"), (0.5, 0.25), {"style.safetensors": 0.75}),
+        (("author/repository",), (), {"repository": 1.0}),
+        (
+            (CACHE.format("me--first", "lora.safetensors"), CACHE.format("you--second", "lora.safetensors")),
+            (),
+            {"me/first/lora.safetensors": 1.0, "you/second/lora.safetensors": 1.0},
+        ),
+    ],
+)
+def test_loras_of(loras, scales, expected):
+    assert loras_of(Target(pipeline="Flux1", loras=loras, lora_scales=scales)) == expected
+
+
+def test_their_order_is_nothing():
+    first = Target(pipeline="Flux1", loras=("a", "b"), lora_scales=(0.5, 1.0))
+    assert loras_of(first) == loras_of(Target(pipeline="Flux1", loras=("b", "a"), lora_scales=(1.0, 0.5)))
+
+
+def test_spelt():
+    assert spelt({}) == "no LoRA"
+    assert spelt({"a": 0.5, "b": 1.0}) == "a at 0.5 and b at 1"

@@ -18,7 +18,6 @@ from mflux_teacache.teacache.policy import (
     decide,
     evaluate,
     predict,
-    replay,
 )
 
 TRACE = json.loads((Path(__file__).parents[1] / "data" / "trace-krea.json").read_text())
@@ -32,6 +31,11 @@ def config(threshold=1.0, **changes):
     return PolicyConfig(
         **{"threshold": threshold, "polynomial": IDENTITY, "limits": replace(DEFAULTS, **bounds), **changes}
     )
+
+
+def replay(changes, settings):
+    """The pattern that a trace of changes gives, one per step after the first: C computed, S skipped."""
+    return pattern(run(changes, settings))
 
 
 def in_the_middle(state, change, settings):

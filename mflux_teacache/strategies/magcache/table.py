@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from mflux_teacache.pieces.data_files import DataFiles, Figures
-from mflux_teacache.pieces.json_fields import AMOUNT, TEXT, Allowed, count_from, is_count_from, is_list_of, is_number
+from mflux_teacache.pieces.json_fields import AMOUNT, Allowed, count_from, is_count_from, is_list_of, is_number
 from mflux_teacache.pieces.option_types import is_window
 
 
@@ -50,7 +50,6 @@ FILES = DataFiles(
         "threshold": AMOUNT,
         "skip_first": Allowed(is_window, "steps from 0, or a fraction between 0 and 1"),
         "max_skips": count_from(0),
-        "source": TEXT,
         "always": Allowed(is_list_of(is_count_from(0)), "a list of steps from 0"),
     },
 )
