@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mflux_teacache.family import Family as Family
     from mflux_teacache.family import Joint as Joint
     from mflux_teacache.hookspecs import hookimpl as hookimpl
-    from mflux_teacache.pieces.forecast import ResidualCache as ResidualCache
+    from mflux_teacache.pieces.cache import ResidualCache as ResidualCache
     from mflux_teacache.pieces.limits import Limits as Limits
     from mflux_teacache.pieces.strategy import Strategy as Strategy
     from mflux_teacache.pieces.verdict import Verdict as Verdict
@@ -48,7 +48,7 @@ _HOME = {
     "PluginError": "errors",
     "PluginWarning": "errors",
     "Refused": "errors",
-    "ResidualCache": "pieces.forecast",
+    "ResidualCache": "pieces.cache",
     "Step": "records",
     "StepRecord": "records",
     "Strategy": "pieces.strategy",

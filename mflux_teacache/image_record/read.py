@@ -16,10 +16,10 @@ from mflux_teacache.adapters.image_metadata import embedded
 from mflux_teacache.errors import OptionError
 from mflux_teacache.image_record.write import COMPILE_BLOCKS, KEY, SCHEMA
 from mflux_teacache.option_words import is_json
-from mflux_teacache.pieces.forecast import ORDERS, VALUES
+from mflux_teacache.pieces.cache import DTYPES, VALUES
+from mflux_teacache.pieces.forecast import ORDERS
 from mflux_teacache.pieces.input_files import Unreadable, open_file, read_text, reason
 from mflux_teacache.pieces.json_fields import LONGEST_NAME, LONGEST_TEXT, levels, parse_json
-from mflux_teacache.pieces.storage import DTYPES
 
 IMAGES = (".png", ".jpg", ".jpeg", ".webp")
 

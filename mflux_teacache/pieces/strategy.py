@@ -15,9 +15,11 @@ from typing import Any, ClassVar, Generic
 from mflux_teacache.about import About
 from mflux_teacache.hookspecs import hookimpl
 from mflux_teacache.pieces import budget as budgets
-from mflux_teacache.pieces import forecast, limits, option_types
+from mflux_teacache.pieces import cache as caches
+from mflux_teacache.pieces import limits, option_types
 from mflux_teacache.pieces.budget import Allowance, Budget, BudgetState
-from mflux_teacache.pieces.forecast import ResidualCache
+from mflux_teacache.pieces.cache import ResidualCache
+from mflux_teacache.pieces.forecast import DEFAULT_ORDER
 from mflux_teacache.pieces.limits import Limits
 from mflux_teacache.pieces.verdict import State, Verdict
 from mflux_teacache.records import Body, Decision, Generation, Numbers, Step, Target
@@ -28,7 +30,7 @@ COMMON = About(
     windows=limits.WINDOWS,
     cap=limits.CAP,
     reuses="residual",
-    replay_values=forecast.VALUES,
+    replay_values=caches.VALUES,
 )
 
 
@@ -74,7 +76,7 @@ class Strategy(Generic[State]):
     defaults: ClassVar[Limits] = Limits()
     models_own: ClassVar[Mapping[str, str]] = {}
     skips_while: ClassVar[str] = "its number is less than this"
-    order: ClassVar[int] = forecast.DEFAULT_ORDER
+    order: ClassVar[int] = DEFAULT_ORDER
     least_first: ClassVar[int] = 1
 
     first: State
@@ -170,7 +172,7 @@ class Strategy(Generic[State]):
         cls.add_options(group)
         if about.windows:
             limits.add_options(group, cls.name, cls.defaults, cls.models_own)
-        forecast.add_options(group, cls.name, cls.order)
+        caches.add_options(group, cls.name, cls.order)
 
     @hookimpl
     def mflux_check(self, options: argparse.Namespace, target: Target) -> None:
@@ -182,7 +184,7 @@ class Strategy(Generic[State]):
     def mflux_attach(self, options: argparse.Namespace, target: Target) -> None:
         self._settings = self.settings(options, target)
         self.limits, self.threshold = self._settings.limits, self._settings.threshold
-        self.cache = forecast.from_options(options)
+        self.cache = caches.from_options(options)
         self.attach(options, target)
 
     @hookimpl

@@ -18,7 +18,7 @@ from mflux_teacache.about import About
 from mflux_teacache.errors import OptionError, PluginWarning, Refused
 from mflux_teacache.hookspecs import hookimpl
 from mflux_teacache.image_record.read import REPLAYS, Decided, read
-from mflux_teacache.pieces.forecast import VALUES, ResidualCache
+from mflux_teacache.pieces.cache import VALUES, ResidualCache
 from mflux_teacache.pieces.option_types import file_path
 from mflux_teacache.pieces.strategy import Strategy
 from mflux_teacache.pieces.verdict import Verdict
