@@ -6,6 +6,7 @@ TYPE_CHECKING = False  # imported at the start of every mflux command, where typ
 if TYPE_CHECKING:
     from typing import Any
 
+    from mflux_teacache.about import About as About
     from mflux_teacache.attachment import Handle as Handle
     from mflux_teacache.attachment import apply_teacache as apply_teacache
     from mflux_teacache.attachment import attach as attach
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
     from mflux_teacache.family import Family as Family
     from mflux_teacache.family import Joint as Joint
     from mflux_teacache.hookspecs import hookimpl as hookimpl
-    from mflux_teacache.pieces.forecast import ResidualCache as ResidualCache
+    from mflux_teacache.pieces.cache import ResidualCache as ResidualCache
     from mflux_teacache.pieces.limits import Limits as Limits
-    from mflux_teacache.pieces.policy_run import PolicyRun as PolicyRun
+    from mflux_teacache.pieces.strategy import Strategy as Strategy
     from mflux_teacache.pieces.verdict import Verdict as Verdict
     from mflux_teacache.records import Body as Body
     from mflux_teacache.records import Decision as Decision
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from mflux_teacache.records import Target as Target
 
 _HOME = {
+    "About": "about",
     "apply_teacache": "attachment",
     "attach": "attachment",
     "attached": "attachment",
@@ -45,11 +47,11 @@ _HOME = {
     "Limits": "pieces.limits",
     "PluginError": "errors",
     "PluginWarning": "errors",
-    "PolicyRun": "pieces.policy_run",
     "Refused": "errors",
-    "ResidualCache": "pieces.forecast",
+    "ResidualCache": "pieces.cache",
     "Step": "records",
     "StepRecord": "records",
+    "Strategy": "pieces.strategy",
     "Target": "records",
     "Verdict": "pieces.verdict",
 }

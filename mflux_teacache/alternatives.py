@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from mflux_teacache.discovery import installed
-
-_PACKAGE = "mflux-teacache-plugin"
+from mflux_teacache.about import about_of
+from mflux_teacache.discovery import PACKAGE, installed
 
 
 def calibration_free() -> list[str]:
-    """Names of this package's installed strategies that decide on any model, without figures measured on it.
-
-    One that does says so: ``calibration_free = True`` on its class.
-    """
-    ours = [plugin for plugin in installed() if plugin.package == _PACKAGE]
-    return sorted({plugin.name for plugin in ours if getattr(plugin.entry_point.load(), "calibration_free", False)})
+    """Names of this package's installed strategies that decide on any model, without figures measured on it."""
+    ours = {plugin.name: plugin for plugin in installed() if plugin.package == PACKAGE}
+    said = {name: about_of(plugin.entry_point.load()) for name, plugin in ours.items()}
+    return sorted(name for name, about in said.items() if about.kind == "strategy" and not about.needs_calibration)

@@ -8,11 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import Distribution, EntryPoint, distributions
+from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, distribution, distributions
 from pathlib import PurePath
 from typing import NamedTuple
 
 GROUP = "mflux.plugins"
+PACKAGE = "mflux-teacache-plugin"  # this one
 NONE = "none"  # on the command line: no plugin
 
 
@@ -68,6 +69,15 @@ def installed() -> list[Installed]:
     return search().plugins
 
 
+def built_in() -> list[str]:
+    """Names of this package's own plugins. No other package's metadata is read for it."""
+    try:
+        points = distribution(PACKAGE).entry_points
+    except PackageNotFoundError:  # run from a folder that was never installed
+        return []
+    return sorted(point.name for point in points if point.group == GROUP)
+
+
 def search() -> Found:
     """Every installed plugin, and the packages that do not tell."""
     points, unreadable = entry_points(GROUP)
@@ -90,11 +100,11 @@ def entry_points(group: str) -> tuple[list[Point], list[Unreadable]]:
     """Those of one group, from all packages that can be read."""
     points: list[Point] = []
     unreadable: list[Unreadable] = []
-    for distribution in distributions():
+    for package in distributions():
         try:
-            points += _points(distribution, group)
+            points += _points(package, group)
         except Exception as error:  # noqa: BLE001 - whatever is in there, it is no reason to do without the others
-            unreadable.append(Unreadable(_folder(distribution), f"{type(error).__name__}: {error}"))
+            unreadable.append(Unreadable(_folder(package), f"{type(error).__name__}: {error}"))
     return points, sorted(unreadable)
 
 

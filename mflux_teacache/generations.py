@@ -152,8 +152,8 @@ class Generations:
             raise Refused(
                 f"another image is being made with this model, and plugin {name!r} is the same object for both, which "
                 f"would mix them up. Wait until that image is done; or have what attach() was given make a new object "
-                f"at each call; or set keeps_images_apart = True on the plugin, if it keeps the state of each image "
-                f"apart by generation.number."
+                f"at each call; or set about = About(keeps_images_apart=True) on its class, if it keeps the state of "
+                f"each image apart by generation.number."
             )
         attach_all(plugins, self._requests, self._target, self._model(), without=self._plugins)
         return plugins

@@ -7,8 +7,8 @@ rename one.
 
 Images of one model may overlap: in two threads, or because a callback makes a preview. Each of them then has an
 instance of its own, made and attached as the first one was. A plugin that looks at all images together, such as
-one that measures, can set ``keeps_images_apart = True`` on its class: one instance serves them all, and keeps what
-belongs to one image by ``generation.number``.
+one that measures, can say so in its record, ``about = About(keeps_images_apart=True)``: one instance serves them
+all, and keeps what belongs to one image by ``generation.number``.
 
 Plugins are called in the order in which they were named. Arrays are MLX arrays that are *not evaluated*
 unless a docstring says so; a hook that reads a number out of one waits for the device. No hook may
@@ -133,9 +133,9 @@ def mflux_pre_transformer(step: Step) -> Decision | None:
     residual computes, and so does one of which the model needs more than the output (a key/value cache that it
     fills); the record says so.
 
-    A plugin class may set ``residual_after: int = 0``, or its ``mflux_attach`` on the instance: how many of the
-    body's first blocks run in every step. The residual is then the body's output minus *their* output. Raising
-    ends the image as above. May evaluate arrays.
+    A plugin class may say ``about = About(residual_after=1)``, or its ``mflux_attach`` set ``residual_after`` on the
+    instance: how many of the body's first blocks run in every step. The residual is then the body's output minus
+    *their* output. Raising ends the image as above. May evaluate arrays.
     """
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from mflux_teacache import hookspecs
+from mflux_teacache.about import About, about_of
 from mflux_teacache.discovery import GROUP as GROUP
 from mflux_teacache.discovery import Found, search
 from mflux_teacache.discovery import Installed as Installed
@@ -50,6 +51,11 @@ class Loaded:
     def hooks(self) -> Hooks:
         """Those that can be called on the class itself. Reading them refuses what ``check_fit`` refuses."""
         return Hooks({self.name: self.factory})
+
+    @property
+    def about(self) -> About:
+        """What it says of itself; raises ``BrokenPlugin`` where that is no such record."""
+        return _about(self.name, self.factory)
 
 
 def load(name: str) -> Loaded:
@@ -226,10 +232,11 @@ class PluginSet(Hooks):
             plugin.name: shared[plugin.name] if plugin.name in shared else _make(plugin) for plugin in plugins
         }
         super().__init__(self._instances)
+        self._abouts = {name: _about(name, plugin) for name, plugin in self._instances.items()}
         deciders = self.implementers(DECIDES)
         if len(deciders) > 1:
             # A class may say why nobody can decide beside it.
-            why = [f", and {name!r} {alone}" for name in deciders if (alone := _alone(self._instances[name]))]
+            why = [f", and {name!r} {alone}" for name in deciders if (alone := self._abouts[name].alone)]
             raise Refused(
                 f"plugins {' and '.join(map(repr, deciders))} both decide which steps are skipped{''.join(why)}. "
                 f"Name one of them; plugins that only observe can be added freely."
@@ -243,7 +250,7 @@ class PluginSet(Hooks):
     @property
     def keeping_images_apart(self) -> dict[str, Any]:
         """The instances, by name, of which one serves images that overlap."""
-        return {name: plugin for name, plugin in self._instances.items() if _flag(name, plugin, "keeps_images_apart")}
+        return {name: plugin for name, plugin in self._instances.items() if self._abouts[name].keeps_images_apart}
 
     def again(self) -> PluginSet:
         """Further instances, for another image at the same time."""
@@ -259,11 +266,24 @@ class PluginSet(Hooks):
         ]
 
     @property
+    def about(self) -> About:
+        """What the deciding plugin says of itself."""
+        return About() if self.decider is None else self._abouts[self.decider]
+
+    @property
+    def threshold(self) -> object:
+        """What the deciding plugin says that it holds its numbers against, once it is attached."""
+        return (
+            None if self.decider is None else _attribute(self.decider, self._instances[self.decider], "threshold", None)
+        )
+
+    @property
     def residual_after(self) -> int:
         """How many of the body's first blocks the deciding plugin wants to run in every step."""
         if self.decider is None:
             return 0
-        value = _attribute(self.decider, self._instances[self.decider], "residual_after", 0)
+        decider = self._instances[self.decider]
+        value = _attribute(self.decider, decider, "residual_after", self.about.residual_after)
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise BrokenPlugin(
                 f"plugin {self.decider!r}: residual_after is {brief(value)}; it must be a whole number from 0, "
@@ -320,11 +340,6 @@ def attach_all(
             plugins.check(name, "mflux_attach", options=request.options, target=target, model=model)
 
 
-def _alone(instance: Any) -> str | None:
-    words = getattr(type(instance), "alone", None)
-    return words if isinstance(words, str) else None
-
-
 def _make(plugin: Loaded) -> Any:
     try:
         made = plugin.factory()
@@ -345,11 +360,11 @@ def _make(plugin: Loaded) -> Any:
     return made
 
 
-def _flag(name: str, plugin: Any, attribute: str) -> bool:
-    value = _attribute(name, plugin, attribute, False)
-    if not isinstance(value, bool):
-        raise BrokenPlugin(f"plugin {name!r}: {attribute} is {brief(value)}; it must be True or False.")
-    return value
+def _about(name: str, plugin: object) -> About:
+    try:
+        return about_of(plugin)
+    except Exception as error:
+        raise BrokenPlugin(f"plugin {name!r} does not say what it is: {error}. Its authors must mend that.") from error
 
 
 def _attribute(name: str, plugin: Any, attribute: str, default: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypedDict, Unpack
 
 if TYPE_CHECKING:
     import mlx.core as mx
@@ -68,6 +68,15 @@ class Target:
         )
 
 
+class Numbers(TypedDict, total=False):
+    """What a decision may say of its numbers, as ``Decision`` describes them."""
+
+    change: float | None
+    prediction: float | None
+    running_sum: float | None
+    threshold: float | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Decision:
     """What a deciding plugin wants of one denoising step. Made by ``compute`` or ``reuse``.
@@ -92,46 +101,14 @@ class Decision:
     threshold: float | None = None
 
     @classmethod
-    def compute(
-        cls,
-        reason: str = "",
-        *,
-        forced: bool = False,
-        change: float | None = None,
-        prediction: float | None = None,
-        running_sum: float | None = None,
-        threshold: float | None = None,
-    ) -> Decision:
+    def compute(cls, reason: str = "", *, forced: bool = False, **numbers: Unpack[Numbers]) -> Decision:
         """Run the transformer's body in this step."""
-        return cls(
-            forced=forced,
-            reason=reason,
-            change=change,
-            prediction=prediction,
-            running_sum=running_sum,
-            threshold=threshold,
-        )
+        return cls(forced=forced, reason=reason, **numbers)
 
     @classmethod
-    def reuse(
-        cls,
-        residuals: Sequence[mx.array | None],
-        reason: str = "",
-        *,
-        change: float | None = None,
-        prediction: float | None = None,
-        running_sum: float | None = None,
-        threshold: float | None = None,
-    ) -> Decision:
+    def reuse(cls, residuals: Sequence[mx.array | None], reason: str = "", **numbers: Unpack[Numbers]) -> Decision:
         """Skip the body: its output is its input plus ``residuals[branch]``."""
-        return cls(
-            residuals=tuple(residuals),
-            reason=reason,
-            change=change,
-            prediction=prediction,
-            running_sum=running_sum,
-            threshold=threshold,
-        )
+        return cls(residuals=tuple(residuals), reason=reason, **numbers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,7 @@ from mflux_teacache.errors import (
 )
 from mflux_teacache.forward import Forward, Probed, Ran, Residuals
 from mflux_teacache.messages import warn_kept
+from mflux_teacache.pieces.distance import relative_l1
 from mflux_teacache.plugins import DECIDES, Hooks, PluginSet
 from mflux_teacache.records import (
     COMPUTED,
@@ -43,13 +44,6 @@ def read_floats(*values: mx.array | float) -> list[float]:
     """Wait for the device, once, and return numbers. The only place where the runtime does."""
     mx.eval(*(value for value in values if isinstance(value, mx.array)))
     return [value.item() if isinstance(value, mx.array) else value for value in values]  # type: ignore[misc]
-
-
-@mx.compile
-def _relative_l1(now: mx.array, earlier: mx.array) -> mx.array:
-    """Compiled, since launching kernels is most of what a skipped step of a small image takes."""
-    now, earlier = now.astype(mx.float32), earlier.astype(mx.float32)
-    return mx.abs(now - earlier).mean() / mx.abs(earlier).mean()
 
 
 @dataclass(slots=True)
@@ -97,7 +91,7 @@ class _Signals:
     def relative_l1(self, now: mx.array, earlier: mx.array) -> float:
         if now.shape != earlier.shape or now.dtype != earlier.dtype:
             return float("nan")
-        change = _relative_l1(now, earlier)
+        change = relative_l1(now, earlier)
         with _model_s_own_errors():
             sigma = self._live.sigma() if self.known_sigma is None else self.known_sigma
             if sigma is None:

@@ -13,19 +13,12 @@ from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from typing import Any, NamedTuple
 
-from mflux_teacache.image_record.keys import REPLAY
 from mflux_teacache.messages import shortened, visible
 from mflux_teacache.options import from_keywords
 from mflux_teacache.plugins import Loaded, PluginSet
 from mflux_teacache.records import GenerationStats, StepRecord
 
 LONGEST_REASON = 100
-
-# Options that a plugin may have in place of a threshold.
-_BUDGETS = ("max_computed", "speedup")
-
-# Options that many plugins have, from ``limits.add_options``.
-_LIMITS = ("skip_first", "skip_last")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,23 +42,19 @@ class Settings:
     distilled: bool = False
 
     @classmethod
-    def of(cls, decider: str | None, options: Mapping[str, Any], *, distilled: bool = False) -> Settings:
-        """Args:
-        decider: the plugin that decides, with its ``options``.
-        """
-        budgets = (f"--{decider}-{_spelt(name)} {options[name]}" for name in _BUDGETS if options.get(name) is not None)
+    def of(cls, plugins: PluginSet, options: Mapping[str, Any], *, distilled: bool = False) -> Settings:
+        """What the plugin that decides says of its own ``options``."""
+        about = plugins.about
+        spelt = {name: f"--{plugins.decider}-{name.replace('_', '-')}" for name in options}
+        budgets = (f"{spelt[name]} {options[name]}" for name in about.budgets if options.get(name) is not None)
         return cls(
-            threshold_option=f"--{decider}-thresh" if "thresh" in options else None,
+            threshold_option=spelt.get(about.threshold or ""),
             budget=next(budgets, None),
-            limits=[f"--{decider}-{_spelt(name)}" for name in _LIMITS if name in options],
-            never=f"--{decider}-max-skips 0" if str(options.get("max_skips")) == "0" else None,
-            source=str(options["from"]) if decider == REPLAY else None,
+            limits=[spelt[name] for name in about.windows if name in spelt],
+            never=f"{spelt[about.cap]} 0" if about.cap is not None and str(options.get(about.cap)) == "0" else None,
+            source=None if about.source is None else str(options.get(about.source)),
             distilled=distilled,
         )
-
-
-def _spelt(name: str) -> str:
-    return name.replace("_", "-")
 
 
 def why_idle(stats: GenerationStats, plugin: Loaded, keywords: Mapping[str, Any]) -> str | None:
@@ -76,8 +65,9 @@ def why_idle(stats: GenerationStats, plugin: Loaded, keywords: Mapping[str, Any]
     """
     if stats.skipped_count or stats.partial_count:
         return None
-    decider = PluginSet([plugin]).decider
-    return summary(stats, [plugin.name], decider, Settings.of(decider, vars(from_keywords(plugin, keywords))))
+    plugins = PluginSet([plugin])
+    settings = Settings.of(plugins, vars(from_keywords(plugin, keywords)))
+    return summary(stats, [plugin.name], plugins.decider, settings)
 
 
 def summary(stats: GenerationStats, plugins: Sequence[str], decider: str | None, settings: Settings) -> str:

@@ -6,7 +6,7 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
-from mflux_teacache import Refused, Target, alternatives, hookimpl, plugins
+from mflux_teacache import About, Refused, Target, alternatives, hookimpl, plugins
 from mflux_teacache.alternatives import calibration_free
 from mflux_teacache.discovery import GROUP, Installed, installed
 from mflux_teacache.options import from_keywords
@@ -42,7 +42,7 @@ def test_what_is_offered_takes_any_model_and_nothing_else_does(name: str) -> Non
 
 
 class Stranger:
-    calibration_free = True
+    about = About(kind="strategy")
 
     @hookimpl
     def mflux_check(self) -> None: ...

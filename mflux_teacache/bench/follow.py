@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mflux_teacache.hookspecs import hookimpl
-from mflux_teacache.pieces.forecast import ResidualCache
+from mflux_teacache.pieces.cache import ResidualCache
 from mflux_teacache.records import Body, Decision, Step
 
 if TYPE_CHECKING:

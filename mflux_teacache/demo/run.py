@@ -220,7 +220,7 @@ def compare(settings: Settings) -> Result:
     image = image_arguments(prompt=settings.prompt, steps=settings.steps, seed=settings.seed)
     refuse_early(plugin, settings.keywords, DemoKlein, {"model_config": model_config()}, image)
     with tiny_klein() as model:
-        _warm_up(model, getattr(plugin.factory, "residual_after", 0))
+        _warm_up(model, plugin.about.residual_after)
         return _timed(model, plugin, settings)
 
 

@@ -17,10 +17,10 @@ from typing import Any, NoReturn
 from mflux_teacache.adapters.image_metadata import embedded
 from mflux_teacache.errors import OptionError, PluginWarning
 from mflux_teacache.image_record import keys
+from mflux_teacache.pieces.cache import DTYPES
 from mflux_teacache.pieces.forecast import ORDERS
 from mflux_teacache.pieces.input_files import NotAFile, TooLarge, Unreadable, open_file, read_text, reason
 from mflux_teacache.pieces.json_fields import BOOLEAN, LONGEST_NAME, LONGEST_TEXT, Allowed, levels, parse_json
-from mflux_teacache.pieces.storage import DTYPES
 from mflux_teacache.records import COMPUTED, REUSED, Target
 from mflux_teacache.words import is_json
 

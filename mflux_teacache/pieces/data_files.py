@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
-import dataclasses
+import argparse
 import json
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, asdict, dataclass, fields
 from functools import cached_property
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from mflux_teacache.alternatives import calibration_free
 from mflux_teacache.errors import OptionError, PluginWarning, Refused
 from mflux_teacache.messages import shortened
 from mflux_teacache.pieces.input_files import Unreadable, read_text
-from mflux_teacache.pieces.json_fields import Allowed, brief, parse_json
-from mflux_teacache.pieces.matching import loras_of, spelt
+from mflux_teacache.pieces.json_fields import (
+    BOOLEAN,
+    NAME,
+    NUMBER,
+    TEXT,
+    Allowed,
+    brief,
+    count_from,
+    is_list_of,
+    is_number,
+    is_table_of,
+    is_text,
+    parse_json,
+)
 from mflux_teacache.records import Target
 
 SCHEMA = 1
@@ -28,33 +42,82 @@ MOST_BYTES = 1_000_000
 _LONGEST_SHOWN = 1000  # of what a file says or a path is, in a message
 
 
-class Figures(Protocol):
-    """A dataclass with what one file says; with ``loras``, as ``matching.loras_of`` has them, if it records them."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """What every file says, whatever was measured: on which model, and by whom. A strategy's own dataclass adds to it.
 
-    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+    Attributes:
+        name: what an option calls it; of a shipped one, the name of its file.
+        model: Hugging Face id of the model that it was made on.
+        pipelines: class names of the mflux pipelines that it was made with.
+        stand_in_for: ids of models that share the transformer and have no figures of their own.
+        loras: LoRAs and scales of the runs, as ``loras_of`` has them; ``None`` = as published, without one.
+        license: SPDX expression of the source.
+        note: what else a user should know.
+    """
 
-    @property
-    def name(self) -> str:
-        """What an option calls it."""
-
-    @property
-    def model(self) -> str:
-        """Hugging Face id of the model that they were made on."""
-
-    @property
-    def pipelines(self) -> Sequence[str]:
-        """Class names of the mflux pipelines that they were made on."""
+    name: str
+    model: str
+    pipelines: tuple[str, ...]
+    stand_in_for: tuple[str, ...] = ()
+    loras: Mapping[str, float] | None = None
+    license: str | None = None
+    note: str | None = None
 
     def distance(self, target: Target) -> int | None:
-        """How far off a target is, as ``matching.distance`` has it."""
+        """How far off a target is: 0 = this model on this pipeline; ``None`` = made for another model.
 
+        The model itself is nearer than one that it stands in for, and both are nearer than a checkpoint that is only
+        based on them; of equals, the same pipeline is nearer.
+        """
+        for offset, candidate in ((0, target.model), (4, target.base_model)):
+            if candidate == self.model or candidate in self.stand_in_for:
+                return offset + 2 * (candidate != self.model) + (target.pipeline not in self.pipelines)
+        return None
+
+
+_ALLOWED: Mapping[str, Allowed] = {
+    "name": NAME,
+    "pipelines": Allowed(is_list_of(is_text, at_least=1), "a list of class names, at least one"),
+    "stand_in_for": Allowed(is_list_of(is_text), "a list of model ids"),
+    "loras": Allowed(is_table_of(is_number), "an object with the scale of each LoRA"),
+}
+
+# What a field may hold whose dataclass says no more than its type; ``| None`` is told by its default.
+OF_TYPE: Mapping[str, Allowed] = {"str": TEXT, "float": NUMBER, "int": count_from(1), "bool": BOOLEAN}
 
 AnyFigures = TypeVar("AnyFigures", bound=Figures)
 
 
 def as_text(figures: Figures) -> str:
     """A file that says these figures."""
-    return json.dumps({"schema": SCHEMA, **dataclasses.asdict(figures)}, indent=2) + "\n"
+    return json.dumps({"schema": SCHEMA, **asdict(figures)}, indent=2) + "\n"
+
+
+def loras_of(target: Target) -> dict[str, float]:
+    """A target's LoRAs: what they are called wherever they lie, and their scales. They add up, so order is nothing."""
+    scales = (*target.lora_scales, *(1.0 for _ in target.loras))
+    found: defaultdict[str, float] = defaultdict(float)
+    for lora, scale in zip(target.loras, scales, strict=False):
+        found[_called(lora)] += scale
+    return dict(found)
+
+
+def spelt(loras: Mapping[str, float]) -> str:
+    """For messages: ``style.safetensors at 0.8 and light.safetensors at 1``."""
+    return " and ".join(f"{name} at {scale:g}" for name, scale in loras.items()) or "no LoRA"
+
+
+def _called(lora: str) -> str:
+    """The name of its file; in Hugging Face's cache with the repository, since many call their file alike."""
+    path = Path(lora)
+    repository = next((part for part in path.parts if part.startswith("models--")), "")
+    return "/".join((*repository.split("--")[1:], path.name))
+
+
+def _type_of(field: Field[Any]) -> str:
+    """As it is written, without ``| None``; the type itself where annotations are evaluated."""
+    return getattr(field.type, "__name__", str(field.type)).removesuffix(" | None")
 
 
 class DataFiles(Generic[AnyFigures]):
@@ -64,10 +127,11 @@ class DataFiles(Generic[AnyFigures]):
         strategy: its name in sentences, such as ``TeaCache``.
         noun: what one file is, such as ``calibration``.
         option: that names one, such as ``--teacache-calibration``.
+        otherwise: what to do where a model has none, beside using a strategy that needs none; ends the sentence.
         recorder: the plugin that makes one, such as ``teacache-record``; ``None`` if there is none.
         folder: with the files that are shipped.
         record: the dataclass; a list in a file is a tuple in it. A field whose default is ``None`` may be null.
-        allowed: what a file may say in each field.
+        allowed: what a file may say in a field, where that is more or less than its type says (``OF_TYPE``).
         derive: from a file's checked fields, and its name for messages, to fields that follow from others. It may
             raise ``OptionError``.
     """
@@ -78,6 +142,7 @@ class DataFiles(Generic[AnyFigures]):
         strategy: str,
         noun: str,
         option: str,
+        otherwise: str,
         recorder: str | None = None,
         folder: Traversable,
         record: type[AnyFigures],
@@ -87,18 +152,33 @@ class DataFiles(Generic[AnyFigures]):
         self._strategy = strategy
         self._noun = noun
         self._option = option
+        self._otherwise = otherwise
         self._recorder = recorder
         self._folder = folder
         self._record = record
-        self._allowed = allowed
+        by_type = {field.name: OF_TYPE[kind] for field in fields(record) if (kind := _type_of(field)) in OF_TYPE}
+        self._allowed = {**by_type, **_ALLOWED, **allowed}
         self._derive = derive
+        self._parsed: dict[str, AnyFigures] = {}
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Of what is shipped, in order. No file is read for it."""
+        files = (entry.name for entry in self._folder.iterdir())
+        return tuple(sorted(name.removesuffix(".json") for name in files if name.endswith(".json")))
 
     @cached_property
     def shipped(self) -> Mapping[str, AnyFigures]:
         """By name, in order."""
-        files = [entry for entry in self._folder.iterdir() if entry.name.endswith(".json")]
-        found = [self.parse(entry.read_text("utf-8"), entry.name) for entry in files]
-        return {figures.name: figures for figures in sorted(found, key=lambda figures: figures.name)}
+        return {name: self._shipped(name) for name in self.names}
+
+    def add_option(self, group: argparse._ActionsContainer) -> None:
+        """Declare the option that names one."""
+        group.add_argument(
+            self._option,
+            metavar="NAME|FILE",
+            help=f"use this {self._noun}: a .json file, or one of {', '.join(self.names)} (default: the model's)",
+        )
 
     def load(self, name_or_path: str | Path) -> AnyFigures:
         """What is shipped under a name, or a file of one's own.
@@ -112,11 +192,11 @@ class DataFiles(Generic[AnyFigures]):
         """
         text = str(name_or_path)
         shown = shortened(text, _LONGEST_SHOWN)
-        if text in self.shipped:
-            return self.shipped[text]
+        if text in self.names:
+            return self._shipped(text)
         if not (text.endswith(".json") or any(separator in text for separator in (os.sep, os.altsep) if separator)):
             raise OptionError(
-                f"{self._strategy} has no {self._noun} {shown!r}. It has: {', '.join(self.shipped)}. "
+                f"{self._strategy} has no {self._noun} {shown!r}. It has: {', '.join(self.names)}. "
                 f"A file of your own is named by its path, such as ./{shown}.json."
             )
         try:
@@ -124,9 +204,15 @@ class DataFiles(Generic[AnyFigures]):
         except (Unreadable, RuntimeError, ValueError) as error:  # the latter two: ~ of nobody, or of no name at all
             raise OptionError(
                 f"{self._strategy} cannot read the {self._noun} {shown}: {error}. Give the path of a UTF-8 JSON file, "
-                f"or one of the names {', '.join(self.shipped)}."
+                f"or one of the names {', '.join(self.names)}."
             ) from error
         return self.parse(content, shown)
+
+    def _shipped(self, name: str) -> AnyFigures:
+        if name not in self._parsed:
+            file = f"{name}.json"
+            self._parsed[name] = self.parse(self._folder.joinpath(file).read_text("utf-8"), file)
+        return self._parsed[name]
 
     def parse(self, content: str, where: str) -> AnyFigures:
         """What the text of a file says; ``where`` is its name in messages.
@@ -151,11 +237,8 @@ class DataFiles(Generic[AnyFigures]):
         values = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
         return self._record(**(values | self._derive(data, what)))
 
-    def nearest(self, target: Target, otherwise: str) -> AnyFigures:
-        """Of what is shipped, what is nearest to a target.
-
-        Args:
-            otherwise: what to do where there is none, beside using a strategy that needs none; ends the sentence.
+    def nearest(self, target: Target) -> AnyFigures:
+        """What is nearest to a target, of what is shipped.
 
         Raises:
             Refused: nothing was made for its model, nor for a model that it shares the transformer with.
@@ -167,7 +250,7 @@ class DataFiles(Generic[AnyFigures]):
             raise Refused(
                 f"{self._strategy} has no {self._noun} for {target.model or 'a model without a name'} "
                 f"({target.pipeline}). It has: {', '.join(figures.model for figures in self.shipped.values())}. "
-                f"Use one of the plugins that need none ({', '.join(calibration_free())}); or {otherwise}."
+                f"Use one of the plugins that need none ({', '.join(calibration_free())}); or {self._otherwise}."
             )
         _, name = min(near)
         return self.shipped[name]
@@ -184,9 +267,7 @@ class DataFiles(Generic[AnyFigures]):
             )
 
     def _difference(self, figures: AnyFigures, target: Target) -> str | None:
-        # A strategy's own dataclass need not have the field.
-        made: Mapping[str, float] | None = getattr(figures, "loras", None)
-        here = loras_of(target)
+        made, here = figures.loras, loras_of(target)
         if figures.distance(target) != 0:
             return (
                 f"{self._strategy} has no {self._noun} of {target.pipeline} on {target.model}; it uses {figures.name}, "
@@ -203,8 +284,8 @@ class DataFiles(Generic[AnyFigures]):
         return f"{what} with {spelt(made)}, and this is {checkpoint or 'a run'} with {spelt(here)}"
 
     def _check(self, data: dict[str, Any], what: str) -> None:
-        defaults = {field.name: field.default for field in dataclasses.fields(self._record)}
-        missing = [name for name, default in defaults.items() if default is dataclasses.MISSING and name not in data]
+        defaults = {field.name: field.default for field in fields(self._record)}
+        missing = [name for name, default in defaults.items() if default is MISSING and name not in data]
         unknown = [name for name in data if name not in defaults]
         if missing or unknown:
             problem = (
@@ -220,3 +301,22 @@ class DataFiles(Generic[AnyFigures]):
                 raise OptionError(
                     f"{what} has {name} = {brief(value)}; it must be {words}{' or null' if nullable else ''}."
                 )
+
+
+class Chosen(Generic[AnyFigures]):
+    """The figures of one plugin's instance: what its option names, else those that are nearest to its model.
+
+    A file is read once: it may change, or be gone, while images are made.
+    """
+
+    def __init__(self, files: DataFiles[AnyFigures]) -> None:
+        self._files = files
+        self._read: AnyFigures | None = None
+
+    def get(self, named: str | None, target: Target) -> AnyFigures:
+        """The figures; raises as ``DataFiles.load`` and ``nearest`` do."""
+        if named is None:
+            return self._files.nearest(target)
+        if self._read is None:
+            self._read = self._files.load(named)
+        return self._read

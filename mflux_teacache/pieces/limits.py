@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import argparse
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from mflux_teacache.errors import OptionError, Refused
 from mflux_teacache.pieces import option_types
+
+# The options of ``add_options``, by their keywords, which are the fields of ``Limits``.
+WINDOWS = ("skip_first", "skip_last")
+CAP = "max_skips"
 
 _LONGEST = 1000  # steps of a run, when looking for one that is long enough
 
@@ -52,37 +57,42 @@ class Limits:
         return f"{self.max_skips} skips in a row"
 
 
-def add_options(group: argparse._ArgumentGroup, plugin: str, defaults: Limits) -> None:
-    """Declare ``--<plugin>-skip-first``, ``-skip-last``, and where there is a default for it, ``-max-skips``."""
-    group.add_argument(
-        f"--{plugin}-skip-first",
-        type=option_types.window,
-        default=defaults.skip_first,
-        metavar="STEPS",
-        help="always compute these first steps: a number, or a fraction of the run such as 0.2 (default: %(default)s)",
-    )
-    group.add_argument(
-        f"--{plugin}-skip-last",
-        type=option_types.window,
-        default=defaults.skip_last,
-        metavar="STEPS",
-        help="always compute these last steps, as above (default: %(default)s)",
-    )
-    if defaults.max_skips is not None:
+def add_options(
+    group: argparse._ArgumentGroup, plugin: str, defaults: Limits, own: Mapping[str, str] | None = None
+) -> None:
+    """Declare ``--<plugin>-skip-first``, ``-skip-last``, and where there is a default for it, ``-max-skips``.
+
+    Args:
+        own: by keyword, what the default is where it is the model's own, in words; then the option's is ``None``.
+    """
+    own = own or {}
+
+    def add(keyword: str, kind: Callable[[str], float], metavar: str, what: str) -> None:
         group.add_argument(
-            f"--{plugin}-max-skips",
-            type=option_types.count,
-            default=defaults.max_skips,
-            metavar="N",
-            help="at most this many skipped steps in a row; 0 never skips (default: %(default)s)",
+            f"--{plugin}-{keyword.replace('_', '-')}",
+            type=kind,
+            default=None if keyword in own else getattr(defaults, keyword),
+            metavar=metavar,
+            help=f"{what} (default: {own.get(keyword, '%(default)s')})",
         )
 
+    first, last = WINDOWS
+    window = option_types.window
+    add(first, window, "STEPS", "always compute these first steps: a number, or a fraction of the run such as 0.2")
+    add(last, window, "STEPS", "always compute these last steps, as above")
+    if defaults.max_skips is not None:
+        add(CAP, option_types.count, "N", "at most this many skipped steps in a row; 0 never skips")
 
-def from_options(options: argparse.Namespace) -> Limits:
-    """The limits that the options of ``add_options`` come to."""
-    return Limits(
-        skip_first=options.skip_first, skip_last=options.skip_last, max_skips=getattr(options, "max_skips", None)
-    )
+
+def from_options(options: argparse.Namespace, defaults: Limits | None = None) -> Limits:
+    """The limits that the options of ``add_options`` come to.
+
+    Args:
+        defaults: the model's own, for options that are not given.
+    """
+    defaults = defaults or Limits()
+    given = {name: getattr(options, name, None) for name in (*WINDOWS, CAP)}
+    return replace(defaults, **{name: value for name, value in given.items() if value is not None})
 
 
 def refuse_short_run(name: str, plugin: str, limits: Limits, steps: int | None, *, least_first: int = 1) -> None:

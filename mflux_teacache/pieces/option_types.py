@@ -8,31 +8,27 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-def threshold(text: str) -> float:
-    """A finite number from 0.
+def _number_type(allowed: Callable[[float], bool], words: str) -> Callable[[str], float]:
+    def number(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan  # which is in no range
+        if not allowed(value):
+            raise argparse.ArgumentTypeError(f"{text!r} is not {words}")
+        return value
 
-    Raises:
-        argparse.ArgumentTypeError: anything else.
-    """
-    value = _number(text)
-    if not (math.isfinite(value) and value >= 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a finite number from 0, such as 0.2")
-    return value
-
-
-def count(text: str) -> int:
-    """A whole number from 0; raises as ``threshold`` does."""
-    try:
-        value = int(text)
-    except ValueError:
-        value = -1
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0, such as 8")
-    return value
+    return number
 
 
-def count_from(least: int) -> Callable[[str], int]:
-    """The type of whole numbers from ``least``; it raises as ``threshold`` does."""
+# Numbers in a range. Like all types here, they raise ``argparse.ArgumentTypeError`` for anything else.
+threshold = _number_type(lambda value: 0 <= value < math.inf, "a finite number from 0, such as 0.2")
+factor = _number_type(lambda value: 1 <= value < math.inf, "a finite number from 1, such as 1.6")
+fraction = _number_type(lambda value: 0 < value < 1, "a number between 0 and 1, such as 0.5")
+
+
+def count_from(least: int, example: int | None = None) -> Callable[[str], int]:
+    """The type of whole numbers from ``least``."""
 
     def at_least(text: str) -> int:
         try:
@@ -40,30 +36,18 @@ def count_from(least: int) -> Callable[[str], int]:
         except ValueError:
             value = least - 1
         if value < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least}, such as {least + 1}")
+            shown = least + 1 if example is None else example
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least}, such as {shown}")
         return value
 
     return at_least
 
 
-def fraction(text: str) -> float:
-    """A number between 0 and 1, both excluded; raises as ``threshold`` does."""
-    value = _number(text)
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number between 0 and 1, such as 0.5")
-    return value
-
-
-def factor(text: str) -> float:
-    """A finite number from 1; raises as ``threshold`` does."""
-    value = _number(text)
-    if not (math.isfinite(value) and value >= 1):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a finite number from 1, such as 1.6")
-    return value
+count = count_from(0, example=8)
 
 
 def window(text: str) -> float:
-    """Steps (``int`` from 0), or a fraction of the run (``float`` between 0 and 1); raises as ``threshold`` does."""
+    """Steps (``int`` from 0), or a fraction of the run (``float`` between 0 and 1)."""
     for kind in (int, float):
         try:
             value = kind(text)
@@ -94,11 +78,3 @@ def file_path(text: str) -> Path:
         return Path(text).expanduser()
     except (RuntimeError, ValueError) as error:  # the latter of a name that nobody can have
         raise argparse.ArgumentTypeError(f"{text!r} begins with the home of a user who is not known here") from error
-
-
-def _number(text: str) -> float:
-    """NaN for what is no number: it is in no range."""
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan

@@ -19,7 +19,9 @@ class Verdict(Generic[State]):
         reason: a few words.
         state: pass it to the rule in the next step.
         change, prediction, running_sum: as in ``Decision``, for people.
+        threshold: what they were held against, where that is not the strategy's own threshold.
         drop_cache: forget what is cached before this step, which is computed: it cannot be trusted.
+        keep: store what this step computes, to be reused. ``False`` where that comes from numbers that went bad.
     """
 
     kind: Kind
@@ -28,4 +30,6 @@ class Verdict(Generic[State]):
     change: float | None = None
     prediction: float | None = None
     running_sum: float | None = None
+    threshold: float | None = None
     drop_cache: bool = False
+    keep: bool = True

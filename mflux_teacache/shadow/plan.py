@@ -12,9 +12,6 @@ from mflux_teacache.plugins import Loaded, PluginSet, installed, load
 from mflux_teacache.records import Target
 from mflux_teacache.shadow.simulate import Simulation
 
-# They decide, but skip nothing, or what a user or a file names.
-NOT_STRATEGIES = ("shadow", "replay", "schedule")
-
 # Of a strategy's own threshold.
 MULTIPLES = (0.5, 0.75, 1.0, 1.5, 2.0)
 
@@ -82,7 +79,7 @@ def _strategies(names: Sequence[str] | None) -> tuple[list[Loaded], dict[str, st
                 raise Refused(f"plugin {plugin.name!r} decides nothing that a shadow run could look at. Leave it out.")
         return loaded, {}
     strategies, broken = [], {}
-    for name in dict.fromkeys(plugin.name for plugin in installed() if plugin.name not in NOT_STRATEGIES):
+    for name in dict.fromkeys(plugin.name for plugin in installed()):
         try:
             plugin = load(name)
             if _decides(plugin):
@@ -93,14 +90,14 @@ def _strategies(names: Sequence[str] | None) -> tuple[list[Loaded], dict[str, st
 
 
 def _decides(plugin: Loaded) -> bool:
-    return plugin.name not in NOT_STRATEGIES and PluginSet([plugin]).decider is not None
+    return plugin.about.simulated and PluginSet([plugin]).decider is not None
 
 
 def _made(plugin: Loaded, thresholds: Sequence[float] | None) -> list[Simulation]:
-    own = Simulation(plugin, {})
-    if thresholds is None or not own.has_threshold:
-        return [own]
-    return [Simulation(plugin, {"thresh": threshold}) for threshold in sorted(thresholds)]
+    option = plugin.about.threshold
+    if thresholds is None or option is None:
+        return [Simulation(plugin, {})]
+    return [Simulation(plugin, {option: threshold}) for threshold in sorted(thresholds)]
 
 
 def _attached(
@@ -109,9 +106,9 @@ def _attached(
     """With what the last of them warned of: a low threshold that skips nothing is what the others may warn of."""
     simulations = _made(plugin, thresholds)
     warned = _attach(simulations, target, model)
-    own = simulations[0].default_threshold()
-    if thresholds is None and own and simulations[0].has_threshold:
-        simulations = [Simulation(plugin, {"thresh": float(f"{own * multiple:.3g}")}) for multiple in MULTIPLES]
+    own = simulations[0].threshold
+    if thresholds is None and own:
+        simulations = _made(plugin, [float(f"{own * multiple:.3g}") for multiple in MULTIPLES])
         warned = _attach(simulations, target, model)
     return simulations, warned
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import mlx.core as mx
 
+from mflux_teacache.about import About
 from mflux_teacache.errors import NotWritten, PluginWarning
 from mflux_teacache.hookspecs import hookimpl
 from mflux_teacache.messages import tell, visible_lines
@@ -34,7 +35,12 @@ class Shadow:
     step are read together, in one wait more.
     """
 
-    alone = "computes every step, to show what the plugins of --shadow-strategies would skip"
+    about = About(
+        kind="tool",
+        description="Computes every step, and shows what strategies would have skipped, and at what error.",
+        simulated=False,
+        alone="computes every step, to show what the plugins of --shadow-strategies would skip",
+    )
 
     _target: Target
     _plan: Plan
@@ -143,8 +149,8 @@ def _write_json(path: Path, report: Report) -> None:
 
 
 def _title(simulation: Simulation) -> str:
-    threshold = getattr(simulation.options, "thresh", None)
-    return simulation.name if threshold is None else f"{simulation.name} at {threshold:g}"
+    given = simulation.given_threshold
+    return simulation.name if given is None else f"{simulation.name} at {given:g}"
 
 
 def _numbered(path: Path, generation: Generation) -> Path:

@@ -10,6 +10,7 @@ import mlx.core as mx
 
 from mflux_teacache.errors import HookFailed, PluginError, Refused
 from mflux_teacache.options import from_keywords
+from mflux_teacache.pieces.distance import relative_l1
 from mflux_teacache.plugins import DECIDES, Loaded, PluginSet
 from mflux_teacache.records import Body, BodyBranch, Decision, Generation, Step, Target
 from mflux_teacache.runtime import ask, tell
@@ -17,11 +18,6 @@ from mflux_teacache.shadow.report import Row
 
 # Block 0's output is all that a step knows between the body's input and its output.
 MOST_BLOCKS = 1
-
-# Asked what it would record of some image, a strategy tells the threshold that it takes from a calibration.
-_ANY_IMAGE = Generation(
-    number=0, seed=0, prompt="", width=1024, height=1024, guidance=4.0, num_inference_steps=28, active_steps=28
-)
 
 
 class ComputedStep:
@@ -74,9 +70,18 @@ class Simulation:
         self.fault: str | None = None
 
     @property
-    def has_threshold(self) -> bool:
-        """It has an option ``thresh``."""
-        return hasattr(self.options, "thresh")
+    def given_threshold(self) -> float | None:
+        """What its option for a threshold says; ``None`` where it has none, or leaves it to the strategy."""
+        option = self._plugins.about.threshold
+        return None if option is None else getattr(self.options, option, None)
+
+    @property
+    def threshold(self) -> float | None:
+        """The threshold that it takes, if it has an option for one: also what ``mflux_attach`` took of itself."""
+        given, taken = self.given_threshold, self._plugins.threshold
+        if given is None and self._plugins.about.threshold is not None and isinstance(taken, int | float):
+            return float(taken)
+        return given
 
     def check(self, target: Target) -> None:
         """Raises ``PluginError`` where the strategy refuses."""
@@ -91,18 +96,6 @@ class Simulation:
                 f"its residual_after is {self._plugins.residual_after}, and a shadow run knows the body's stream "
                 f"after 0 and 1 blocks."
             )
-
-    def default_threshold(self) -> float | None:
-        """The threshold that it takes of itself; ``None`` where it does not say. Call it after ``attach``."""
-        given: float | None = getattr(self.options, "thresh", None)
-        if given is not None:
-            return given
-        try:
-            values = self._plugins.check(self.name, "mflux_image_metadata", generation=_ANY_IMAGE) or {}
-        except PluginError:  # a strategy that can only tell of an image that it has made
-            return None
-        recorded = values.get("threshold")
-        return float(recorded) if isinstance(recorded, int | float) else None
 
     def start(self, generation: Generation, target: Target) -> None:
         """A new image; where the strategy refuses or fails, ``fault`` says why, and it takes no part in the image."""
@@ -139,7 +132,7 @@ class Simulation:
             self._partial[computed.step.index] = 1 - len(reused) / len(body.branches)
         first, real = reused[0]
         part = computed.step.target_part
-        return _relative_l1(part(first.output), part(real.output))
+        return relative_l1(part(first.output), part(real.output))
 
     def note(self, error: float | None) -> None:
         """The number that ``follow``'s array holds."""
@@ -191,8 +184,3 @@ def _reused(branch: BodyBranch, residual: mx.array | None) -> BodyBranch:
     if residual is None or residual.shape != branch.input.shape:
         return branch
     return BodyBranch(branch.input, branch.input + residual, residual, reused=True, index=branch.index)
-
-
-def _relative_l1(output: mx.array, computed: mx.array) -> mx.array:
-    output, computed = output.astype(mx.float32), computed.astype(mx.float32)
-    return mx.abs(output - computed).mean() / mx.abs(computed).mean()

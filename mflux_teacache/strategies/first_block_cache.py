@@ -9,22 +9,17 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from mflux_teacache.hookspecs import hookimpl
-from mflux_teacache.pieces import forecast, limits
 from mflux_teacache.pieces.limits import Limits
-from mflux_teacache.pieces.option_types import threshold
-from mflux_teacache.pieces.policy_run import PolicyRun
+from mflux_teacache.pieces.strategy import COMMON, Strategy
 from mflux_teacache.pieces.verdict import Verdict
-from mflux_teacache.records import Body, Decision, Step, Target
+from mflux_teacache.records import Step, Target
 
 if TYPE_CHECKING:
     import mlx.core as mx
 
-PLUGIN = "first-block-cache"
 DEFAULTS = Limits(skip_first=1, skip_last=0, max_skips=8)
 
 
@@ -76,63 +71,36 @@ def decide(state: State, change: float | None, step: int, total: int, config: Co
     return Verdict(kind="reuse", reason="first block near", state=State(skips=state.skips + 1), change=change)
 
 
-class FirstBlockCache:
+class FirstBlockCache(Strategy[State]):
     """Skips the body after block 0 while block 0's residual stays near that of the last computed step."""
 
-    calibration_free = True
-    residual_after = 1
+    name = "first-block-cache"
+    title = "First-block cache"
+    about = replace(
+        COMMON,
+        description="Runs block 0 in every step, and the other blocks only if its residual has moved.",
+        threshold="thresh",
+        default_threshold=0.08,
+        residual_after=1,
+    )
+    defaults = DEFAULTS
+    skips_while = "the first block's residual has changed by less than this since the last computed step"
+    first = State()
 
     _config: Config
-    _run: PolicyRun[State]
     _reference: mx.array | None = None
 
-    @staticmethod
-    @hookimpl
-    def mflux_add_options(group: argparse._ArgumentGroup) -> None:
-        group.add_argument(
-            "--first-block-cache-thresh",
-            type=threshold,
-            default=0.08,
-            metavar="FLOAT",
-            help="skip while the first block's residual has changed by less than this since the last computed step; "
-            "higher = faster, further from the full run; 0 never skips (default: %(default)s)",
-        )
-        limits.add_options(group, PLUGIN, DEFAULTS)
-        forecast.add_options(group, PLUGIN)
+    def attach(self, options: argparse.Namespace, target: Target) -> None:
+        self._config = Config(threshold=self.threshold or 0.0, limits=self.limits)
 
-    @hookimpl
-    def mflux_check(self, options: argparse.Namespace, target: Target) -> None:
-        limits.refuse_short_run("First-block cache", PLUGIN, limits.from_options(options), target.active_steps)
-
-    @hookimpl
-    def mflux_attach(self, options: argparse.Namespace) -> None:
-        self._config = Config(threshold=options.thresh, limits=limits.from_options(options))
-        self._run = PolicyRun(State(), forecast.from_options(options), options.thresh)
-
-    @hookimpl
-    def mflux_generation_start(self) -> None:
-        self._run.reset()
-        self._reference = None
-
-    @hookimpl
-    def mflux_pre_transformer(self, step: Step) -> Decision:
+    def judge(self, step: Step) -> Verdict[State]:
         # Reference images hardly change from step to step: they would hide the change of the image being made.
         signal = step.target_part(step.first_block_residual)
         change = None if self._reference is None else step.relative_l1(signal, self._reference)
-        verdict = decide(self._run.state, change, step.index, step.active_steps, self._config)
+        verdict = decide(self.state, change, step.index, step.active_steps, self._config)
         if verdict.kind != "reuse":
             self._reference = signal
-        return self._run.follow(verdict, step)
+        return verdict
 
-    @hookimpl
-    def mflux_post_transformer(self, step: Step, body: Body) -> None:
-        self._run.keep(step, body)
-
-    @hookimpl
-    def mflux_generation_end(self) -> None:
-        self._run.reset()
+    def forget(self) -> None:
         self._reference = None
-
-    @hookimpl
-    def mflux_image_metadata(self) -> Mapping[str, Any]:
-        return self._run.cache.values

@@ -14,23 +14,38 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import mlx.core as mx
+
+from mflux_teacache.about import About
 from mflux_teacache.errors import OptionError, PluginWarning, Refused
 from mflux_teacache.hookspecs import hookimpl
 from mflux_teacache.image_record import keys
 from mflux_teacache.image_record.read import Decided, read
-from mflux_teacache.pieces.forecast import ResidualCache
+from mflux_teacache.pieces.cache import VALUES, ResidualCache
 from mflux_teacache.pieces.option_types import file_path
-from mflux_teacache.records import REUSED, Body, Decision, Step, Target
+from mflux_teacache.pieces.strategy import Strategy
+from mflux_teacache.pieces.verdict import Verdict
+from mflux_teacache.records import REUSED, Generation, Step, Target
 
 
-class Replay:
+class Replay(Strategy[None]):
     """Follows the pattern that a sidecar or an image records."""
 
-    residual_after = 0  # mflux_attach sets the recorded one
+    name = "replay"
+    title = "A replay"
+    about = About(
+        kind="tool",
+        description="Computes and skips the very steps that were computed and skipped in a recorded image.",
+        source="from",
+        reuses="residual",
+        simulated=False,  # it would show what the file says
+        replay_values=VALUES,
+    )
+    first = None
 
+    residual_after: int
     _decided: Decided
     _from_file: Decided | None = None
-    _cache: ResidualCache
 
     @staticmethod
     @hookimpl
@@ -44,16 +59,6 @@ class Replay:
         )
 
     @hookimpl
-    def mflux_check(self, options: argparse.Namespace, target: Target) -> None:
-        decided, path = self._read(options), _path(options)
-        if decided.has_other_steps(target):
-            raise Refused(
-                f"{path} records {len(decided.pattern)} steps, and this run has {target.active_steps}. Run as many "
-                f"(image-to-image runs fewer than --steps says), or let {decided.plugin} itself decide: "
-                f"--plugin {decided.plugin}."
-            )
-
-    @hookimpl
     def mflux_attach(self, options: argparse.Namespace, target: Target) -> None:
         self._decided = self._read(options)
         if self._decided.is_of_another(target.model):
@@ -65,37 +70,31 @@ class Replay:
                 stacklevel=2,
             )
         self.residual_after = self._decided.residual_after
-        self._cache = ResidualCache(self._decided.forecast, self._decided.cache_dtype)
+        self.cache = ResidualCache(self._decided.forecast, self._decided.cache_dtype)
 
-    @hookimpl
-    def mflux_generation_start(self) -> None:
-        self._cache.clear()
+    def check(self, options: argparse.Namespace, target: Target) -> None:
+        decided, path = self._read(options), _path(options)
+        if decided.has_other_steps(target):
+            raise Refused(
+                f"{path} records {len(decided.pattern)} steps, and this run has {target.active_steps}. Run as many "
+                f"(image-to-image runs fewer than --steps says), or let {decided.plugin} itself decide: "
+                f"--plugin {decided.plugin}."
+            )
 
-    @hookimpl
-    def mflux_pre_transformer(self, step: Step) -> Decision:
-        reason = f"as {self._decided.plugin} did"
-        letter = self._decided.pattern[step.index]
-        if letter == "C":
-            return Decision.compute(reason)
-        residuals = self._cache.residuals(step.sigma)
-        if letter == "P":
-            branches = zip(residuals, self._decided.partly[step.index], strict=False)
-            residuals = tuple(residual if done == REUSED else None for residual, done in branches)
-        return Decision.reuse(residuals, reason)
+    def judge(self, step: Step) -> Verdict[None]:
+        computed = self._decided.pattern[step.index] == "C"
+        return Verdict(kind="compute" if computed else "reuse", reason=f"as {self._decided.plugin} did", state=None)
 
-    @hookimpl
-    def mflux_post_transformer(self, step: Step, body: Body) -> None:
-        self._cache.store(step.sigma, body)
+    def residuals(self, step: Step) -> tuple[mx.array | None, ...]:
+        residuals = super().residuals(step)
+        if self._decided.pattern[step.index] != "P":
+            return residuals
+        branches = zip(residuals, self._decided.partly[step.index], strict=False)
+        return tuple(residual if done == REUSED else None for residual, done in branches)
 
-    @hookimpl
-    def mflux_generation_end(self) -> None:
-        self._cache.clear()
-
-    @hookimpl
-    def mflux_image_metadata(self) -> Mapping[str, Any]:
-        """With all that was recorded of the plugin that is replayed, so that the file can be done without."""
-        decided = self._decided
-        return {**self._cache.values, keys.REPLAYS: {keys.PLUGIN: decided.plugin, **decided.entry}}
+    def values(self, generation: Generation) -> Mapping[str, Any]:
+        """All that was recorded of the plugin that is replayed, so that the file can be done without."""
+        return {keys.REPLAYS: {keys.PLUGIN: self._decided.plugin, **self._decided.entry}}
 
     def _read(self, options: argparse.Namespace) -> Decided:
         """Once: the file may change, or be gone, while images are made."""

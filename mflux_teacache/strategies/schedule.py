@@ -7,18 +7,15 @@ A pattern, every k-th step, or a share of the steps spread evenly. mflux's own s
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 from mflux_teacache.errors import OptionError, Refused
-from mflux_teacache.hookspecs import hookimpl
-from mflux_teacache.pieces import forecast, limits
+from mflux_teacache.pieces import limits
 from mflux_teacache.pieces.limits import Limits
 from mflux_teacache.pieces.option_types import count_from, fraction
-from mflux_teacache.pieces.policy_run import PolicyRun
+from mflux_teacache.pieces.strategy import COMMON, Strategy
 from mflux_teacache.pieces.verdict import Verdict
-from mflux_teacache.records import Body, Decision, Generation, Step, Target
+from mflux_teacache.records import Generation, Step, Target
 
 PLUGIN = "schedule"
 WAYS = ("pattern", "every", "ratio")
@@ -105,24 +102,25 @@ def _that_skips(plan: str, option: str) -> str:
     return plan
 
 
-def decide(step: int, plan: str) -> Verdict[None]:
-    """What the plan says of one step."""
-    if plan[step] == "S":
-        return Verdict(kind="reuse", reason="as scheduled", state=None)
-    return Verdict(kind="force", reason="as scheduled", state=None)
-
-
-class Schedule:
+class Schedule(Strategy[None]):
     """Skips the steps that the options name."""
 
-    calibration_free = True
+    name = PLUGIN
+    title = "The schedule"
+    about = replace(
+        COMMON,
+        description="Skips the steps that its options name, without looking at anything.",
+        cap=None,
+        simulated=False,  # it would show what the user has said
+    )
+    defaults = DEFAULTS
+    first = None
+
     _config: Config
     _plan: str
-    _run: PolicyRun[None]
 
-    @staticmethod
-    @hookimpl
-    def mflux_add_options(group: argparse._ArgumentGroup) -> None:
+    @classmethod
+    def add_options(cls, group: argparse._ArgumentGroup) -> None:
         which = group.add_mutually_exclusive_group()
         which.add_argument(
             "--schedule-pattern",
@@ -142,40 +140,21 @@ class Schedule:
             metavar="FLOAT",
             help="skip this share of the steps, such as 0.5, spread evenly",
         )
-        limits.add_options(group, PLUGIN, DEFAULTS)
-        forecast.add_options(group, PLUGIN)
 
-    @hookimpl
-    def mflux_check(self, options: argparse.Namespace, target: Target) -> None:
+    def check(self, options: argparse.Namespace, target: Target) -> None:
         config = _config(options)
         if target.active_steps is not None:
             config.plan(target.active_steps)
 
-    @hookimpl
-    def mflux_attach(self, options: argparse.Namespace) -> None:
+    def attach(self, options: argparse.Namespace, target: Target) -> None:
         self._config = _config(options)
-        self._run = PolicyRun(None, forecast.from_options(options))
 
-    @hookimpl
-    def mflux_generation_start(self, generation: Generation) -> None:
+    def start(self, generation: Generation) -> None:
         self._plan = self._config.plan(generation.active_steps)
-        self._run.reset()
 
-    @hookimpl
-    def mflux_pre_transformer(self, step: Step) -> Decision:
-        return self._run.follow(decide(step.index, self._plan), step)
-
-    @hookimpl
-    def mflux_post_transformer(self, step: Step, body: Body) -> None:
-        self._run.keep(step, body)
-
-    @hookimpl
-    def mflux_generation_end(self) -> None:
-        self._run.reset()
-
-    @hookimpl
-    def mflux_image_metadata(self) -> Mapping[str, Any]:
-        return self._run.cache.values
+    def judge(self, step: Step) -> Verdict[None]:
+        skipped = self._plan[step.index] == "S"
+        return Verdict(kind="reuse" if skipped else "force", reason="as scheduled", state=None)
 
 
 def _config(options: argparse.Namespace) -> Config:

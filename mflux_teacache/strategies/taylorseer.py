@@ -11,19 +11,14 @@ longest one in noise level, is computed.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
-from mflux_teacache.hookspecs import hookimpl
-from mflux_teacache.pieces import forecast, limits
 from mflux_teacache.pieces.limits import Limits
 from mflux_teacache.pieces.option_types import count_from
-from mflux_teacache.pieces.policy_run import PolicyRun
+from mflux_teacache.pieces.strategy import COMMON, Strategy
 from mflux_teacache.pieces.verdict import Verdict
-from mflux_teacache.records import Body, Decision, Step, Target
+from mflux_teacache.records import Step, Target
 
-PLUGIN = "taylorseer"
 DEFAULTS = Limits(skip_first=3, skip_last=1)
 
 
@@ -67,16 +62,24 @@ def decide(state: State, step: int, total: int, config: Config) -> Verdict[State
     return Verdict(kind="reuse", reason="between computed steps", state=State(skips=state.skips + 1))
 
 
-class TaylorSeer:
+class TaylorSeer(Strategy[State]):
     """Skips all but every n-th step, with a forecast of the body's residual."""
 
-    calibration_free = True
-    _config: Config
-    _run: PolicyRun[State]
+    name = "taylorseer"
+    title = "TaylorSeer"
+    about = replace(
+        COMMON,
+        description="Computes every n-th step, and foretells the residual in between.",
+        cap=None,
+    )
+    defaults = DEFAULTS
+    order = 1
+    first = State()
 
-    @staticmethod
-    @hookimpl
-    def mflux_add_options(group: argparse._ArgumentGroup) -> None:
+    _config: Config
+
+    @classmethod
+    def add_options(cls, group: argparse._ArgumentGroup) -> None:
         group.add_argument(
             "--taylorseer-interval",
             type=count_from(2),
@@ -85,34 +88,9 @@ class TaylorSeer:
             help="compute every N-th step after the first ones; higher = faster, further from the full run "
             "(default: %(default)s)",
         )
-        limits.add_options(group, PLUGIN, DEFAULTS)
-        forecast.add_options(group, PLUGIN, default=1)
 
-    @hookimpl
-    def mflux_check(self, options: argparse.Namespace, target: Target) -> None:
-        limits.refuse_short_run("TaylorSeer", PLUGIN, limits.from_options(options), target.active_steps)
+    def attach(self, options: argparse.Namespace, target: Target) -> None:
+        self._config = Config(interval=options.interval, limits=self.limits)
 
-    @hookimpl
-    def mflux_attach(self, options: argparse.Namespace) -> None:
-        self._config = Config(interval=options.interval, limits=limits.from_options(options))
-        self._run = PolicyRun(State(), forecast.from_options(options))
-
-    @hookimpl
-    def mflux_generation_start(self) -> None:
-        self._run.reset()
-
-    @hookimpl
-    def mflux_pre_transformer(self, step: Step) -> Decision:
-        return self._run.follow(decide(self._run.state, step.index, step.active_steps, self._config), step)
-
-    @hookimpl
-    def mflux_post_transformer(self, step: Step, body: Body) -> None:
-        self._run.keep(step, body)
-
-    @hookimpl
-    def mflux_generation_end(self) -> None:
-        self._run.reset()
-
-    @hookimpl
-    def mflux_image_metadata(self) -> Mapping[str, Any]:
-        return self._run.cache.values
+    def judge(self, step: Step) -> Verdict[State]:
+        return decide(self.state, step.index, step.active_steps, self._config)

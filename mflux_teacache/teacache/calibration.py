@@ -7,24 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from mflux_teacache.errors import OptionError, Refused
-from mflux_teacache.pieces.data_files import DataFiles
+from mflux_teacache.pieces.data_files import DataFiles, Figures
 from mflux_teacache.pieces.json_fields import (
     AMOUNT,
-    BOOLEAN,
-    CLASS_NAMES,
-    LORAS,
-    MODEL_IDS,
-    NAME,
-    NUMBER,
-    TEXT,
     Allowed,
-    count_from,
     is_amount,
     is_list_of,
     is_number,
@@ -32,7 +23,6 @@ from mflux_teacache.pieces.json_fields import (
     is_text,
     one_of,
 )
-from mflux_teacache.pieces.matching import distance
 from mflux_teacache.pieces.option_types import is_window
 from mflux_teacache.records import Target
 from mflux_teacache.teacache.policy import evaluate
@@ -54,21 +44,17 @@ Rows = Literal["target", "image"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Calibration:
+class Calibration(Figures):
     """A polynomial from the change of a signal to the change of the body's output, and how it was made.
 
     A file has the same fields and ``"schema": 1``. Facts that were not recorded are ``None``.
 
     Attributes:
-        name: what ``--teacache-calibration`` calls it.
-        model: Hugging Face id of the model it is for.
-        pipelines: class names of the mflux pipelines it was made on.
         signal: attribute of ``Step`` whose relative L1 change goes into the polynomial.
         rows: ``target`` = the rows of the image being made; ``image`` = reference images included.
         polynomial: coefficients from the highest power to the constant.
         source: who published it, and where.
         revision: of the model's weights.
-        stand_in_for: ids of models that share the transformer and have no calibration of their own.
         range: smallest and largest change that the fit saw.
         derived_upper: where ``range`` is not recorded, the largest change to trust the polynomial with,
             from :func:`derive_upper`; ``None`` where that finds no limit.
@@ -76,23 +62,16 @@ class Calibration:
         window: the source's default for ``skip_first`` and ``skip_last``: steps, or fractions of the run.
         steps, guidance, size, prompts: of the runs it was fitted on.
         quantize: bits per weight of those runs; 16 = not quantised.
-        loras: their LoRAs and scales, as ``matching.loras_of`` has them; ``None`` = as published, without one.
         mflux_version, date: when it was made.
         r2: share of the variance that the fit explains; ``r2_held_out`` on prompts it did not see.
         distilled: the model is distilled to a few steps, where skipping has little to give.
-        license: SPDX expression of the source.
-        note: what else a user should know.
     """
 
-    name: str
-    model: str
-    pipelines: tuple[str, ...]
     signal: Signal
     rows: Rows
     polynomial: tuple[float, ...]
     source: str
     revision: str | None = None
-    stand_in_for: tuple[str, ...] = ()
     range: tuple[float, float] | None = None
     derived_upper: float | None = None
     threshold: float | None = None
@@ -100,7 +79,6 @@ class Calibration:
     steps: int | None = None
     guidance: float | None = None
     quantize: int | None = None
-    loras: Mapping[str, float] | None = None
     size: str | None = None
     prompts: tuple[str, ...] | None = None
     mflux_version: str | None = None
@@ -108,8 +86,6 @@ class Calibration:
     r2: float | None = None
     r2_held_out: float | None = None
     distilled: bool = False
-    license: str | None = None
-    note: str | None = None
 
     @classmethod
     def by_hand(cls, coefficients: tuple[float, ...]) -> Calibration:
@@ -160,42 +136,6 @@ class Calibration:
             OptionError: its polynomial cannot be followed.
         """
         return smallest_prediction(self.polynomial, self.lower, self.upper)
-
-    def distance(self, target: Target) -> int | None:
-        """How far off a target is, as ``matching.distance`` has it."""
-        return distance(target, model=self.model, pipelines=self.pipelines, stand_in_for=self.stand_in_for)
-
-
-def shipped() -> Mapping[str, Calibration]:
-    """Every calibration of this package, by name."""
-    return FILES.shipped
-
-
-def load(name_or_path: str | Path) -> Calibration:
-    """A shipped calibration by name, or a file of one's own; see ``DataFiles.load``."""
-    return FILES.load(name_or_path)
-
-
-def find(target: Target) -> Calibration:
-    """The shipped calibration that is nearest to a target; raises as ``DataFiles.nearest`` does."""
-    return FILES.nearest(
-        target,
-        "--teacache-calibration with a file of your own, which --plugin teacache-record makes from a few images; "
-        "or --teacache-coefficients and --teacache-thresh",
-    )
-
-
-def of_model(target: Target) -> Calibration | None:
-    """As ``find``; ``None`` where there is none."""
-    try:
-        return find(target)
-    except Refused:
-        return None
-
-
-def is_distilled(target: Target) -> bool:
-    """Whether a target is known to be a model that is distilled to a few steps."""
-    return any(entry.distilled for entry in shipped().values() if entry.distance(target) is not None)
 
 
 def derive_upper(polynomial: tuple[float, ...]) -> float | None:
@@ -269,21 +209,17 @@ FILES = DataFiles(
     strategy="TeaCache",
     noun="calibration",
     option="--teacache-calibration",
+    otherwise="--teacache-calibration with a file of your own, which --plugin teacache-record makes from a few images; "
+    "or --teacache-coefficients and --teacache-thresh",
     recorder="teacache-record",
     folder=files("mflux_teacache.teacache").joinpath("calibrations"),
     record=Calibration,
     allowed={
-        "name": NAME,
-        "model": TEXT,
-        "pipelines": CLASS_NAMES,
         "signal": one_of(Signal),
         "rows": one_of(Rows),
         "polynomial": Allowed(
             is_list_of(is_number, at_least=1, at_most=MOST_COEFFICIENTS), f"a list of 1 to {MOST_COEFFICIENTS} numbers"
         ),
-        "source": TEXT,
-        "revision": TEXT,
-        "stand_in_for": MODEL_IDS,
         "range": Allowed(
             lambda value: is_pair_of(is_amount)(value) and value[0] < value[1],
             "the smallest and the largest change, from 0 and in order",
@@ -291,19 +227,27 @@ FILES = DataFiles(
         "derived_upper": AMOUNT,
         "threshold": AMOUNT,
         "window": Allowed(is_pair_of(is_window), "[first, last]: steps from 0, or fractions between 0 and 1"),
-        "steps": count_from(1),
-        "guidance": NUMBER,
-        "quantize": count_from(1),
-        "loras": LORAS,
-        "size": TEXT,
         "prompts": Allowed(is_list_of(is_text), "a list of prompts"),
-        "mflux_version": TEXT,
-        "date": TEXT,
-        "r2": NUMBER,
-        "r2_held_out": NUMBER,
-        "distilled": BOOLEAN,
-        "license": TEXT,
-        "note": TEXT,
     },
     derive=_upper,
 )
+
+load, find = FILES.load, FILES.nearest
+
+
+def shipped() -> Mapping[str, Calibration]:
+    """Every calibration of this package, by name."""
+    return FILES.shipped
+
+
+def of_model(target: Target) -> Calibration | None:
+    """As ``find``; ``None`` where there is none."""
+    try:
+        return find(target)
+    except Refused:
+        return None
+
+
+def is_distilled(target: Target) -> bool:
+    """Whether a target is known to be a model that is distilled to a few steps."""
+    return any(entry.distilled for entry in shipped().values() if entry.distance(target) is not None)

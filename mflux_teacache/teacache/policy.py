@@ -16,7 +16,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mflux_teacache.errors import OptionError
+from mflux_teacache.pieces.limits import Limits
 from mflux_teacache.pieces.verdict import Kind, Verdict
+
+# Of a model whose calibration does not say otherwise.
+DEFAULTS = Limits(skip_first=1, skip_last=1, max_skips=8)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,9 +32,7 @@ class PolicyConfig:
         polynomial: coefficients from the highest power to the constant.
         lower: a smaller change counts as this one.
         upper: a larger change is computed, whatever the polynomial says.
-        skip_first: steps at the start that are always computed.
-        skip_last: steps at the end that are always computed.
-        max_skips: consecutive steps that may be skipped; 0 never skips.
+        limits: windows and cap.
 
     Raises:
         OptionError: a value outside of what is allowed.
@@ -40,9 +42,7 @@ class PolicyConfig:
     polynomial: tuple[float, ...]
     lower: float = 0.0
     upper: float = math.inf
-    skip_first: int = 1
-    skip_last: int = 1
-    max_skips: int = 8
+    limits: Limits = DEFAULTS
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.threshold) and self.threshold >= 0):
@@ -59,10 +59,6 @@ class PolicyConfig:
                 f"TeaCache's range is {self.lower} to {self.upper}; it must start at 0 or more and not end "
                 f"before that. 0 to infinity sets no limits."
             )
-        for name in ("skip_first", "skip_last", "max_skips"):
-            value = getattr(self, name)
-            if value < 0:
-                raise OptionError(f"TeaCache's {name} is {value}; it must be a whole number from 0.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +94,12 @@ def decide(
     prediction = None if rel_l1 is None else predict(rel_l1, config)
     if prediction is not None and not math.isfinite(prediction):
         return Verdict(
-            kind="force", reason="change or prediction not finite", state=PolicyState(), change=rel_l1, drop_cache=True
+            kind="force",
+            reason="change or prediction not finite",
+            state=PolicyState(),
+            change=rel_l1,
+            drop_cache=True,
+            keep=False,
         )
     rule = _rule(state, rel_l1, step, total, config)
     if rule is not None or prediction is None:
@@ -106,8 +107,8 @@ def decide(
     running_sum = state.running_sum + prediction
     if running_sum >= config.threshold:
         return _computed("compute", "predicted change reached the threshold", rel_l1, prediction, running_sum)
-    if state.skips >= config.max_skips:
-        return _computed("force", f"{config.max_skips} skips in a row", rel_l1, prediction, running_sum)
+    if cap := config.limits.cap(state.skips):
+        return _computed("force", cap, rel_l1, prediction, running_sum)
     return Verdict(
         kind="reuse",
         reason="predicted change under the threshold",
@@ -120,10 +121,8 @@ def decide(
 
 def _rule(state: PolicyState, rel_l1: float | None, step: int, total: int, config: PolicyConfig) -> str | None:
     """Why a step is computed whatever the polynomial says; ``None`` where it may be skipped."""
-    if step < config.skip_first:
-        return "first steps"
-    if step >= total - config.skip_last:
-        return "last steps"
+    if window := config.limits.window(step, total):
+        return window
     if rel_l1 is None:
         return "nothing to compare with"
     if not state.cached:
@@ -158,20 +157,3 @@ def evaluate(polynomial: Iterable[float], x: float) -> float:
     for coefficient in polynomial:
         value = value * x + coefficient
     return value
-
-
-def replay(rel_l1s: Iterable[float], config: PolicyConfig) -> str:
-    """The pattern that a trace of changes gives: one letter per step, C computed, S skipped.
-
-    Args:
-        rel_l1s: one change per step after the first, as a run measured them.
-        config: threshold, polynomial and rules.
-    """
-    changes = (None, *rel_l1s)
-    state = PolicyState()
-    letters = []
-    for step, change in enumerate(changes):
-        verdict = decide(state, change, step, len(changes), config)
-        state = verdict.state
-        letters.append("S" if verdict.kind == "reuse" else "C")
-    return "".join(letters)

@@ -15,7 +15,7 @@ import PIL.Image
 import pytest
 import scripted
 from mutated import texts
-from scripted import DEV, Plugin, Script, level
+from scripted import DEV, Plugin, level
 
 from mflux_teacache.cli.mflux.choice import naming
 from mflux_teacache.errors import PluginError, PluginWarning
@@ -29,16 +29,6 @@ from mflux_teacache.strategies.replay import Replay
 from mflux_teacache.teacache.plugin import TeaCache
 
 COUNT = 500
-
-
-class Signals(Script):
-    def modulated_input(self) -> Any:
-        return self._signal
-
-
-@pytest.fixture(autouse=True)
-def _any_signal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scripted, "Script", Signals)
 
 
 def shipped(package: str, folder: str, name: str) -> dict[str, Any]:

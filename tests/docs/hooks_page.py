@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mflux_teacache import hookspecs, records
+from mflux_teacache.about import About
 
 PAGE = Path(__file__).parents[2] / "docs" / "hooks.md"
 
@@ -17,7 +18,7 @@ HEAD = """\
 # Hooks
 
 What mflux calls and plugins implement, and the [values](#values) that go to and fro. Made from the docstrings of
-`mflux_teacache/hookspecs.py` and `mflux_teacache/records.py` by `python tests/docs/hooks_page.py`.
+`mflux_teacache/hookspecs.py`, `about.py` and `records.py` by `python tests/docs/hooks_page.py`.
 [Writing a plugin](writing-a-plugin.md) shows the hooks at work.
 
 """
@@ -40,6 +41,7 @@ RECORDS = (
     records.StepRecord,
     records.GenerationStats,
     records.AttachmentStats,
+    About,
 )
 
 

@@ -7,23 +7,16 @@ import pytest
 
 from mflux_teacache.alternatives import calibration_free
 from mflux_teacache.errors import OptionError, PluginWarning, Refused
-from mflux_teacache.pieces.data_files import DataFiles, as_text
-from mflux_teacache.pieces.json_fields import AMOUNT, CLASS_NAMES, MODEL_IDS, NUMBER, TEXT
-from mflux_teacache.pieces.matching import distance
+from mflux_teacache.pieces.data_files import DataFiles, Figures, as_text, loras_of, spelt
+from mflux_teacache.pieces.json_fields import AMOUNT, NUMBER
 from mflux_teacache.records import Target
 
 
 @dataclass(frozen=True, kw_only=True)
-class Figure:
-    name: str
-    model: str
+class Figure(Figures):
     level: float
     pipelines: tuple[str, ...] = ("Flux1",)
     double: float | None = None
-    stand_in_for: tuple[str, ...] = ()
-
-    def distance(self, target):
-        return distance(target, model=self.model, pipelines=self.pipelines, stand_in_for=self.stand_in_for)
 
 
 def doubled(data, what):
@@ -41,21 +34,14 @@ def files(tmp_path):
     ):
         (tmp_path / f"{figure.name}.json").write_text(as_text(figure))
     (tmp_path / "readme.txt").write_text("not one of them")
-    allowed = {
-        "name": TEXT,
-        "model": TEXT,
-        "level": AMOUNT,
-        "double": NUMBER,
-        "pipelines": CLASS_NAMES,
-        "stand_in_for": MODEL_IDS,
-    }
     return DataFiles(
         strategy="Calm",
         noun="level",
         option="--calm-level",
         folder=tmp_path,
         record=Figure,
-        allowed=allowed,
+        allowed={"level": AMOUNT, "double": NUMBER},
+        otherwise="measure it",
         derive=doubled,
     )
 
@@ -80,13 +66,13 @@ def test_what_is_shipped_is_in_order_of_names_with_what_follows_from_it(files):
 )
 def test_nearest(files, model, base_model, nearest):
     target = Target(pipeline="Flux1", model=model, base_model=base_model)
-    assert files.nearest(target, "nothing").name == nearest
+    assert files.nearest(target).name == nearest
 
 
 @pytest.mark.parametrize("model", ["me/mine", None])
 def test_a_model_that_nothing_was_made_for(files, model):
     with pytest.raises(Refused) as refusal:
-        files.nearest(Target(pipeline="Flux1", model=model), "measure it")
+        files.nearest(Target(pipeline="Flux1", model=model))
     assert str(refusal.value) == (
         f"Calm has no level for {model or 'a model without a name'} (Flux1). It has: them/base, them/base, them/port. "
         f"Use one of the plugins that need none ({', '.join(calibration_free())}); or measure it."
@@ -99,7 +85,7 @@ def test_a_model_that_nothing_was_made_for(files, model):
         ({"level": -1}, r"^The level .*mine\.json has level = -1; it must be a number from 0\.$"),
         ({"double": "1"}, r"has double = '1'; it must be a number or null\.$"),
         ({"level": None}, r"has level = None; it must be a number from 0\.$"),
-        ({"levle": 1}, r"has the unknown fields levle\. Its fields are schema, name, model, level, pipelines, "),
+        ({"levle": 1}, r"has the unknown fields levle\. Its fields are schema, name, model, pipelines, "),
         ({"level": 10}, r"^The level .*mine\.json is too high$"),
     ],
 )
@@ -144,3 +130,38 @@ def test_figures_made_elsewhere_are_said_to_be(files, target, message):
 def test_figures_made_on_the_very_model_pass_without_a_word(files):
     for path in (None, "them/base"):  # with -C, mflux gives its own id
         files.warn_if_made_elsewhere(files.load("a"), Target(pipeline="Flux1", model="them/base", model_path=path))
+
+
+# --- LoRAs -------------------------------------------------------------------------------------------------------
+
+CACHE = "/home/me/.cache/huggingface/hub/models--{}/snapshots/0123abc/{}"
+
+
+@pytest.mark.parametrize(
+    ("loras", "scales", "expected"),
+    [
+        ((), (), {}),
+        (("style.safetensors",), (), {"style.safetensors": 1.0}),
+        (("/a/style.safetensors", "b/light.safetensors"), (0.5,), {"style.safetensors": 0.5, "light.safetensors": 1.0}),
+        (("style.safetensors",), (0.5, 9.0), {"style.safetensors": 0.5}),  # one too many is left out, as by mflux
+        (("a/style.safetensors", "style.safetensors"), (0.5, 0.25), {"style.safetensors": 0.75}),
+        (("author/repository",), (), {"repository": 1.0}),
+        (
+            (CACHE.format("me--first", "lora.safetensors"), CACHE.format("you--second", "lora.safetensors")),
+            (),
+            {"me/first/lora.safetensors": 1.0, "you/second/lora.safetensors": 1.0},
+        ),
+    ],
+)
+def test_loras_of(loras, scales, expected):
+    assert loras_of(Target(pipeline="Flux1", loras=loras, lora_scales=scales)) == expected
+
+
+def test_their_order_is_nothing():
+    first = Target(pipeline="Flux1", loras=("a", "b"), lora_scales=(0.5, 1.0))
+    assert loras_of(first) == loras_of(Target(pipeline="Flux1", loras=("b", "a"), lora_scales=(1.0, 0.5)))
+
+
+def test_spelt():
+    assert spelt({}) == "no LoRA"
+    assert spelt({"a": 0.5, "b": 1.0}) == "a at 0.5 and b at 1"

@@ -122,5 +122,5 @@ def test_what_would_be_refused_is_not_written(tmp_path):
         source="x",
     )  # fmt: skip
     with pytest.warns(PluginWarning, match=r"has written nothing: The table .*mine\.json has ratios = \[1\.0, nan\]"):
-        recorder._write(bad, "")
+        recorder.write_file(bad, "")
     assert recorder._output.read_text() == "good"

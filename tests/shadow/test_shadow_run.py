@@ -18,7 +18,7 @@ from scripted import generation
 from strategies import Pattern, PatternAfterFirstBlock, ReadsEverything, kept
 from tiny_models import generate, same
 
-from mflux_teacache import Decision, Refused, attach, hookimpl
+from mflux_teacache import About, Decision, Refused, attach, hookimpl
 from mflux_teacache.attachment import Request, attach_requests
 from mflux_teacache.errors import OptionError, PluginWarning, UnknownPlugin
 from mflux_teacache.options import from_keywords
@@ -36,6 +36,8 @@ STEPS = 6
 
 class Thirds(Pattern):
     """A stranger's strategy with a threshold: skips the steps whose third of the run lies under it."""
+
+    about = About(threshold="thresh", default_threshold=0.4)
 
     @staticmethod
     @hookimpl
@@ -274,7 +276,7 @@ def test_no_array_outlives_an_image(photo):
             [strategy] = simulation._plugins._instances.values()
             assert simulation._decision is None
             assert strategy._reference is None
-            assert strategy._run.cache.empty
+            assert strategy.cache.empty
     assert [image.pattern for image in handle.stats.history] == ["CCCCCC", "CCCC"]
 
 

@@ -36,7 +36,9 @@ def followed(decide, state, inputs):
 
 @given(RUNS, THRESHOLDS, CAPS, st.lists(st.one_of(POSITIVE, POSITIVE.map(float.__neg__)), min_size=1, max_size=5))
 def test_teacache(changes, threshold, cap, polynomial):
-    config = teacache.PolicyConfig(threshold=threshold, polynomial=tuple(polynomial), max_skips=cap)
+    config = teacache.PolicyConfig(
+        threshold=threshold, polynomial=tuple(polynomial), limits=Limits(skip_last=1, max_skips=cap)
+    )
     total = len(changes) + 1
     assert held(
         followed(lambda s, c, step: teacache.decide(s, c, step, total, config), teacache.PolicyState(), changes), cap

@@ -201,7 +201,7 @@ def test_each_image_starts_afresh_and_leaves_nothing():
         assert plugin.run(5, latents=latents, outputs=latents).pattern == "CCSSC"
         instance = plugin.instance
         assert (instance._latents, instance._computed, instance._shown) == (None, None, ())
-        assert instance._run.cache.empty
+        assert instance.cache.empty
 
 
 # --- options and refusals ----------------------------------------------------------------------------------------

@@ -91,7 +91,7 @@ def test_more_threshold_reuses_at_least_as_readily(change, threshold, more):
 
 
 def test_block_0_runs_in_every_step():
-    assert FirstBlockCache.residual_after == 1
+    assert FirstBlockCache.about.residual_after == 1
 
 
 def test_the_comparison_is_with_the_last_computed_step():
@@ -180,5 +180,5 @@ def test_a_run_of_one_step_is_refused():
 def test_each_image_starts_afresh_and_leaves_nothing():
     plugin = attached(thresh=0.25)
     assert [run(plugin, [1.0] * 3).pattern for _ in range(2)] == ["CSS", "CSS"]
-    assert plugin.instance._run.cache.empty
+    assert plugin.instance.cache.empty
     assert plugin.instance._reference is None

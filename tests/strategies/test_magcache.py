@@ -167,7 +167,7 @@ def test_what_is_recorded():
 def test_each_image_starts_afresh_and_leaves_nothing():
     plugin = attached()
     assert plugin.run(28).pattern == plugin.run(28).pattern
-    assert plugin.instance._run.cache.empty
+    assert plugin.instance.cache.empty
 
 
 # --- tables ------------------------------------------------------------------------------------------------------

@@ -138,4 +138,4 @@ def test_nothing_is_kept_after_an_image(sidecar, photo):
     plugin.__name__ = "replay"
     with attach(model, plugin, **{"from": sidecar()}):
         generate(model, num_inference_steps=STEPS, **arguments)
-        assert made[0]._cache.empty
+        assert made[0].cache.empty

@@ -115,7 +115,7 @@ def test_a_forecast_goes_on_in_sigma():
 def test_each_image_has_its_own_plan_and_leaves_nothing():
     plugin = Plugin("schedule", Schedule, every=2)
     assert [plugin.run(steps).pattern for steps in (4, 6)] == ["CSCC", "CSCSCC"]
-    assert plugin.instance._run.cache.empty
+    assert plugin.instance.cache.empty
 
 
 def test_the_options():

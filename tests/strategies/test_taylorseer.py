@@ -75,7 +75,7 @@ def test_a_branch_that_had_to_compute_has_its_own_history():
 def test_each_image_starts_afresh_and_leaves_nothing():
     plugin = attached(skip_first=1)
     assert plugin.run(4).pattern == plugin.run(4).pattern == "CSSC"
-    assert plugin.instance._run.cache.empty
+    assert plugin.instance.cache.empty
 
 
 def test_the_order_is_recorded():

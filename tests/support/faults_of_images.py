@@ -13,7 +13,7 @@ import pytest
 from faults import STEPS, EverySecond, Subject, fault, method, named, plugin, quiet, raising
 from tiny_models import same
 
-from mflux_teacache import Refused, attach
+from mflux_teacache import About, Refused, attach
 from mflux_teacache.errors import AlreadyAttached
 
 INNER = {"seed": 7, "num_inference_steps": 3, "height": 48}
@@ -297,7 +297,7 @@ def one_object_for_two_images_at_a_time(subject: Subject) -> None:
 @fault
 def one_object_that_keeps_images_apart(subject: Subject) -> None:
     class Counts:
-        keeps_images_apart = True
+        about = About(keeps_images_apart=True)
 
         def __init__(self) -> None:
             self.steps: dict[int, int] = {}

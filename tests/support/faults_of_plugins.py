@@ -289,15 +289,12 @@ def _factories() -> dict[str, Any]:
         "has_a_residual_after_beyond_the_body": plugin(residual_after=99),
         "has_a_residual_after_of_text": plugin(residual_after="1"),
         "has_a_residual_after_that_raises": plugin(residual_after=property(lambda self: 1 / 0)),
-        "has_a_flag_that_is_text": plugin(keeps_images_apart="yes"),
+        "has_a_record_that_is_text": plugin(about="yes"),
+        "has_a_record_that_raises": plugin(about=property(lambda self: 1 / 0)),
         "has_families_that_are_a_number": plugin(mflux_families=hook("mflux_families", lambda: 5)),
         "has_families_that_are_text": plugin(mflux_families=hook("mflux_families", lambda: ["flux"])),
         "has_a_family_without_a_list": plugin(mflux_families=hook("mflux_families", lambda: {"flux": None})),
     }
-
-
-# What is read of a plugin only when two images overlap.
-_NOT_AT_ATTACH = ("has_a_flag_that_is_text",)
 
 
 def _factory(factory: Any) -> Callable[[Subject], None]:
@@ -310,8 +307,7 @@ def _factory(factory: Any) -> Callable[[Subject], None]:
 
 
 for _name, _factory_ in _factories().items():
-    if _name not in _NOT_AT_ATTACH:
-        named(f"a_plugin_that_{_name}", _factory(_factory_))
+    named(f"a_plugin_that_{_name}", _factory(_factory_))
 
 
 @fault

@@ -17,26 +17,37 @@ DEV = Target(pipeline="Flux1", model="black-forest-labs/FLUX.1-dev")
 
 
 class Script:
-    """Signals of one step."""
+    """Signals of one step: what is read and compared is noted."""
 
-    def __init__(self, sigma: float | None, signal: mx.array | None, latents: mx.array | None) -> None:
+    def __init__(
+        self,
+        sigma: float | None,
+        signal: mx.array | None,
+        latents: mx.array | None = None,
+        reads: list[str] | None = None,
+    ) -> None:
         self._sigma, self._signal, self._latents = sigma, signal, latents
+        self._reads = [] if reads is None else reads
 
     def modulated_input(self) -> Any:
-        raise AssertionError("only TeaCache reads this")
+        return self._noted("modulated_input", self._signal)
 
     def first_block_residual(self) -> Any:
-        assert self._signal is not None, "no signal was written down"
-        return self._signal
+        return self._noted("first_block_residual", self._signal)
 
     def latents(self) -> Any:
-        assert self._latents is not None, "no latents were written down"
-        return self._latents
+        return self._noted("latents", self._latents)
 
     def sigma(self) -> float | None:
         return self._sigma
 
+    def _noted(self, name: str, array: mx.array | None) -> mx.array:
+        assert array is not None, f"no {name} was written down"
+        self._reads.append(name)
+        return array
+
     def relative_l1(self, now: mx.array, earlier: mx.array) -> float:
+        self._reads.append("relative_l1")
         if now.shape != earlier.shape:
             return float("nan")
         return (mx.abs(now - earlier).mean() / mx.abs(earlier).mean()).item()
@@ -44,11 +55,12 @@ class Script:
 
 @dataclass
 class Image:
-    """What happened: decisions, and the value of each step's residuals, branch by branch."""
+    """What happened: decisions, the value of each step's residuals, branch by branch, and what was read."""
 
     generation: Generation
     decisions: list[Decision] = field(default_factory=list)
     residuals: list[list[float]] = field(default_factory=list)
+    reads: list[str] = field(default_factory=list)
 
     @property
     def pattern(self) -> str:
@@ -115,7 +127,8 @@ class Plugin:
         self.call("mflux_generation_start", generation=image.generation)
         for index in range(image.generation.active_steps):
             signal, latent, output, sigma = (each and each[index] for each in (signals, latents, outputs, sigmas))
-            step = Step(index, image.generation, branches if index else None, Script(sigma, signal, latent))
+            script = Script(sigma, signal, latent, image.reads)
+            step = Step(index, image.generation, branches if index else None, script)
             decision = self.call("mflux_pre_transformer", step=step) or Decision.compute()
             ran = []
             for place in range(branches):

@@ -7,7 +7,10 @@ from importlib.resources import files
 import pytest
 
 from mflux_teacache.errors import OptionError
+from mflux_teacache.options import Declared
+from mflux_teacache.plugins import load as load_plugin
 from mflux_teacache.teacache.calibration import (
+    FILES,
     Calibration,
     load,
     shipped,
@@ -182,3 +185,18 @@ def test_what_a_float_cannot_hold_is_refused(write, content, message):
 def test_the_home_of_nobody():
     with pytest.raises(OptionError, match=r"cannot read the calibration ~nobody-here/x\.json"):
         load("~nobody-here/x.json")
+
+
+def test_help_lists_the_shipped_ones_without_reading_any(monkeypatch):
+    def refuse(*_):
+        raise AssertionError("a calibration was read")
+
+    monkeypatch.setattr(FILES, "_parsed", {})
+    monkeypatch.setattr(FILES, "parse", refuse)
+    [option] = [action for action in Declared(load_plugin("teacache")).actions if action.dest.endswith("calibration")]
+    assert ", ".join(FILES.names) in option.help
+    assert "flux1-dev" in FILES.names
+
+
+def test_a_shipped_one_is_called_as_its_file():
+    assert [entry.name for entry in shipped().values()] == list(FILES.names)

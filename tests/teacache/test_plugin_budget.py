@@ -3,61 +3,55 @@
 import math
 
 import pytest
-from scripted import DEV, generation
-from teacache_steps import IDENTITY, KLEIN, LEVELS, Script, attached, check, level, options, pattern, run
+from scripted import DEV, generation, level
+from teacache_steps import IDENTITY, KLEIN, LEVELS, attached, check, options, run
 
 from mflux_teacache.errors import OptionError
-from mflux_teacache.records import Step
-from mflux_teacache.teacache.budget import Budget
-from mflux_teacache.teacache.policy import PolicyConfig
-from mflux_teacache.teacache.rules import ByBudget
 
 
 def test_a_budget_in_place_of_a_threshold():
-    decisions, residuals, _ = run(attached(max_computed=4, **IDENTITY), LEVELS)
-    assert pattern(decisions) == "CSCCSC"
+    image = run(attached(max_computed=4, **IDENTITY), LEVELS)
+    assert image.pattern == "CSCCSC"
     # What each run may add up to: (0.25 + 0.25 * 3) / 3, (0.45 + 0.225 * 2) / 3, (1/3 + 0.261 * 1) / 2
-    assert [d.threshold for d in decisions] == pytest.approx([None, 1 / 3, 0.3, 0.2972, None, None], abs=1e-4)
-    assert residuals[1] == residuals[0]
+    assert [d.threshold for d in image.decisions] == pytest.approx([None, 1 / 3, 0.3, 0.2972, None, None], abs=1e-4)
+    assert image.residuals[1] == image.residuals[0]
 
 
 @pytest.mark.parametrize(("speedup", "computed"), [(1, 28), (1.4, 20), (1.6, 17), (2, 14), (4, 7)])
 def test_a_speedup_is_the_steps_over_the_computed_ones(speedup, computed):
     signals = [level(1.0 + index**2 / 100) for index in range(28)]
     plugin = attached(speedup=speedup, **IDENTITY)
-    decisions, _, _ = run(plugin, signals)
-    assert pattern(decisions).count("C") == computed
-    recorded = plugin.mflux_image_metadata(generation(28))
+    image = run(plugin, signals)
+    assert image.pattern.count("C") == computed
+    recorded = plugin.instance.mflux_image_metadata(generation(28))
     assert (recorded["threshold"], recorded["max_computed"]) == (None, computed)
 
 
 def test_a_budget_needs_no_threshold():
     check(KLEIN, force=True, speedup=1.5)
     check(DEV, steps=28, max_computed=10)
-    assert pattern(run(attached(DEV, max_computed=5), LEVELS)[0]).count("C") == 5
+    assert run(attached(DEV, max_computed=5), LEVELS).pattern.count("C") == 5
 
 
 def test_a_change_above_the_range_counts_as_its_end(own_file):
-    decisions, _, _ = run(attached(calibration=own_file(range=[0.22, 0.3]), max_computed=4), LEVELS)
-    assert [d.change for d in decisions[1:]] == pytest.approx([0.25, 0.2, 1 / 3, 0.25, 0.0])
-    assert [d.prediction for d in decisions[1:4]] == pytest.approx([0.25, 0.22, 0.3])
+    image = run(attached(calibration=own_file(range=[0.22, 0.3]), max_computed=4), LEVELS)
+    assert [d.change for d in image.decisions[1:]] == pytest.approx([0.25, 0.2, 1 / 3, 0.25, 0.0])
+    assert [d.prediction for d in image.decisions[1:4]] == pytest.approx([0.25, 0.22, 0.3])
 
 
 def test_a_signal_that_goes_bad_is_computed_out_of_the_budget():
     signals = [level(1.0), level(1.1), level(math.nan), *[level(1.0 + index) for index in range(6)]]
-    decisions, residuals, _ = run(attached(max_computed=6, **IDENTITY), signals)
-    assert [d.reason for d in decisions[2:4]] == ["change or prediction not finite"] * 2
-    assert decisions[4].reason == "nothing to reuse"
-    assert pattern(decisions).count("C") == 6
-    assert not {step for step in range(5, 9) if residuals[step] < [40]}
+    image = run(attached(max_computed=6, **IDENTITY), signals)
+    assert [d.reason for d in image.decisions[2:4]] == ["change or prediction not finite"] * 2
+    assert image.decisions[4].reason == "nothing to reuse"
+    assert image.pattern.count("C") == 6
+    assert not {step for step in range(5, 9) if image.residuals[step] < [40]}
 
 
-@pytest.mark.parametrize("change", [math.nan, math.inf])
-def test_a_change_that_is_not_finite_is_not_taken_for_a_large_one(change):
-    rule = ByBudget(PolicyConfig(threshold=0, polynomial=(1.0, 0.0), upper=0.5), Budget(total=9, computed=4))
-    for index in (0, 1):
-        verdict = rule.judge((None, change)[index], Step(index, generation(9), 1, Script(level(1.0), [])))
-    assert (verdict.kind, verdict.drop_cache) == ("force", True)
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_change_that_is_not_finite_is_not_taken_for_a_large_one(own_file, value):
+    image = run(attached(calibration=own_file(range=[0.0, 0.5]), max_computed=4), [level(1.0), *[level(value)] * 8])
+    assert (image.decisions[1].reason, image.decisions[1].forced) == ("change or prediction not finite", True)
 
 
 @pytest.mark.parametrize(

@@ -9,15 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mflux_teacache.errors import OptionError
-from mflux_teacache.pieces.limits import leaves_a_step
+from mflux_teacache.pieces.limits import Limits, leaves_a_step
 from mflux_teacache.teacache.calibration import load
 from mflux_teacache.teacache.policy import (
+    DEFAULTS,
     PolicyConfig,
     PolicyState,
     decide,
     evaluate,
     predict,
-    replay,
 )
 
 TRACE = json.loads((Path(__file__).parents[1] / "data" / "trace-krea.json").read_text())
@@ -27,7 +27,15 @@ IDENTITY = (1.0, 0.0)
 
 
 def config(threshold=1.0, **changes):
-    return PolicyConfig(**{"threshold": threshold, "polynomial": IDENTITY, **changes})
+    bounds = {name: changes.pop(name) for name in ("skip_first", "skip_last", "max_skips") if name in changes}
+    return PolicyConfig(
+        **{"threshold": threshold, "polynomial": IDENTITY, "limits": replace(DEFAULTS, **bounds), **changes}
+    )
+
+
+def replay(changes, settings):
+    """The pattern that a trace of changes gives, one per step after the first: C computed, S skipped."""
+    return pattern(run(changes, settings))
 
 
 def in_the_middle(state, change, settings):
@@ -60,9 +68,10 @@ def test_a_threshold_under_the_krea_floor_skips_nothing():
 
 
 def test_first_step_has_nothing_to_compare_with():
-    decision = decide(PolicyState(), None, 0, 10, config(skip_first=0))
-    assert (decision.kind, decision.reason) == ("force", "nothing to compare with")
-    assert decision.state == CACHED
+    for step, reason in ((0, "first steps"), (5, "nothing to compare with")):
+        decision = decide(PolicyState(), None, step, 10, config(skip_first=0))
+        assert (decision.kind, decision.reason) == ("force", reason)
+        assert decision.state == CACHED
 
 
 def test_reuse_adds_to_the_sum_and_counts():
@@ -231,9 +240,7 @@ configs = st.builds(
     polynomial=st.lists(st.floats(min_value=-5.0, max_value=5.0), min_size=1, max_size=5).map(tuple),
     lower=st.floats(min_value=0.0, max_value=0.2),
     upper=st.floats(min_value=0.3, max_value=1.0) | st.just(math.inf),
-    skip_first=st.integers(0, 5),
-    skip_last=st.integers(0, 5),
-    max_skips=st.integers(0, 4),
+    limits=st.builds(Limits, skip_first=st.integers(0, 5), skip_last=st.integers(0, 5), max_skips=st.integers(0, 4)),
 )
 states = st.builds(
     PolicyState, running_sum=st.floats(min_value=0.0, max_value=2.0), skips=st.integers(0, 4), cached=st.booleans()
@@ -259,9 +266,9 @@ def test_a_run_keeps_every_promise(trace, settings):
     letters = pattern(decisions)
     assert replay(trace, settings) == letters
     assert len(letters) == len(trace) + 1
-    assert "S" not in letters[: max(1, settings.skip_first)]
-    assert "S" not in letters[len(letters) - settings.skip_last :]
-    assert "S" * (settings.max_skips + 1) not in letters
+    assert "S" not in letters[: max(1, settings.limits.skip_first)]
+    assert "S" not in letters[len(letters) - settings.limits.skip_last :]
+    assert "S" * (settings.limits.max_skips + 1) not in letters
     for before, decision in itertools.pairwise(decisions):
         if decision.kind == "reuse":
             assert decision.running_sum < settings.threshold
@@ -308,7 +315,7 @@ def test_the_kth_computed_step_is_no_earlier_with_more_threshold(trace, settings
 @given(st.lists(odd_changes, max_size=30), configs, st.integers(0, 4))
 def test_a_higher_cap_never_skips_fewer_steps(trace, settings, more):
     low = replay(trace, settings)
-    high = replay(trace, replace(settings, max_skips=settings.max_skips + more))
+    high = replay(trace, replace(settings, limits=replace(settings.limits, max_skips=settings.limits.max_skips + more)))
     assert high.count("S") >= low.count("S")
 
 
@@ -349,9 +356,9 @@ def test_leaves_a_step_says_whether_a_still_signal_is_ever_skipped(first, last, 
         ({"lower": -0.1}, "range is -0.1 to inf"),
         ({"lower": 0.5, "upper": 0.4}, "range is 0.5 to 0.4"),
         ({"upper": math.nan}, "range is 0.0 to nan"),
-        ({"skip_first": -1}, "skip_first is -1"),
-        ({"skip_last": -2}, "skip_last is -2"),
-        ({"max_skips": -3}, "max_skips is -3"),
+        ({"skip_first": -1}, "window is -1"),
+        ({"skip_last": -2}, "window is -2"),
+        ({"max_skips": -3}, "cap on skips in a row is -3"),
     ],
 )
 def test_config_refuses(changes, message):

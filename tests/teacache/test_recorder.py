@@ -10,7 +10,6 @@ from itertools import accumulate, pairwise
 
 import mlx.core as mx
 import pytest
-import scripted
 from scripted import DEV, Plugin, Script, generation, level
 
 from mflux_teacache import Body, PluginWarning, Refused, Step
@@ -25,16 +24,6 @@ from mflux_teacache.teacache.recorder import TeaCacheRecord
 POLYNOMIAL = (2.0, -1.0, 0.5, 0.25, 0.125)
 STEPS = 21  # 20 changes: just enough
 RATES = [0.02 * place for place in range(1, STEPS)]
-
-
-class Signals(Script):
-    def modulated_input(self):
-        return self._signal
-
-
-@pytest.fixture(autouse=True)
-def _signals(monkeypatch):
-    monkeypatch.setattr(scripted, "Script", Signals)
 
 
 @pytest.fixture
@@ -97,7 +86,7 @@ def test_only_the_image_being_made_counts(path):
     plugin.call("mflux_generation_start", generation=image)
     for index, (signal, residual) in enumerate(zip(grown(RATES), grown([rate / 2 for rate in RATES]), strict=True)):
         rows = [mx.concatenate([level(value, 2), level(100.0 * index, 1)], axis=1) for value in (signal, residual)]
-        step = Step(index, image, 1, Signals(None, rows[0], None))
+        step = Step(index, image, 1, Script(None, rows[0], None))
         plugin.call("mflux_post_transformer", step=step, body=Body((BodyBranch(None, None, rows[1], False),)))
     image.status = "finished"
     plugin.call("mflux_generation_end", generation=image)
@@ -268,7 +257,7 @@ def test_branches_that_come_or_go_tell_nothing(path):
     plugin, image = attached(path), generation(2)
     plugin.call("mflux_generation_start", generation=image)
     for index in range(2):
-        step = Step(index, image, 1, Signals(None, level(1.0), None))
+        step = Step(index, image, 1, Script(None, level(1.0), None))
         branch = BodyBranch(None, None, level(1.0), False)
         plugin.call("mflux_post_transformer", step=step, body=Body((branch,) * (2 - index)))
     image.status = "finished"
@@ -280,7 +269,7 @@ def test_a_run_with_skipped_steps_is_left_out(path):
     plugin, image = attached(path), generation(2)
     plugin.call("mflux_generation_start", generation=image)
     for index, reused in enumerate([False, True]):
-        step = Step(index, image, 1, Signals(None, level(1.0 + index), None))
+        step = Step(index, image, 1, Script(None, level(1.0 + index), None))
         plugin.call("mflux_post_transformer", step=step, body=Body((BodyBranch(None, None, level(1.0), reused),)))
     image.status = "finished"
     with pytest.warns(PluginWarning, match="a step was skipped"):

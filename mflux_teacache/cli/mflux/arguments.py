@@ -21,17 +21,3 @@ COMPILE_BLOCKS_HELP = (
     "this option, up to rounding. It is off by default; the --no form switches it off if a --config-from-conf sidecar "
     "records it."
 )
-
-# The plugins of this package, so that an option of theirs is known without looking for packages.
-BUILT_IN = (
-    "easycache",
-    "first-block-cache",
-    "magcache",
-    "magcache-record",
-    "replay",
-    "schedule",
-    "shadow",
-    "taylorseer",
-    "teacache",
-    "teacache-record",
-)

@@ -9,12 +9,11 @@ from __future__ import annotations
 import argparse
 import functools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 from types import ModuleType
 
 from mflux_teacache.cli.mflux.arguments import (
-    BUILT_IN,
     COMPILE_BLOCKS,
     COMPILE_BLOCKS_HELP,
     HELP,
@@ -27,7 +26,6 @@ AddArguments = Callable[[argparse.ArgumentParser], None]
 ParseArguments = Callable[[argparse.ArgumentParser], argparse.Namespace]
 
 _OURS = (OPTION, COMPILE_BLOCKS, NO_COMPILE_BLOCKS, *SIDECAR_OPTIONS[1:])
-_PREFIXES = tuple(f"--{no}{name}-" for name in BUILT_IN for no in ("", "no-"))
 
 
 def extend(parsers: ModuleType) -> None:
@@ -71,7 +69,8 @@ def _with_options(original: AddArguments) -> AddArguments:
 def _with_plugins(original: ParseArguments) -> ParseArguments:
     @functools.wraps(original)
     def parse_args(parser: argparse.ArgumentParser) -> argparse.Namespace:
-        if OPTION not in parser._option_string_actions or not may_concern_plugins(sys.argv[1:]):
+        known = parser._option_string_actions
+        if OPTION not in known or not may_concern_plugins(sys.argv[1:], known):
             return original(parser)
         from mflux_teacache.cli.mflux.session import session_for
 
@@ -86,13 +85,17 @@ def _with_plugins(original: ParseArguments) -> ParseArguments:
     return parse_args
 
 
-def may_concern_plugins(argv: Sequence[str]) -> bool:
-    """Whether a word may be an option of ours, also a shortened one: a quick look, in place of reading the line."""
-    return any(map(_may_be_ours, argv))
+def may_concern_plugins(argv: Sequence[str], known: Container[str]) -> bool:
+    """Whether a word may be an option of ours or of a plugin, also a shortened one: a quick look, in place of reading.
+
+    Args:
+        known: the options of mflux's parser. Any other word may be of a plugin that is off.
+    """
+    return any(_may_be_ours(word, known) for word in argv)
 
 
-def _may_be_ours(word: str) -> bool:
+def _may_be_ours(word: str, known: Container[str]) -> bool:
     if not word.startswith("--"):
         return word.startswith("-") and "C" in word  # mflux's flags of one letter may stand in one word with it: -vC
     name = word.partition("=")[0]
-    return name != "--" and (name.startswith(_PREFIXES) or any(option.startswith(name) for option in _OURS))
+    return name != "--" and (name not in known or name in _OURS)

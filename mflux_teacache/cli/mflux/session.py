@@ -212,7 +212,7 @@ class Session:
 
         def report(stats: GenerationStats) -> None:
             options = next((vars(each.options) for each in requests if each.plugin.name == plugins.decider), {})
-            settings = Settings.of(plugins.decider, options, distilled=target.distilled)
+            settings = Settings.of(plugins, options, distilled=target.distilled)
             # The image is not saved yet, and whatever becomes of this line, it must not cost it.
             tell(summary(stats, plugins.names, plugins.decider, settings), sys.stdout)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mflux_teacache.cli.mflux.arguments import BUILT_IN, OPTION
-from mflux_teacache.discovery import installed
+from mflux_teacache.cli.mflux.arguments import OPTION
+from mflux_teacache.discovery import built_in, installed
 from mflux_teacache.errors import OptionError, PluginError
 from mflux_teacache.messages import did_you_mean
 from mflux_teacache.options import Declared
@@ -25,7 +25,7 @@ def refuse_unknown(line: Line, plugins: Sequence[Declared] = (), *, anybodys: bo
             is left to argparse.
     """
     on = {plugin.plugin.name: plugin for plugin in plugins}
-    names = [*on, *BUILT_IN, *((plugin.name for plugin in installed()) if anybodys else ())]
+    names = [*on, *((plugin.name for plugin in installed()) if anybodys else built_in())]
     for option in line.unknown_options:
         if (name := _owner(option, names)) is not None:
             raise OptionError(_not_its(option, on[name]) if name in on else _off(option, name))

@@ -34,8 +34,9 @@ class Row:
     Attributes:
         options: as they are written on a command line.
         error: why it cannot be used; ``None`` if it can.
-        kind: whether it ``decides`` which steps are skipped, or ``observes``; ``None`` where that cannot be told.
-        description: the first sentence that its class says of itself.
+        kind: as its record says; else ``strategy`` if it decides, and ``tool`` if it does not, which cannot be told of
+            a factory before it has made the plugin.
+        description: as its record says; else the first sentence that its class says of itself.
     """
 
     name: str
@@ -74,17 +75,18 @@ def describe(plugin: Installed) -> Row:
     try:
         loaded = plugins.load(plugin.name)
         flags = tuple(action.option_strings[0] for action in Declared(loaded).actions)
+        about = loaded.about
     except PluginError as error:
         return Row(plugin.name, plugin.package, plugin.version, error=str(error))
-    description = _first_sentence(loaded.factory)
-    return Row(plugin.name, plugin.package, plugin.version, flags, None, _kind(loaded.factory), description)
+    kind, description = about.kind or _kind(loaded.factory), about.description or _first_sentence(loaded.factory)
+    return Row(plugin.name, plugin.package, plugin.version, flags, None, kind, description)
 
 
 def _kind(factory: Callable[[], Any]) -> str | None:
     """Told by its hooks; what a factory makes is not known before it has made it."""
     if not isinstance(factory, type):
         return None
-    return "decides" if hasattr(factory, plugins.DECIDES) else "observes"
+    return "strategy" if hasattr(factory, plugins.DECIDES) else "tool"
 
 
 def _first_sentence(documented: object) -> str:

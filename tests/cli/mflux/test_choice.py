@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from mflux_teacache import hookimpl, options
-from mflux_teacache.cli.mflux.arguments import BUILT_IN
 from mflux_teacache.cli.mflux.choice import Asked, Chosen, asked_for, choose
+from mflux_teacache.discovery import built_in
 from mflux_teacache.errors import BrokenPlugin, OptionError, PluginWarning, UnknownPlugin
 from mflux_teacache.image_record.read import Recorded, read_beside_mflux
 from mflux_teacache.options import Declared
@@ -440,7 +440,7 @@ def _replaced(declared: Declared, action: argparse.Action) -> list[str]:
     raise AssertionError(action)
 
 
-@pytest.mark.parametrize("name", sorted(BUILT_IN))
+@pytest.mark.parametrize("name", built_in())
 def test_every_option_of_every_plugin_of_ours_can_be_replaced_and_taken_back(sidecar, name):
     declared = Declared(load(name))
     for action in declared.actions:

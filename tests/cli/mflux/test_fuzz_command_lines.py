@@ -21,8 +21,8 @@ from mflux.models.common.config.model_config import ModelConfig
 from mflux.models.flux.variants.txt2img.flux import Flux1
 
 from mflux_teacache.cli.mflux import session
-from mflux_teacache.cli.mflux.arguments import BUILT_IN
 from mflux_teacache.cli.mflux.command_line import extend
+from mflux_teacache.discovery import built_in
 from mflux_teacache.errors import PluginWarning
 from mflux_teacache.options import Declared
 from mflux_teacache.plugins import load
@@ -37,7 +37,19 @@ VALUES = [
     "/dev/null", "x" * 3000, "\x1b[2J", "é", "\udcff", "True", "[1]", "{}", "%s", "%(default)s", "--", "-",
 ]  # fmt: skip
 
-NAMES = [*BUILT_IN, "alternate", "watch", "needs-size", "broken", "clash", "none", "nobodys", "", "\x1b[2J", "TeaCache"]
+NAMES = [
+    *built_in(),
+    "alternate",
+    "watch",
+    "needs-size",
+    "broken",
+    "clash",
+    "none",
+    "nobodys",
+    "",
+    "\x1b[2J",
+    "TeaCache",
+]
 
 
 @pytest.fixture
@@ -45,7 +57,7 @@ def options(plugins_in_process: None) -> list[str]:
     """Of plugins, whole, shortened, mistyped and taken back; and some of mflux's."""
     ours = [
         option
-        for name in (*BUILT_IN, "alternate", "needs-size")
+        for name in (*built_in(), "alternate", "needs-size")
         for action in Declared(load(name)).actions
         for option in action.option_strings
     ]

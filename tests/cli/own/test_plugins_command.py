@@ -26,8 +26,8 @@ def test_plugins_lists_everything_installed_and_every_pipeline(capsys, plugins_i
     ours = version("mflux-teacache-plugin")
     assert ["watch", "cli-plugins", "1.0"] in rows
     [first_block_cache, described] = [row for row in rows if row[:1] == ["first-block-cache"]]
-    assert " ".join(described).startswith("first-block-cache decides Skips the body after block 0 while")
-    assert ["watch", "observes", "Only", "observes."] in rows
+    assert " ".join(described).startswith("first-block-cache strategy Runs block 0 in every step, and")
+    assert ["watch", "tool", "Only", "observes."] in rows
     assert first_block_cache[1:4] == ["mflux-teacache-plugin", ours, "--first-block-cache-thresh"]
     [teacache, _] = [row for row in rows if row[:1] == ["teacache"]]
     assert teacache[1:4] == ["mflux-teacache-plugin", ours, "--teacache-thresh"]
@@ -66,7 +66,7 @@ def test_plugins_as_json_says_the_same(capsys, plugins_in_process):
         "version": "1.0",
         "options": ["--needs-size-size"],
         "error": None,
-        "kind": "observes",
+        "kind": "tool",
         "description": "",
     }
     assert content["unreadable_packages"] == []
@@ -126,7 +126,7 @@ def test_each_installed_plugin_is_described(plugins_in_process):
             "cli-plugins",
             "1.0",
             ("--alternate-every", "--alternate-label", "--alternate-names", "--alternate-noted"),
-            kind="decides",
+            kind="strategy",
             description="Computes every ``every``-th step and reuses between.",
         )
         in rows

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mflux_teacache.errors import OptionError
+from mflux_teacache.pieces.budget import Budget, BudgetState, computed_steps, decide
 from mflux_teacache.teacache import calibration
-from mflux_teacache.teacache.budget import Budget, BudgetState, computed_steps, decide
 from mflux_teacache.teacache.policy import PolicyConfig, predict
 
 DATA = Path(__file__).parents[1] / "data"
@@ -88,7 +88,7 @@ def test_even_changes_are_split_as_well_as_can_be(computed):
 def test_the_numbers_of_one_run():
     verdicts = spend([0.4, 0.1, 0.3, 0.2, 0.5], Budget(total=6, computed=4))
     # (0.4 + 0.4 * 3) / 3 with 4 steps and 2 computed ones left; (0.5 + 0.25 * 2) / 3; (0.3 + 0.8 / 3 * 1) / 2
-    assert [v.state.threshold for v in verdicts] == pytest.approx([None, 1.6 / 3, 1 / 3, 0.85 / 3, None, None])
+    assert [v.threshold for v in verdicts] == pytest.approx([None, 1.6 / 3, 1 / 3, 0.85 / 3, None, None])
     assert [v.running_sum for v in verdicts] == pytest.approx([None, 0.4, 0.5, 0.3, 0.2, None])
     assert [(v.kind, v.reason) for v in verdicts] == [
         ("force", "first steps"),
@@ -134,12 +134,12 @@ def test_the_fewest_computed_steps(total, rules, least):
     assert Budget(total=total, computed=least, **rules).least == least
     assert pattern([1.0] * (total - 1), least, **rules).count("C") == least
     with pytest.raises(OptionError, match=f"which takes {least}. Use --teacache-max-computed {least} "):
-        Budget(total=total, computed=least - 1, **rules)
+        Budget(total=total, computed=least - 1, title="TeaCache", plugin="teacache", **rules)
 
 
 def test_the_speedup_that_a_refusal_names_is_allowed():
     with pytest.raises(OptionError, match=r"--teacache-speedup of at most 7\.14;"):
-        Budget(total=50, computed=5)
+        Budget(total=50, computed=5, plugin="teacache")
     assert Budget(total=50, computed=computed_steps(50, 7.14)).computed == 7
 
 
@@ -166,7 +166,7 @@ def test_a_bad_change_comes_out_of_the_budget():
 def test_what_changes_were_like_before_a_bad_one_is_still_known():
     verdicts = spend([0.1, math.nan, 0.2, 0.6, 0.1, 0.1, 0.1], Budget(total=8, computed=6))
     # 0.6 so far; two steps more of the mean of 0.1, 0.2 and 0.6; two computed ones left
-    assert verdicts[4].state.threshold == pytest.approx((0.6 + 0.3 * 2) / 3)
+    assert verdicts[4].threshold == pytest.approx((0.6 + 0.3 * 2) / 3)
 
 
 def test_a_bad_change_is_computed_beyond_the_budget_and_says_so():

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mflux_teacache import Body, ResidualCache
-from mflux_teacache.pieces.storage import DTYPES, keep
+from mflux_teacache.pieces.cache import DTYPES, keep
 from mflux_teacache.records import BodyBranch
 
 # Half a unit in the last place, relative to the value: 8 and 11 significant bits.

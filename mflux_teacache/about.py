@@ -1,0 +1,79 @@
+"""THE CONTRACT: what a plugin says of itself, as one record on its class. No logic of any plugin, no mlx."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Kind = Literal["strategy", "recorder", "tool"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class About:
+    """What others may know of a plugin without looking inside: ``about = About(...)`` on its class.
+
+    Every field may be left out, and so may the record: then it is a plugin with these defaults. Options are named by
+    their keywords, ``thresh`` for ``--teacache-thresh``. A value of another kind than these raises ``TypeError``.
+
+    Attributes:
+        kind: a ``strategy`` decides which steps are skipped, by a rule of its own; a ``recorder`` measures full runs;
+            a ``tool`` does anything else. ``None`` = a strategy if it has the deciding hook, else a tool.
+        description: what it does, in one sentence; empty = the first sentence of the class's docstring.
+        threshold: the option that sets what its numbers are held against: higher skips more.
+        default_threshold: that option's default. ``None`` where it depends on the model: an attached instance may
+            have it as its attribute ``threshold``.
+        budgets: options that take the threshold's place, and say how many steps may be computed.
+        windows: options for steps at both ends that are always computed.
+        cap: the option for the most skipped steps in a row, of which 0 never skips.
+        source: the option that names a file whose decisions are repeated.
+        reuses: what a skipped step reuses: the body's ``residual``. ``None`` for a plugin that skips nothing.
+        residual_after: how many of the body's first blocks run in every step; residuals are taken after them. An
+            instance whose options decide it sets its attribute ``residual_after`` in ``mflux_attach``.
+        needs_calibration: it runs only on models that it has figures of.
+        simulated: a shadow run can tell what it would have skipped.
+        replay_values: what its ``mflux_image_metadata`` has to give so that a replay reuses in the same way; empty =
+            its decisions cannot be replayed.
+        keeps_images_apart: one instance serves all images of an attachment, also those that overlap, and tells them
+            apart by ``generation.number``.
+        alone: why no other plugin can decide beside it, to stand after its name.
+    """
+
+    kind: Kind | None = None
+    description: str = ""
+    threshold: str | None = None
+    default_threshold: float | None = None
+    budgets: tuple[str, ...] = ()
+    windows: tuple[str, ...] = ()
+    cap: str | None = None
+    source: str | None = None
+    reuses: Literal["residual"] | None = None
+    residual_after: int = 0
+    needs_calibration: bool = False
+    simulated: bool = True
+    replay_values: tuple[str, ...] = ()
+    keeps_images_apart: bool = False
+    alone: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in (None, *get_args(Kind)):
+            raise TypeError(f"About.kind is {self.kind!r}; it must be one of {', '.join(get_args(Kind))}, or None")
+        for name in ("needs_calibration", "simulated", "keeps_images_apart"):
+            if not isinstance(value := getattr(self, name), bool):
+                raise TypeError(f"About.{name} is {value!r}; it must be True or False")
+        for name in ("budgets", "windows", "replay_values"):
+            if not isinstance(value := getattr(self, name), tuple):
+                raise TypeError(f"About.{name} is {value!r}; it must be a tuple of names")
+
+
+def about_of(plugin: object) -> About:
+    """The record of a plugin's class or factory, or of an instance; without one, that of a plain plugin.
+
+    Raises:
+        TypeError: its ``about`` is something else.
+    """
+    record = getattr(plugin, "about", None)
+    if record is None:
+        return About()
+    if not isinstance(record, About):
+        raise TypeError(f"its about is {record!r}; it must be an mflux_teacache.About, or be left out")
+    return record
