@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from mflux_teacache.bench import memory, speed
-from mflux_teacache.bench.quality import command as quality
+from mflux_teacache.bench import memory, quality, speed
 
 # A module each, with ``add_parser(subparsers)`` that sets ``run``.
 SUBCOMMANDS = (speed, quality, memory)

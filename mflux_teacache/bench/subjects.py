@@ -1,4 +1,4 @@
-"""The model that is measured: the demo's, one with random weights, or a real checkpoint."""
+"""What is measured: the demo's model, one with random weights, or a real checkpoint, and an image of it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from mflux.models.common.config.model_config import AVAILABLE_MODELS, ModelConfig
 from mflux.models.fibo.variants.txt2img.fibo import FIBO
@@ -16,8 +16,8 @@ from mflux.models.qwen.variants.txt2img.qwen_image import QwenImage
 from mflux.models.z_image.variants.z_image import ZImage
 from mflux.utils.exceptions import ModelConfigError
 
-from mflux_teacache.bench import random_models
-from mflux_teacache.bench.settings import Settings
+from mflux_teacache.bench.needs import laboratory
+from mflux_teacache.bench.settings import ImageSettings
 from mflux_teacache.demo import model as demo
 from mflux_teacache.demo.run import PROMPT as DEMO_PROMPT
 from mflux_teacache.errors import UnsupportedModel
@@ -27,20 +27,33 @@ PROMPT = "a red apple on a wooden table beside a window, in the soft light of an
 JSON_PROMPT = f'{{"short_description": "{PROMPT}"}}'
 SIDE = 1024
 
-_PIPELINES: dict[type, tuple[str, ...]] = {
-    Flux1: ("dev", "krea-dev", "schnell"),
-    Flux2Klein: ("flux2-klein-base-4b", "flux2-klein-base-9b", "flux2-klein-4b", "flux2-klein-9b"),
-    QwenImage: ("qwen-image",),
-    ZImage: ("z-image", "z-image-turbo"),
-    FIBO: ("fibo", "fibo-lite"),
+
+class _Pipeline(NamedTuple):
+    """What is usual for a pipeline of mflux.
+
+    Attributes:
+        models: by mflux's names, which it is for.
+        distilled: others of them, that take no guidance.
+    """
+
+    guidance: float
+    models: tuple[str, ...]
+    distilled: tuple[str, ...] = ()
+
+
+_PIPELINES: dict[type, _Pipeline] = {
+    Flux1: _Pipeline(3.5, ("dev", "krea-dev"), ("schnell",)),
+    Flux2Klein: _Pipeline(4.0, ("flux2-klein-base-4b", "flux2-klein-base-9b"), ("flux2-klein-4b", "flux2-klein-9b")),
+    QwenImage: _Pipeline(4.0, ("qwen-image",)),
+    ZImage: _Pipeline(4.0, ("z-image",), ("z-image-turbo",)),
+    FIBO: _Pipeline(5.0, ("fibo",), ("fibo-lite",)),
 }
-_GUIDANCE = {Flux1: 3.5, Flux2Klein: 4.0, QwenImage: 4.0, ZImage: 4.0, FIBO: 5.0}
-_UNGUIDED = frozenset({"schnell", "flux2-klein-4b", "flux2-klein-9b", "z-image-turbo", "fibo-lite"})
+MODELS = {model: pipeline for pipeline, usual in _PIPELINES.items() for model in (*usual.models, *usual.distilled)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """A model that can be loaded.
+    """A model that can be loaded, and an image of it.
 
     Attributes:
         name: for people.
@@ -66,11 +79,12 @@ class Subject:
         )
 
 
-def subject_of(settings: Settings) -> Subject:
+def subject_of(settings: ImageSettings) -> Subject:
     """What the settings name; nothing is loaded yet.
 
     Raises:
         UnsupportedModel: mflux does not know the model, or the benchmark has no pipeline for it.
+        Refused: random weights, in an installed package.
     """
     if settings.random_weights is not None:
         return _random(settings, settings.random_weights)
@@ -85,60 +99,55 @@ def subject_of(settings: Settings) -> Subject:
     )
 
 
-def _random(settings: Settings, name: str) -> Subject:
+def _random(settings: ImageSettings, name: str) -> Subject:
+    random_models = laboratory("random_models", "--random-weights")
     recipe = random_models.RECIPES[name]
-
-    @contextlib.contextmanager
-    def load() -> Iterator[Any]:
-        yield random_models.build(name, quantize=settings.quantize, blocks=settings.blocks)
-
     shortened = "" if settings.blocks is None else f", at most {settings.blocks} blocks in a list"
     return Subject(
         name=f"{name}, random weights, {_spell_bits(settings)}{shortened}",
         pipeline=recipe.pipeline,
         config=recipe.config(),
-        load=load,
-        arguments=_usual(settings, recipe.pipeline, _GUIDANCE[recipe.pipeline]),
+        load=_loading(lambda: random_models.build(name, quantize=settings.quantize, blocks=settings.blocks)),
+        arguments=_usual(settings, recipe.pipeline, _PIPELINES[recipe.pipeline].guidance),
     )
 
 
-def _checkpoint(settings: Settings, name: str) -> Subject:
+def _checkpoint(settings: ImageSettings, name: str) -> Subject:
     try:
         config = ModelConfig.from_name(name, settings.base_model)
     except ModelConfigError as error:
         raise UnsupportedModel(f"--model {name}: {error}") from error
-    key = _key(config)
-    known = {model: pipeline for pipeline, models in _PIPELINES.items() for model in models}
-    if key not in known:
+    # mflux's own name of the model, or of the one that a checkpoint is based on: they have the same aliases.
+    key = next((key for key, known in AVAILABLE_MODELS.items() if known.aliases == config.aliases), None)
+    if key not in MODELS:
         raise UnsupportedModel(
             f"--model {name} is {key} to mflux, for which this benchmark has no pipeline. "
-            f"It has one for: {', '.join(known)}, and for checkpoints that are based on these."
+            f"It has one for: {', '.join(MODELS)}, and for checkpoints that are based on these."
         )
-    pipeline = known[key]
-
-    @contextlib.contextmanager
-    def load() -> Iterator[Any]:
-        yield pipeline(quantize=settings.quantize, model_config=config)
-
+    pipeline: Any = MODELS[key]
+    guidance, _, distilled = _PIPELINES[pipeline]
     return Subject(
         name=f"{name}, {_spell_bits(settings)}",
         pipeline=pipeline,
         config=config,
-        load=load,
-        arguments=_usual(settings, pipeline, 1.0 if key in _UNGUIDED else _GUIDANCE[pipeline]),
+        load=_loading(lambda: pipeline(quantize=settings.quantize, model_config=config)),
+        arguments=_usual(settings, pipeline, 1.0 if key in distilled else guidance),
     )
 
 
-def _key(config: ModelConfig) -> str | None:
-    """mflux's own name of the model, or of the one that a checkpoint is based on: they have the same aliases."""
-    return next((key for key, known in AVAILABLE_MODELS.items() if known.aliases == config.aliases), None)
+def _loading(load: Callable[[], Any]) -> Callable[[], AbstractContextManager[Any]]:
+    @contextlib.contextmanager
+    def loaded() -> Iterator[Any]:
+        yield load()
+
+    return loaded
 
 
-def _usual(settings: Settings, pipeline: type, guidance: float) -> dict[str, Any]:
+def _usual(settings: ImageSettings, pipeline: type, guidance: float) -> dict[str, Any]:
     return _arguments(settings, prompt=JSON_PROMPT if pipeline is FIBO else PROMPT, guidance=guidance, side=SIDE)
 
 
-def _arguments(settings: Settings, *, prompt: str, guidance: float, side: int) -> dict[str, Any]:
+def _arguments(settings: ImageSettings, *, prompt: str, guidance: float, side: int) -> dict[str, Any]:
     return {
         "seed": settings.seed,
         "prompt": prompt if settings.prompt is None else settings.prompt,
@@ -149,5 +158,5 @@ def _arguments(settings: Settings, *, prompt: str, guidance: float, side: int) -
     }
 
 
-def _spell_bits(settings: Settings) -> str:
+def _spell_bits(settings: ImageSettings) -> str:
     return "bfloat16" if settings.quantize is None else f"{settings.quantize} bits"

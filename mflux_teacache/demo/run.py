@@ -19,6 +19,7 @@ from mflux_teacache.hookspecs import hookimpl
 from mflux_teacache.option_types import file_path
 from mflux_teacache.output_files import check_output, writing
 from mflux_teacache.records import Body, Decision, GenerationStats, Step
+from mflux_teacache.text_tables import aligned
 
 if TYPE_CHECKING:
     import mlx.core as mx
@@ -112,9 +113,11 @@ class Result:
         return len(self.stats.decisions)
 
     @property
-    def computed(self) -> int:
+    def computed(self) -> float:
         """Steps that were not skipped, for whatever reason."""
-        return self.steps - self.stats.skipped_count
+        from mflux_teacache.demo.clock import computed
+
+        return computed(self.stats.decisions)
 
     @property
     def floor(self) -> float:
@@ -256,35 +259,37 @@ def _write_picture(settings: Settings, result: Result) -> None:
             settings.output,
             title=settings.prompt,
             plain=result.plain.image,
-            plain_label=f"plain\n{result.steps} of {result.steps} steps, {result.plain.seconds:.1f} s",
+            plain_label=_label("plain", result.steps, result.plain, result),
             cached=result.cached.image,
-            cached_label=f"{settings.plugin}\n{result.computed} of {result.steps} steps, {result.cached.seconds:.1f} s",
+            cached_label=_label(settings.plugin, result.computed, result.cached, result),
             records=result.stats.decisions,
         )
 
 
+def _label(name: str, computed: float, drawn: Drawn, result: Result) -> str:
+    return f"{name}\n{computed:g} of {result.steps} steps, {drawn.seconds:.1f} s"
+
+
 def report(settings: Settings, result: Result) -> str:
     """The table, and below it what its columns mean."""
-    from mflux_teacache.demo.picture import psnr, spell
+    from mflux_teacache.demo.picture import distance, spell
 
-    width = max(len(settings.plugin), len("plain"))
     rows = (
         ("run", "seconds", "steps", "PSNR", "time ratio", "floor"),
         ("plain", f"{result.plain.seconds:.2f}", f"{result.steps}/{result.steps}", "", "1.00", "1.00"),
         (
             settings.plugin,
             f"{result.cached.seconds:.2f}",
-            f"{result.computed}/{result.steps}",
-            spell(psnr(result.plain.image, result.cached.image)),
+            f"{result.computed:g}/{result.steps}",
+            spell(distance(result.plain.image, result.cached.image)),
             f"{result.time_ratio:.2f}",
             f"{result.floor:.2f}",
         ),
     )
-    table = (f"{name:<{width}}" + "".join(f"{cell:>12}" for cell in cells) for name, *cells in rows)
     return "\n".join(
         (
             "",
-            *table,
+            *aligned(rows),
             "",
             "seconds     of the denoising loop, one run each after a warm-up; other work on the machine shows in them",
             "steps       computed of all, whoever decided: the plugin's judgement or a rule such as its first steps",

@@ -15,7 +15,7 @@ from matplotlib.figure import SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from mflux_teacache.demo.palette import COMPUTED, LIMIT, SKIPPED
+from mflux_teacache.drawing import COMPUTED, LIMIT, SKIPPED, make_plain
 from mflux_teacache.records import LETTERS, Outcome, StepRecord
 
 _FILL: dict[Outcome, dict[str, Any]] = {"computed": COMPUTED, "forced": COMPUTED, "skipped": SKIPPED}
@@ -52,10 +52,7 @@ def _draw_numbers(axes: Axes, records: Sequence[StepRecord]) -> list[Artist]:
     more = [*_draw_sum(axes, records), *_draw_threshold(axes, records)]
     axes.set_ylabel("predicted change" if name == "prediction" else "measured change", fontsize=10)
     axes.set_ylim(bottom=min(0.0, axes.dataLim.y0))
-    axes.tick_params(labelsize=9, bottom=False)
-    axes.grid(axis="y", linewidth=0.4, alpha=0.5)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    make_plain(axes, grid="y", bottom=False)
     return more
 
 
