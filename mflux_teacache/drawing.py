@@ -13,6 +13,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 # lightness and hatching as well as by hue.
 COMPUTED: dict[str, Any] = {"facecolor": "#0072B2", "edgecolor": "#00456B"}
 SKIPPED: dict[str, Any] = {"facecolor": "#F7C65C", "edgecolor": "#8A5A00", "hatch": "////"}
+FILL = {"C": COMPUTED, "S": SKIPPED}  # by the letter of a pattern
+MEANING = {"C": "computed", "S": "skipped"}
 LIMIT = "#B3003B"
 
 # Okabe and Ito's palette without the yellow, which is too faint on white for lines.

@@ -17,11 +17,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="measure what skipping steps gains",
         description="Measures on a real checkpoint, on a model of full size with random weights, or on the demo's.",
     )
-    add_measurements(parser)
-
-
-def add_measurements(parser: argparse.ArgumentParser) -> None:
-    """Add the subcommands of ``bench``."""
     measurements = parser.add_subparsers(required=True, metavar="MEASUREMENT")
     for subcommand in SUBCOMMANDS:
         subcommand.add_parser(measurements)

@@ -52,59 +52,68 @@ def judge(subject: Subject, cases: Sequence[Case], settings: Sequence[Setting], 
         HookFailed: a plugin failed.
         KeyboardInterrupt: before a whole setting was drawn; or what mflux makes of it.
     """
-    judged = Judged()
     with subject.load() as model, tqdm(total=len(cases) * (1 + len(settings)), unit="image") as bar:
-
-        def draw(label: str, case: Case) -> Levels:
-            bar.set_description(label, refresh=False)
-            with listening(model, _WithoutBar()):
-                image = model.generate_image(**{**subject.arguments, "prompt": case.prompt, "seed": case.seed}).image
-            bar.update()
-            if case in shown:
-                judged.thumbnails[label, case] = _thumbnail(image)
-            return levels(image)
-
-        full = {case: draw(FULL, case) for case in cases}
-
-        def made() -> Iterator[list[JudgedRun]]:
-            for setting in settings:
-                left = bar.n + len(cases)
-                try:
-                    runs = _runs(model, setting, full, draw, judged.idle)
-                except Refused as refused:
-                    judged.refusals[str(setting)] = str(refused)
-                    bar.total -= left - bar.n
-                    bar.refresh()
-                else:
-                    yield runs
-
-        judged.runs, judged.interrupted = whole(made())
-    return judged
+        session = _Session(model, subject.arguments, bar, shown)
+        full = {case: session.draw(FULL, case) for case in cases}
+        runs, interrupted = whole(session.compared(settings, full))
+    session.judged.runs, session.judged.interrupted = runs, interrupted
+    return session.judged
 
 
-def _runs(
-    model: Any, setting: Setting, full: Mapping[Case, Levels], draw: Any, idle: dict[str, str]
-) -> list[JudgedRun]:
-    runs: list[JudgedRun] = []
-    notes: list[str | None] = []
-    with with_setting(setting).attach(model) as last_image:
-        for case, reference in full.items():
-            image = draw(str(setting), case)
-            done = last_image()
-            notes.append(done.note)
-            runs.append(
-                JudgedRun(
-                    setting=str(setting),
-                    case=case,
-                    pattern=done.pattern,
-                    computed=done.computed,
-                    squared_error=squared_error(image, reference),
-                    ssim=ssim(image, reference),
+class _Session:
+    """The loaded model, while everything is drawn."""
+
+    def __init__(self, model: Any, arguments: Mapping[str, Any], bar: Any, shown: Collection[Case]) -> None:
+        self.judged = Judged()
+        self._model = model
+        self._arguments = arguments
+        self._bar = bar
+        self._shown = shown
+
+    def draw(self, label: str, case: Case) -> Levels:
+        self._bar.set_description(label, refresh=False)
+        with listening(self._model, _WithoutBar()):
+            image = self._model.generate_image(**{**self._arguments, "prompt": case.prompt, "seed": case.seed}).image
+        self._bar.update()
+        if case in self._shown:
+            self.judged.thumbnails[label, case] = _thumbnail(image)
+        return levels(image)
+
+    def compared(self, settings: Sequence[Setting], full: Mapping[Case, Levels]) -> Iterator[list[JudgedRun]]:
+        """The runs of each setting that no plugin refuses."""
+        for setting in settings:
+            left = self._bar.n + len(full)
+            try:
+                runs = self._runs(setting, full)
+            except Refused as refused:
+                self.judged.refusals[str(setting)] = str(refused)
+                self._bar.total -= left - self._bar.n
+                self._bar.refresh()
+            else:
+                yield runs
+
+    def _runs(self, setting: Setting, full: Mapping[Case, Levels]) -> list[JudgedRun]:
+        runs: list[JudgedRun] = []
+        notes: list[str | None] = []
+        with with_setting(setting).attach(self._model) as last_image:
+            for case, reference in full.items():
+                image = self.draw(str(setting), case)
+                pattern, computed, note = last_image()
+                error, likeness = squared_error(image, reference), ssim(image, reference)
+                notes.append(note)
+                runs.append(
+                    JudgedRun(
+                        setting=str(setting),
+                        case=case,
+                        pattern=pattern,
+                        computed=computed,
+                        squared_error=error,
+                        ssim=likeness,
+                    )
                 )
-            )
-    if all(notes):
-        idle[str(setting)] = str(notes[-1])
-    return runs
+        if all(notes):
+            self.judged.idle[str(setting)] = str(notes[-1])
+        return runs
 
 
 def _thumbnail(image: PIL.Image.Image) -> PIL.Image.Image:

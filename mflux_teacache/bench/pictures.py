@@ -20,11 +20,9 @@ from matplotlib.patches import Patch
 from mflux_teacache.bench.figures import Quality, Speed, pareto
 from mflux_teacache.bench.judging import FULL, Judged
 from mflux_teacache.bench.runs import Case, JudgedRun
-from mflux_teacache.drawing import COMPUTED, LIMIT, LINES, SKIPPED, make_plain, new_figure
+from mflux_teacache.drawing import COMPUTED, FILL, LIMIT, LINES, MEANING, make_plain, new_figure
 from mflux_teacache.image_quality import psnr
 
-_FILL = {"C": COMPUTED, "S": SKIPPED}
-_MEANING = {"C": "step computed", "S": "step skipped"}
 _PLAIN: dict[str, Any] = {"linestyle": "--", "linewidth": 1.2, "color": "black"}
 _FLOOR: dict[str, Any] = {"color": LIMIT, "linewidth": 2.4}
 _DOT: dict[str, Any] = {
@@ -72,7 +70,7 @@ def of_speed(title: str, speeds: Sequence[Speed]) -> Figure:
     timelines[-1].set_ylim(0, 1.05e3 * max(seconds for entry in speeds for seconds in entry.step_seconds))
     timelines[-1].set_xlabel("denoising step", fontsize=10)
     there = {letter for entry in others for letter in entry.pattern}
-    colours = [Patch(label=label, **_FILL[letter]) for letter, label in _MEANING.items() if letter in there]
+    colours = [Patch(label=f"step {meaning}", **FILL[letter]) for letter, meaning in MEANING.items() if letter in there]
     handles = [*colours, Line2D([], [], label="plain, the same step", **_PLAIN)]
     upper.legend(handles=handles, loc="outside upper center", ncols=3, **_LEGEND)
     _draw_ratios(lower.subplots(), speeds)
@@ -82,7 +80,7 @@ def of_speed(title: str, speeds: Sequence[Speed]) -> Figure:
 def _draw_timeline(axes: Axes, entry: Speed, plain: Speed) -> None:
     """Median milliseconds of each step."""
     for index, (letter, seconds) in enumerate(zip(entry.pattern, entry.step_seconds, strict=True)):
-        axes.bar(index, 1e3 * seconds, width=0.8, linewidth=0.6, **_FILL[letter])
+        axes.bar(index, 1e3 * seconds, width=0.8, linewidth=0.6, **FILL[letter])
     edges = [index - 0.5 for index in range(len(plain.pattern) + 1)]
     axes.stairs([1e3 * seconds for seconds in plain.step_seconds], edges, baseline=None, **_PLAIN)
     axes.set_title(entry.variant, fontsize=10, loc="left", pad=3)

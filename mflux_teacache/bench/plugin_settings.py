@@ -15,32 +15,23 @@ from mflux_teacache.plugins import Loaded
 
 
 class _Strategy(NamedTuple):
-    """A built-in strategy in the grid.
+    """A built-in strategy in the grid: what says how much it skips, from careful to coarse, with which forecasts."""
 
-    Attributes:
-        entry: of pyproject.toml, for a package that is only on the path: it announces none.
-        option: what says how much it skips.
-        values: of that option, from careful to coarse.
-        forecasts: orders in which residuals are extrapolated.
-    """
-
-    entry: str
+    entry: str  # point of pyproject.toml, for a package that is only on the path: it announces none
     option: str
     values: str
     forecasts: tuple[int, ...] = (0, 1)
 
 
 BUILT_IN = {
-    "teacache": _Strategy(
-        "mflux_teacache.teacache.plugin:TeaCache", "thresh", "0.05 0.08 0.12 0.2 0.3", forecasts=(0, 1, 2)
-    ),
+    "teacache": _Strategy("mflux_teacache.teacache.plugin:TeaCache", "thresh", "0.05 0.08 0.12 0.2 0.3", (0, 1, 2)),
     "first-block-cache": _Strategy(
         "mflux_teacache.strategies.first_block_cache:FirstBlockCache", "thresh", "0.04 0.08 0.15 0.3"
     ),
     "easycache": _Strategy("mflux_teacache.strategies.easycache.plugin:EasyCache", "thresh", "0.02 0.05 0.1 0.2"),
     "magcache": _Strategy("mflux_teacache.strategies.magcache.plugin:MagCache", "thresh", "0.03 0.06 0.12 0.24"),
     # TaylorSeer is its forecast.
-    "taylorseer": _Strategy("mflux_teacache.strategies.taylorseer:TaylorSeer", "interval", "2 3 4 5", forecasts=(1,)),
+    "taylorseer": _Strategy("mflux_teacache.strategies.taylorseer:TaylorSeer", "interval", "2 3 4 5", (1,)),
     "schedule": _Strategy("mflux_teacache.strategies.schedule:Schedule", "ratio", "0.3 0.5 0.6 0.7"),
 }
 

@@ -6,10 +6,11 @@ Importing this module costs nothing; mlx and mflux load when the benchmark runs.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mflux_teacache.bench import arguments, plugin_settings
 from mflux_teacache.bench.needs import require
@@ -17,6 +18,14 @@ from mflux_teacache.bench.runs import Case, Setting
 from mflux_teacache.bench.settings import ImageSettings, add_options
 from mflux_teacache.errors import OptionError
 from mflux_teacache.input_files import Unreadable, read_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from mflux_teacache.bench.figures import Quality
+    from mflux_teacache.bench.judging import Judged
+    from mflux_teacache.bench.results import Result
+    from mflux_teacache.bench.subjects import Subject
 
 PROMPTS = 8
 MOST_PROMPTS = 10_000
@@ -118,28 +127,37 @@ def run(args: argparse.Namespace) -> int:
     require("tqdm", "skimage", *(("matplotlib",) if args.png or args.sheet else ()))
     settings, outputs = settings_of(args), arguments.outputs(args)
 
-    from mflux_teacache.bench import figures, judging, tables
-    from mflux_teacache.bench.results import Result
+    from mflux_teacache.bench import judging
     from mflux_teacache.bench.subjects import subject_of
 
     if args.png or args.sheet:
-        from mflux_teacache.bench import pictures
+        import mflux_teacache.bench.pictures  # noqa: F401  what is wrong with matplotlib shows before the first image
 
     subject = subject_of(settings.image)
-    title = (
-        f"{subject.title}; prompts: {len(settings.prompts)}, seeds of each: {len(settings.seeds)}, "
-        f"settings: {len(settings.settings)}"
-    )
     full, compared = len(settings.cases), len(settings.cases) * len(settings.settings)
     print(
-        f"{title}\n{full + compared} images to draw: {full} with every step, and {compared} with the settings. "
-        f"Ctrl-C ends it and keeps the settings that are done.",
+        f"{_title(settings, subject)}\n{full + compared} images to draw: {full} with every step, and {compared} with "
+        f"the settings. Ctrl-C ends it and keeps the settings that are done.",
         flush=True,
     )
     judged = judging.judge(subject, settings.cases, settings.settings, settings.shown if args.sheet else [])
+    return _result(settings, subject, judged).tell(outputs) or (0 if judged.runs else 1)
+
+
+def _title(settings: QualitySettings, subject: Subject) -> str:
+    return (
+        f"{subject.title}; prompts: {len(settings.prompts)}, seeds of each: {len(settings.seeds)}, "
+        f"settings: {len(settings.settings)}"
+    )
+
+
+def _result(settings: QualitySettings, subject: Subject, judged: Judged) -> Result:
+    from mflux_teacache.bench import figures, tables
+    from mflux_teacache.bench.results import Result
+
     qualities = figures.qualities(settings.settings, judged.runs)
-    code = Result(
-        title=title,
+    return Result(
+        title=_title(settings, subject),
         table=tables.of_quality(qualities, judged.refusals, judged.idle),
         content={
             "model": subject.name,
@@ -152,13 +170,25 @@ def run(args: argparse.Namespace) -> int:
             "runs": [asdict(run) for run in judged.runs],
             "summary": [asdict(entry) for entry in qualities],
         },
-        pictures={
-            "--png": lambda title: pictures.of_quality(title, qualities),
-            "--sheet": lambda title: pictures.contact_sheet(title, settings.shown, pictures.chosen(qualities), judged),
-        },
+        pictures=_pictures(settings, qualities, judged),
         interrupted="these are the settings that were drawn whole" if judged.interrupted else None,
-    ).tell(outputs)
-    return code or (0 if qualities else 1)
+    )
+
+
+def _pictures(
+    settings: QualitySettings, qualities: list[Quality], judged: Judged
+) -> dict[str, Callable[[str], Figure]]:
+    def trade(title: str) -> Figure:
+        from mflux_teacache.bench import pictures
+
+        return pictures.of_quality(title, qualities)
+
+    def sheet(title: str) -> Figure:
+        from mflux_teacache.bench import pictures
+
+        return pictures.contact_sheet(title, settings.shown, pictures.chosen(qualities), judged)
+
+    return {"--png": trade, "--sheet": sheet}
 
 
 def settings_of(args: argparse.Namespace) -> QualitySettings:

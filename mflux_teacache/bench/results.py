@@ -43,7 +43,7 @@ class Result:
         title: what was measured, above pictures.
         table: what is printed.
         content: of the JSON file, beside what every measurement writes.
-        pictures: by the option that names the file, what makes a picture of the title.
+        pictures: by the option that names the file, what draws under a title.
         interrupted: what is left of a measurement that Ctrl-C has ended; ``None`` = all is there.
         packages: others, whose versions matter.
     """
@@ -73,6 +73,10 @@ class Result:
         if self.interrupted is not None:
             print(f"\ninterrupted: {self.interrupted}")
         print(f"\n{self.table}")
+        self._write(outputs)
+        return INTERRUPTED if self.interrupted else 0
+
+    def _write(self, outputs: Mapping[str, Path]) -> None:
         problems: list[Exception] = []
         for option, path in outputs.items():
             try:
@@ -84,11 +88,11 @@ class Result:
             raise faults[0]
         if problems:
             raise NotWritten(" ".join(map(str, problems)))
-        return INTERRUPTED if self.interrupted else 0
 
     def _content_of(self, option: str) -> bytes:
         if option != "--json":
-            return png_of(self.pictures[option](f"{self.title}{' (interrupted)' if self.interrupted else ''}"))
+            title = f"{self.title}{' (interrupted)' if self.interrupted else ''}"
+            return png_of(self.pictures[option](title))
         return (json.dumps(self.as_json(), indent=1, allow_nan=False) + "\n").encode()
 
     def as_json(self) -> dict[str, Any]:

@@ -17,6 +17,9 @@ from mflux_teacache.cli.plugin_parser import add_keyword
 from mflux_teacache.errors import OptionError
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from mflux_teacache.bench.results import Result
     from mflux_teacache.bench.runs import TimedRun
     from mflux_teacache.bench.subjects import Subject
     from mflux_teacache.bench.turns import Timed
@@ -81,17 +84,27 @@ def run(args: argparse.Namespace) -> int:
     require("tqdm", *(("matplotlib",) if args.png else ()))
     _check_options(settings)
 
-    from mflux_teacache.bench import figures, tables
-    from mflux_teacache.bench.results import Result
     from mflux_teacache.bench.subjects import subject_of
 
     if args.png:
-        from mflux_teacache.bench import pictures
+        import mflux_teacache.bench.pictures  # noqa: F401  what is wrong with matplotlib shows before the first image
 
     subject = subject_of(settings)
     _check_subject(settings, subject)
-    timed = _measure(settings, subject)
+    return _result(settings, subject, _measure(settings, subject)).tell(outputs)
+
+
+def _result(settings: SpeedSettings, subject: Subject, timed: Timed) -> Result:
+    from mflux_teacache.bench import figures, tables
+    from mflux_teacache.bench.results import Result
+
     speeds = figures.speeds(timed.runs)
+
+    def draw(title: str) -> Figure:
+        from mflux_teacache.bench import pictures
+
+        return pictures.of_speed(title, speeds)
+
     return Result(
         title=subject.title,
         table=tables.of_speed(speeds, timed.loads, timed.first_images),
@@ -104,10 +117,10 @@ def run(args: argparse.Namespace) -> int:
             "runs": [asdict(run) for run in timed.runs],
             "summary": [asdict(entry) for entry in speeds],
         },
-        pictures={"--png": lambda title: pictures.of_speed(title, speeds)},
+        pictures={"--png": draw},
         interrupted="these are the whole repetitions" if timed.interrupted else None,
         packages=(settings.compare,) if settings.compare else (),
-    ).tell(outputs)
+    )
 
 
 def settings_of(args: argparse.Namespace) -> SpeedSettings:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from mflux.models.common.config.model_config import AVAILABLE_MODELS, ModelConfig
 from mflux.models.fibo.variants.txt2img.fibo import FIBO
@@ -28,27 +27,15 @@ JSON_PROMPT = f'{{"short_description": "{PROMPT}"}}'
 SIDE = 1024
 
 
-class _Pipeline(NamedTuple):
-    """What is usual for a pipeline of mflux.
-
-    Attributes:
-        models: by mflux's names, which it is for.
-        distilled: others of them, that take no guidance.
-    """
-
-    guidance: float
-    models: tuple[str, ...]
-    distilled: tuple[str, ...] = ()
-
-
-_PIPELINES: dict[type, _Pipeline] = {
-    Flux1: _Pipeline(3.5, ("dev", "krea-dev"), ("schnell",)),
-    Flux2Klein: _Pipeline(4.0, ("flux2-klein-base-4b", "flux2-klein-base-9b"), ("flux2-klein-4b", "flux2-klein-9b")),
-    QwenImage: _Pipeline(4.0, ("qwen-image",)),
-    ZImage: _Pipeline(4.0, ("z-image",), ("z-image-turbo",)),
-    FIBO: _Pipeline(5.0, ("fibo",), ("fibo-lite",)),
+# Of mflux's pipelines: the usual guidance, its models by mflux's names, and those that are distilled, without guidance.
+_PIPELINES: dict[type, tuple[float, tuple[str, ...], tuple[str, ...]]] = {
+    Flux1: (3.5, ("dev", "krea-dev"), ("schnell",)),
+    Flux2Klein: (4.0, ("flux2-klein-base-4b", "flux2-klein-base-9b"), ("flux2-klein-4b", "flux2-klein-9b")),
+    QwenImage: (4.0, ("qwen-image",), ()),
+    ZImage: (4.0, ("z-image",), ("z-image-turbo",)),
+    FIBO: (5.0, ("fibo",), ("fibo-lite",)),
 }
-MODELS = {model: pipeline for pipeline, usual in _PIPELINES.items() for model in (*usual.models, *usual.distilled)}
+MODELS = {model: pipeline for pipeline, (_, usual, distilled) in _PIPELINES.items() for model in (*usual, *distilled)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +82,7 @@ def subject_of(settings: ImageSettings) -> Subject:
         pipeline=demo.DemoKlein,
         config=demo.model_config(),
         load=demo.tiny_klein,
-        arguments=_arguments(settings, prompt=DEMO_PROMPT, guidance=demo.GUIDANCE, side=demo.SIDE),
+        arguments=_arguments(settings, demo.GUIDANCE, DEMO_PROMPT, demo.SIDE),
     )
 
 
@@ -107,8 +94,8 @@ def _random(settings: ImageSettings, name: str) -> Subject:
         name=f"{name}, random weights, {_spell_bits(settings)}{shortened}",
         pipeline=recipe.pipeline,
         config=recipe.config(),
-        load=_loading(lambda: random_models.build(name, quantize=settings.quantize, blocks=settings.blocks)),
-        arguments=_usual(settings, recipe.pipeline, _PIPELINES[recipe.pipeline].guidance),
+        load=lambda: nullcontext(random_models.build(name, quantize=settings.quantize, blocks=settings.blocks)),
+        arguments=_arguments(settings, _PIPELINES[recipe.pipeline][0], _prompt(recipe.pipeline)),
     )
 
 
@@ -130,24 +117,17 @@ def _checkpoint(settings: ImageSettings, name: str) -> Subject:
         name=f"{name}, {_spell_bits(settings)}",
         pipeline=pipeline,
         config=config,
-        load=_loading(lambda: pipeline(quantize=settings.quantize, model_config=config)),
-        arguments=_usual(settings, pipeline, 1.0 if key in distilled else guidance),
+        load=lambda: nullcontext(pipeline(quantize=settings.quantize, model_config=config)),
+        arguments=_arguments(settings, 1.0 if key in distilled else guidance, _prompt(pipeline)),
     )
 
 
-def _loading(load: Callable[[], Any]) -> Callable[[], AbstractContextManager[Any]]:
-    @contextlib.contextmanager
-    def loaded() -> Iterator[Any]:
-        yield load()
-
-    return loaded
+def _prompt(pipeline: type) -> str:
+    return JSON_PROMPT if pipeline is FIBO else PROMPT
 
 
-def _usual(settings: ImageSettings, pipeline: type, guidance: float) -> dict[str, Any]:
-    return _arguments(settings, prompt=JSON_PROMPT if pipeline is FIBO else PROMPT, guidance=guidance, side=SIDE)
-
-
-def _arguments(settings: ImageSettings, *, prompt: str, guidance: float, side: int) -> dict[str, Any]:
+def _arguments(settings: ImageSettings, guidance: float, prompt: str, side: int = SIDE) -> dict[str, Any]:
+    """Of ``generate_image``: what is given, and else what is usual."""
     return {
         "seed": settings.seed,
         "prompt": prompt if settings.prompt is None else settings.prompt,

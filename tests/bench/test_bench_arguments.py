@@ -32,7 +32,7 @@ def test_what_is_given_arrives(
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("a red apple")
     parser = argparse.ArgumentParser()
-    command.add_measurements(parser)
+    command.add_parser(parser.add_subparsers())
     words = [str(prompts) if word == "FILE" else word for word in words]
-    read = settings(parser.parse_args([*words, *WORDS]))
+    read = settings(parser.parse_args(["bench", *words, *WORDS]))
     assert {name: getattr(read, name) for name in GIVEN} == GIVEN
