@@ -98,17 +98,16 @@ class _Session:
         with with_setting(setting).attach(self._model) as last_image:
             for case, reference in full.items():
                 image = self.draw(str(setting), case)
-                pattern, computed, note = last_image()
-                error, likeness = squared_error(image, reference), ssim(image, reference)
-                notes.append(note)
+                done = last_image()
+                notes.append(done.note)
                 runs.append(
                     JudgedRun(
                         setting=str(setting),
                         case=case,
-                        pattern=pattern,
-                        computed=computed,
-                        squared_error=error,
-                        ssim=likeness,
+                        pattern=done.pattern,
+                        computed=done.computed,
+                        squared_error=squared_error(image, reference),
+                        ssim=ssim(image, reference),
                     )
                 )
         if all(notes):

@@ -27,22 +27,9 @@ def timed(model: Any, variant: Variant, arguments: dict[str, Any], repetition: i
         clock = PhaseClock(label)
         with listening(model, clock):
             model.generate_image(**arguments)
-        decode = clock.decoded()
-        assert clock.encode is not None
-        assert clock.loop is not None, "mflux called the callback"
+        measured = clock.measured()
         done = last_image()
-        return TimedRun(
-            variant=variant.name,
-            repetition=repetition,
-            pattern=done.pattern,
-            computed=done.computed,
-            encode=clock.encode,
-            loop=clock.loop,
-            decode=decode,
-            step_seconds=tuple(clock.step_seconds),
-            finite=clock.finite,
-            note=done.note,
-        )
+        return TimedRun(variant=variant.name, repetition=repetition, **done._asdict(), **measured)
 
 
 class Stopwatch:
@@ -100,9 +87,14 @@ class PhaseClock(LoopClock):
         self.finite = bool(mx.isfinite(latents).all().item())
         self._watch = Stopwatch()
 
-    def decoded(self) -> Phase:
-        """The last phase; to be called right after ``generate_image``."""
-        return self._watch.lap()
+    def measured(self) -> dict[str, Any]:
+        """Fields of ``TimedRun``; to be called right after ``generate_image``, whose last phase ends here."""
+        decode = self._watch.lap()
+        assert self.encode is not None
+        assert self.loop is not None, "mflux called the callback"
+        steps = tuple(self.step_seconds)
+        phases = {"encode": self.encode, "loop": self.loop, "decode": decode}
+        return {**phases, "step_seconds": steps, "finite": self.finite}
 
 
 def _arrays_of_pipeline(frame: FrameType | None) -> list[mx.array]:

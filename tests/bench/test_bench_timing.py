@@ -54,7 +54,7 @@ def test_phases_and_steps_add_up(model: Any) -> None:
     clock = PhaseClock("test")
     with listening(model, clock):
         model.generate_image(**ARGUMENTS)
-    decode = clock.decoded()
+    decode = clock.measured()["decode"]
     assert callbacks(model) == []
     assert clock.loop is not None
     assert clock.encode is not None
