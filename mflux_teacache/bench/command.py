@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from mflux_teacache.bench import memory, speed
-from mflux_teacache.bench.quality import command as quality
+from mflux_teacache.bench import memory, quality, speed
 
 # A module each, with ``add_parser(subparsers)`` that sets ``run``.
 SUBCOMMANDS = (speed, quality, memory)
@@ -18,11 +17,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="measure what skipping steps gains",
         description="Measures on a real checkpoint, on a model of full size with random weights, or on the demo's.",
     )
-    add_measurements(parser)
-
-
-def add_measurements(parser: argparse.ArgumentParser) -> None:
-    """Add the subcommands of ``bench``."""
     measurements = parser.add_subparsers(required=True, metavar="MEASUREMENT")
     for subcommand in SUBCOMMANDS:
         subcommand.add_parser(measurements)

@@ -7,6 +7,8 @@ import gc
 from collections.abc import Iterator
 from importlib.metadata import version
 
+from mflux_teacache.bench.plugin_settings import parse
+from mflux_teacache.bench.settings import ImageSettings, add_options
 from mflux_teacache.errors import OptionError
 
 IMAGES = 200
@@ -25,16 +27,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "MLX before 0.32 keeps itself.",
     )
     parser.add_argument("--images", type=int, default=IMAGES, metavar="N", help="3 at least (default: %(default)s)")
-    parser.add_argument(
-        "--steps", type=int, default=STEPS, metavar="INT", help="denoising steps (default: %(default)s)"
-    )
+    add_options(parser, "steps")
     parser.add_argument(
         "--setting",
         default=SETTING,
         metavar="'NAME KEY=VALUE ...'",
         help="a plugin with its options (default: '%(default)s')",
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, steps=STEPS)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -71,25 +71,16 @@ def kept_by_mlx() -> int:
 
 def active_memory(images: int, steps: int, setting: str) -> Iterator[int]:
     """Bytes after each image. Python's garbage is collected first: mflux's scheduler and config hold each other."""
+    parsed = parse(setting)
+
     import mlx.core as mx
 
-    from mflux_teacache import options
-    from mflux_teacache.attachment import Request, attach_requests
-    from mflux_teacache.bench.quality import settings
-    from mflux_teacache.demo.model import GUIDANCE, SIDE, tiny_klein
+    from mflux_teacache.bench.subjects import subject_of
+    from mflux_teacache.bench.variants import with_setting
 
-    parsed = settings.parse(setting)
-    plugin = settings.load(parsed.plugin)
-    request = Request(plugin, options.from_keywords(plugin, parsed.options))
-    with tiny_klein() as model, attach_requests(model, [request]):
+    subject = subject_of(ImageSettings(steps=steps))
+    with subject.load() as model, with_setting(parsed).attach(model):
         for seed in range(images):
-            model.generate_image(
-                seed=seed,
-                prompt="a large red circle on yellow",
-                num_inference_steps=steps,
-                height=SIDE,
-                width=SIDE,
-                guidance=GUIDANCE,
-            )
+            model.generate_image(**{**subject.arguments, "seed": seed})
             gc.collect()
             yield mx.get_active_memory()

@@ -46,8 +46,3 @@ def checked(pattern: str, steps: int, option: str = "--pattern") -> str:
     if pattern.startswith("S"):
         raise OptionError(f"{option} {pattern} skips the first step, which has nothing to reuse. It must begin with C.")
     return pattern
-
-
-def floor(pattern: str) -> float:
-    """Computed steps over all steps: what the time ratio would be, if skipped steps took no time."""
-    return pattern.count("C") / len(pattern)

@@ -1,10 +1,53 @@
-"""What was measured, as plain values that go through JSON. Pure."""
+"""What is run: settings, and images as plain values that go through JSON. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeVar
+
+from mflux_teacache.errors import is_interruption
+
+# Names of variants, beside those of plugins and other packages. COMPILED goes with others.
+PLAIN = "plain"
+COMPUTED = "all computed"
+SKIPPING = "skipping"
+COMPILED = ", blocks compiled"
+
+# How a reused residual is made, by the options' order.
+FORECASTS = {0: "held", 1: "linear", 2: "quadratic"}
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A plugin and its options, as keywords of ``attach``.
+
+    Attributes:
+        forecast: the order in which residuals are extrapolated, by the options or by default; 0 = held, or the plugin
+            knows no such thing.
+    """
+
+    plugin: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    forecast: int = 0
+
+    def __str__(self) -> str:
+        return " ".join([self.plugin, *(f"{name}={value}" for name, value in self.options.items())])
+
+    @property
+    def series(self) -> str:
+        """Strategy and forecast: the other options say how much is skipped. A line in the picture."""
+        return f"{self.plugin}, {FORECASTS[self.forecast]}" if self.forecast else self.plugin
+
+
+class Done(NamedTuple):
+    """What was done in an image; as in ``TimedRun``."""
+
+    pattern: str
+    computed: float
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,25 +65,15 @@ class Phase:
     active_bytes: int
 
 
-class Done(NamedTuple):
-    """What was done in an image; as in ``Run``."""
-
-    pattern: str
-    note: str | None = None
-
-
-# Tells of the latest image that was made with what is attached.
-LastImage = Callable[[], Done]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """One image.
+class TimedRun:
+    """One image, timed.
 
     Attributes:
         variant: what was attached to the model.
         repetition: from 0; the runs of one repetition came right after each other.
         pattern: what was done in each step, C computed, S skipped.
+        computed: how many steps' worth of work was done.
         encode: from the call of ``generate_image`` until prompt and latents were evaluated.
         loop: the denoising loop.
         decode: from the loop's end until ``generate_image`` returned.
@@ -52,6 +85,7 @@ class Run:
     variant: str
     repetition: int
     pattern: str
+    computed: float
     encode: Phase
     loop: Phase
     decode: Phase
@@ -59,10 +93,45 @@ class Run:
     finite: bool
     note: str | None = None
 
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
 
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> Run:
-        phases = {name: Phase(**content[name]) for name in ("encode", "loop", "decode")}
-        return cls(**{**content, **phases, "step_seconds": tuple(content["step_seconds"])})
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is drawn once in full, and once with each setting."""
+
+    prompt: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedRun:
+    """One image of a setting, compared with the full run of its case.
+
+    Attributes:
+        pattern, computed: as in ``TimedRun``.
+        squared_error: mean over pixels and channels, in squared levels of 8 bits.
+        ssim: structural similarity.
+    """
+
+    setting: str
+    case: Case
+    pattern: str
+    computed: float
+    squared_error: float
+    ssim: float
+
+
+def whole(batches: Iterable[Sequence[R]]) -> tuple[tuple[R, ...], bool]:
+    """What is in batches that were made whole, and whether Ctrl-C ended them after at least one.
+
+    Raises:
+        KeyboardInterrupt: there is no whole one; or what mflux makes of it.
+    """
+    made: list[R] = []
+    try:
+        for batch in batches:
+            made += batch
+    except BaseException as error:
+        if not made or not is_interruption(error):
+            raise
+        return tuple(made), True
+    return tuple(made), False

@@ -1,88 +1,89 @@
-"""The model and the images that are measured, and what ``bench speed`` is to do: checked before anything loads."""
+"""The model and the images that are measured, and what ``bench speed`` is to do: checked before anything loads.
+
+A field is declared once, with its option of the command line.
+"""
 
 from __future__ import annotations
 
+import argparse
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from mflux_teacache.bench import patterns
 from mflux_teacache.errors import OptionError
-from mflux_teacache.pieces.output_files import check_output
 
 FAMILIES = ("flux1-dev", "flux2-klein-base-4b", "flux2-klein-base-9b", "qwen-image", "z-image", "fibo")
 PEERS = ("mlx-teacache",)
 BITS = (3, 4, 5, 6, 8)
-
 STEPS = 20
-REPETITIONS = 5
-WARM_UP = 1
-SEED = 42
 
-INTERRUPTED_TITLE = " (interrupted)"  # of pictures
+
+def option(help: str, default: Any = None, *, short: str | None = None, least: int | None = None, **how: Any) -> Any:
+    """A field that is an option of the command line too.
+
+    Args:
+        short: a second name of the option.
+        least: the smallest whole number that it takes.
+        how: more arguments of ``add_argument``.
+    """
+    if default is not None and how.get("action") is None:
+        help = f"{help} (default: %(default)s)".lstrip()
+    return field(
+        default=default, metadata={"short": short, "least": least, "how": {**how, "help": help, "default": default}}
+    )
+
+
+def add_options(group: argparse._ActionsContainer, *names: str) -> None:
+    """Add the options of these fields of ``SpeedSettings``."""
+    declared = {known.name: known.metadata for known in fields(SpeedSettings)}
+    for name in names:
+        flags = [f"--{name.replace('_', '-')}"]
+        if short := declared[name]["short"]:
+            flags.insert(0, short)
+        group.add_argument(*flags, **declared[name]["how"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """Everything is plain values, so that a run in a process of its own can be told.
-
-    Attributes:
-        random_weights: one of ``FAMILIES``; with ``model`` unset too, the demo's model.
-        blocks: with ``random_weights``: at most so many blocks in each list of the body.
-        model, base_model: as mflux's options have them.
-        quantize: bits per weight.
-        steps: of the denoising loop.
-        pattern: which steps are skipped; ``None`` = ``plugin`` decides.
-        plugin: an installed plugin's name, with ``plugin_options`` as for ``attach``.
-        width, height: pixels; ``None`` = 1024, of the demo 128.
-        guidance: ``None`` = usual for the model.
-        seed, prompt: of every image.
-        repetitions: measured images of each variant.
-        warm_up: images of each variant before them.
-        isolated: each repetition in a process of its own.
-        compile_blocks: the variants with a plugin once more with each block compiled.
-        compare: another package, one of ``PEERS``, at the same pattern.
-        json, png: files to write.
+class ImageSettings:
+    """Which model, and which image of it; ``None`` = what is usual for the model.
 
     Raises:
         OptionError: a value that is not allowed, or two that do not go together.
     """
 
-    random_weights: str | None = None
-    blocks: int | None = None
-    model: str | None = None
-    base_model: str | None = None
-    quantize: int | None = None
-    steps: int = STEPS
-    pattern: str | None = None
-    plugin: str | None = None
-    plugin_options: Mapping[str, Any] = field(default_factory=dict)
-    width: int | None = None
+    random_weights: str | None = option(
+        f"a model of full size with random weights; no download. One of {', '.join(FAMILIES)}. It needs a checkout of "
+        f"the repository",
+        metavar="FAMILY",
+    )
+    blocks: int | None = option("with --random-weights: at most so many blocks in each list", type=int, metavar="INT")
+    model: str | None = option("a real checkpoint, as mflux's --model has it", metavar="NAME")
+    base_model: str | None = option("what a custom checkpoint is based on, as in mflux", metavar="NAME")
+    quantize: int | None = option(f"bits per weight: {', '.join(map(str, BITS))}", short="-q", type=int, metavar="BITS")
+    steps: int = option("denoising steps", STEPS, least=2, type=int, metavar="INT")
+    width: int | None = None  # of --size
     height: int | None = None
-    guidance: float | None = None
-    seed: int = SEED
-    prompt: str | None = None
-    repetitions: int = REPETITIONS
-    warm_up: int = WARM_UP
-    isolated: bool = False
-    compile_blocks: bool = False
-    compare: str | None = None
-    json: str | None = None
-    png: str | None = None
+    guidance: float | None = option("guidance scale (default: usual for the model)", type=float, metavar="FLOAT")
+    seed: int = option("", 42, least=0, type=int, metavar="INT")
+    prompt: str | None = option("(default: one of ours)")
 
     def __post_init__(self) -> None:
         self._check_model()
-        self._check_numbers()
-        self._check_strategy()
-        for option, name, suffix in (("--json", self.json, ".json"), ("--png", self.png, ".png")):
-            if name is not None:
-                check_output(option, Path(name), suffix)
-
-    def as_json(self) -> dict[str, Any]:
-        """Without the files to write, whose folders may have a user's name."""
-        return {name: value for name, value in asdict(self).items() if name not in ("json", "png")}
+        for known in fields(self):
+            value, least = getattr(self, known.name), known.metadata.get("least")
+            if least is not None and value < least:
+                name = known.name.replace("_", "-")
+                raise OptionError(f"--{name} is {value}; it must be a whole number from {least}.")
+        if self.guidance is not None and not math.isfinite(self.guidance):
+            raise OptionError(f"--guidance is {self.guidance}; it must be a finite number, such as 4.")
+        for side in (self.width, self.height):
+            if side is not None and (side < 16 or side % 16):
+                raise OptionError(
+                    f"--size {self.width}x{self.height} has a side of {side}; both must be multiples of 16, "
+                    f"such as 1024x1024."
+                )
 
     def _check_model(self) -> None:
         if self.random_weights is not None and self.random_weights not in FAMILIES:
@@ -107,22 +108,31 @@ class Settings:
         if self.base_model is not None and self.model is None:
             raise OptionError(f"--base-model {self.base_model} says what --model is based on. Give --model too.")
 
-    def _check_numbers(self) -> None:
-        smallest = {"steps": 2, "repetitions": 1, "warm_up": 0, "seed": 0}
-        for name, least in smallest.items():
-            value = getattr(self, name)
-            if value < least:
-                raise OptionError(f"--{name.replace('_', '-')} is {value}; it must be a whole number from {least}.")
-        if self.guidance is not None and not math.isfinite(self.guidance):
-            raise OptionError(f"--guidance is {self.guidance}; it must be a finite number, such as 4.")
-        for side in (self.width, self.height):
-            if side is not None and (side < 16 or side % 16):
-                raise OptionError(
-                    f"--size {self.width}x{self.height} has a side of {side}; both must be multiples of 16, "
-                    f"such as 1024x1024."
-                )
 
-    def _check_strategy(self) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpeedSettings(ImageSettings):
+    """And how often, with which steps skipped: plain values, so that a process of its own can be told.
+
+    Attributes:
+        pattern: which steps are skipped; ``None`` = ``plugin`` decides, with ``plugin_options`` as for ``attach``.
+    """
+
+    pattern: str | None = None
+    plugin: str | None = None
+    plugin_options: Mapping[str, Any] = field(default_factory=dict)
+    repetitions: int = option("of each variant", 5, least=1, type=int, metavar="INT")
+    warm_up: int = option("images of each variant before them", 1, least=0, type=int, metavar="INT")
+    isolated: bool = option("each run in a process of its own, which loads the model", False, action="store_true")
+    compile_blocks: bool = option(
+        "once more with each block compiled, where mflux runs eagerly", False, action="store_true"
+    )
+    compare: str | None = option(
+        f"run another package at the same pattern: {', '.join(PEERS)}. It needs a checkout of the repository",
+        metavar="PACKAGE",
+    )
+
+    def __post_init__(self) -> None:
+        ImageSettings.__post_init__(self)  # super() does not work in a dataclass with slots
         if self.pattern is not None:
             patterns.checked(self.pattern, self.steps)
         if self.pattern is None and self.plugin is None:

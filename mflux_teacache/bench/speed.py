@@ -6,36 +6,23 @@ Importing this module costs nothing; mlx and mflux load when the benchmark runs.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from datetime import UTC, datetime
-from pathlib import Path
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
-from mflux_teacache.bench import model_options, patterns
-from mflux_teacache.bench.extra import require
-from mflux_teacache.bench.settings import (
-    FAMILIES,
-    INTERRUPTED_TITLE,
-    PEERS,
-    REPETITIONS,
-    SEED,
-    STEPS,
-    WARM_UP,
-    Settings,
-)
+from mflux_teacache.bench import arguments, patterns
+from mflux_teacache.bench.needs import laboratory, require
+from mflux_teacache.bench.settings import STEPS, SpeedSettings, add_options
 from mflux_teacache.errors import OptionError
-from mflux_teacache.messages import INTERRUPTED
-from mflux_teacache.pieces.output_files import replace_file, writing
 from mflux_teacache.words import add_keyword
 
 if TYPE_CHECKING:
-    from mflux_teacache.bench.measure import Measured
-    from mflux_teacache.bench.runs import Run
-    from mflux_teacache.bench.subjects import Subject
-    from mflux_teacache.bench.summary import Summary
+    from matplotlib.figure import Figure
 
-SCHEMA = 1
+    from mflux_teacache.bench.results import Result
+    from mflux_teacache.bench.runs import TimedRun
+    from mflux_teacache.bench.subjects import Subject
+    from mflux_teacache.bench.turns import Timed
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -47,23 +34,20 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "and with steps skipped, in turn. Each run is printed; then medians, the ratio pair by pair, and how much of "
         "the possible speed-up was reached.",
     )
-    _add_model(parser.add_argument_group("the model (default: the demo's, which needs no download and no GPU)"))
+    model = parser.add_argument_group("the model (default: the demo's, which needs no download and no GPU)")
+    add_options(model, "random_weights", "blocks", "model", "base_model", "quantize")
     _add_steps(parser.add_argument_group("which steps are skipped (default: half of them, spread evenly)"))
-    _add_image(parser.add_argument_group("the image"))
-    _add_measuring(parser.add_argument_group("measuring"))
+    image = parser.add_argument_group("the image")
+    arguments.add_size(image)
+    add_options(image, "guidance", "prompt", "seed")
+    measuring = parser.add_argument_group("measuring")
+    add_options(measuring, "repetitions", "warm_up", "isolated", "compile_blocks", "compare")
+    arguments.add_outputs(
+        measuring,
+        json="write every run, the figures, versions and machine",
+        png="draw the times of the steps, and the ratios",
+    )
     parser.set_defaults(run=run, plugin_options={})
-
-
-def _add_model(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--random-weights",
-        metavar="FAMILY",
-        help=f"a model of full size with random weights; no download. One of {', '.join(FAMILIES)}",
-    )
-    group.add_argument(
-        "--blocks", type=int, metavar="INT", help="with --random-weights: at most so many blocks in each list"
-    )
-    model_options.add_model(group)
 
 
 def _add_steps(group: argparse._ArgumentGroup) -> None:
@@ -85,36 +69,6 @@ def _add_steps(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def _add_image(group: argparse._ArgumentGroup) -> None:
-    model_options.add_image(group)
-    group.add_argument("--prompt", help="(default: one of ours)")
-    group.add_argument("--seed", type=int, default=SEED, metavar="INT", help="(default: %(default)s)")
-
-
-def _add_measuring(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--repetitions", type=int, default=REPETITIONS, metavar="INT", help="of each variant (default: %(default)s)"
-    )
-    group.add_argument(
-        "--warm-up",
-        type=int,
-        default=WARM_UP,
-        metavar="INT",
-        help="images of each variant before them (default: %(default)s)",
-    )
-    group.add_argument(
-        "--isolated", action="store_true", help="each run in a process of its own, which loads the model"
-    )
-    group.add_argument(
-        "--compile-blocks", action="store_true", help="once more with each block compiled, where mflux runs eagerly"
-    )
-    group.add_argument(
-        "--compare", metavar="PACKAGE", help=f"run another package at the same pattern: {', '.join(PEERS)}"
-    )
-    group.add_argument("--json", metavar="FILE", help="write every run, the figures, versions and machine")
-    group.add_argument("--png", metavar="FILE", help="draw the times of the steps, and the ratios")
-
-
 def run(args: argparse.Namespace) -> int:
     """Measure, print and write.
 
@@ -126,41 +80,51 @@ def run(args: argparse.Namespace) -> int:
         HookFailed: a plugin failed.
         NotWritten: a file could not be written.
     """
-    settings = settings_of(args)
-    require("tqdm", *(("matplotlib",) if settings.png else ()))
+    settings, outputs = settings_of(args), arguments.outputs(args)
+    require("tqdm", *(("matplotlib",) if args.png else ()))
     _check_options(settings)
 
-    from mflux_teacache.bench import compare, report, summary
     from mflux_teacache.bench.subjects import subject_of
+
+    if args.png:
+        import mflux_teacache.bench.pictures  # noqa: F401  what is wrong with matplotlib shows before the first image
 
     subject = subject_of(settings)
     _check_subject(settings, subject)
-    if settings.compare is not None:
-        compare.check(subject.config, subject.pipeline)
-    measured = _measure(settings, subject)
-    if measured.interrupted:
-        print("\ninterrupted: these are the whole repetitions")
-    summaries = summary.summarise(measured.runs)
-    print(f"\n{report.summary_tables(summaries, measured.loads, measured.first_images)}")
-    _write(settings, subject, measured, summaries)
-    return INTERRUPTED if measured.interrupted else 0
+    return _result(settings, subject, _measure(settings, subject)).tell(outputs)
 
 
-def _write(settings: Settings, subject: Subject, measured: Measured, summaries: list[Summary]) -> None:
-    if settings.json is not None:
-        content = as_json(settings, subject, measured, summaries)
-        with writing("--json", Path(settings.json)):
-            replace_file(Path(settings.json), (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
-    if settings.png is not None:
-        from mflux_teacache.bench import picture
+def _result(settings: SpeedSettings, subject: Subject, timed: Timed) -> Result:
+    from mflux_teacache.bench import figures, tables
+    from mflux_teacache.bench.results import Result
 
-        with writing("--png", Path(settings.png)):
-            title = f"{subject.title}{INTERRUPTED_TITLE if measured.interrupted else ''}"
-            picture.draw(Path(settings.png), title=title, summaries=summaries)
+    speeds = figures.speeds(timed.runs)
+
+    def draw(title: str) -> Figure:
+        from mflux_teacache.bench import pictures
+
+        return pictures.of_speed(title, speeds)
+
+    return Result(
+        title=subject.title,
+        table=tables.of_speed(speeds, timed.loads, timed.first_images),
+        content={
+            "model": subject.name,
+            "settings": asdict(settings),
+            "arguments": subject.arguments,
+            "loads": [asdict(load) for load in timed.loads],
+            "first_images": [asdict(run) for run in timed.first_images],
+            "runs": [asdict(run) for run in timed.runs],
+            "summary": [asdict(entry) for entry in speeds],
+        },
+        pictures={"--png": draw},
+        interrupted="these are the whole repetitions" if timed.interrupted else None,
+        packages=(settings.compare,) if settings.compare else (),
+    )
 
 
-def settings_of(args: argparse.Namespace) -> Settings:
-    """From the command line; raises as ``Settings`` does."""
+def settings_of(args: argparse.Namespace) -> SpeedSettings:
+    """From the command line; raises as ``SpeedSettings`` does."""
     steps = STEPS if args.steps is None else args.steps
     pattern = None if args.pattern is None else args.pattern.upper()
     if pattern is not None:
@@ -168,24 +132,10 @@ def settings_of(args: argparse.Namespace) -> Settings:
         patterns.checked(pattern, steps)
     elif args.plugin is None and steps > 0:
         pattern = patterns.spread(steps, steps // 2 if args.skip is None else args.skip)
-    return Settings(
-        **model_options.read(args),
-        random_weights=args.random_weights,
-        blocks=args.blocks,
-        steps=steps,
-        pattern=pattern,
-        plugin=args.plugin,
-        plugin_options=_plugin_options(args),
-        seed=args.seed,
-        prompt=args.prompt,
-        repetitions=args.repetitions,
-        warm_up=args.warm_up,
-        isolated=args.isolated,
-        compile_blocks=args.compile_blocks,
-        compare=args.compare,
-        json=args.json,
-        png=args.png,
-    )
+    known = {field.name for field in fields(SpeedSettings)}
+    given = {name: value for name, value in vars(args).items() if name in known}
+    made = {"steps": steps, "pattern": pattern, "plugin_options": _plugin_options(args), **arguments.size(args.size)}
+    return SpeedSettings(**{**given, **made})
 
 
 def _plugin_options(args: argparse.Namespace) -> dict[str, Any]:
@@ -199,22 +149,23 @@ def _plugin_options(args: argparse.Namespace) -> dict[str, Any]:
     return given
 
 
-def _check_options(settings: Settings) -> None:
+def _check_options(settings: SpeedSettings) -> None:
     """Of the plugin, before the seconds that importing mflux takes."""
     if settings.plugin is not None:
-        from mflux_teacache import options, plugins
+        from mflux_teacache import options
+        from mflux_teacache.bench.plugin_settings import load
 
-        options.from_keywords(plugins.load(settings.plugin), settings.plugin_options)
+        options.from_keywords(load(settings.plugin), settings.plugin_options)
 
 
-def _check_subject(settings: Settings, subject: Subject) -> None:
+def _check_subject(settings: SpeedSettings, subject: Subject) -> None:
     """Before any weights load.
 
     Raises:
         OptionError: there is nothing to compile.
-        Refused: the plugin does not run on the model, or with so many steps.
+        Refused: the plugin does not run on the model, or with so many steps; or the other package does not.
     """
-    from mflux_teacache import plugins
+    from mflux_teacache.bench.plugin_settings import load
     from mflux_teacache.bench.variants import compiled_by_mflux
     from mflux_teacache.demo.early import refuse_early
 
@@ -224,17 +175,19 @@ def _check_subject(settings: Settings, subject: Subject) -> None:
         )
     if settings.plugin is not None:
         made_with = {"model_config": subject.config, "quantize": settings.quantize}
-        plugin = plugins.load(settings.plugin)
+        plugin = load(settings.plugin)
         refuse_early(plugin, settings.plugin_options, subject.pipeline, made_with, subject.arguments)
+    if settings.compare is not None:
+        laboratory("peers", "--compare").check(subject.config, subject.pipeline)
 
 
-def _measure(settings: Settings, subject: Subject) -> Measured:
+def _measure(settings: SpeedSettings, subject: Subject) -> Timed:
     from tqdm import tqdm
 
-    from mflux_teacache.bench import isolated, measure, report
-    from mflux_teacache.bench.variants import variants_of
+    from mflux_teacache.bench import tables, turns
+    from mflux_teacache.bench.variants import compared_by_speed
 
-    variants = variants_of(settings)
+    variants = compared_by_speed(settings)
     names = [variant.name for variant in variants]
     runs = settings.repetitions * len(variants)
     images = runs + settings.warm_up * (runs if settings.isolated else len(variants))
@@ -243,35 +196,12 @@ def _measure(settings: Settings, subject: Subject) -> Measured:
         f"{', each in a process of its own' if settings.isolated else ''}, after {settings.warm_up} to warm up: "
         f"{images} images in all\n"
     )
-    print(report.run_heading(names), flush=True)
+    print(tables.run_heading(names), flush=True)
 
-    def show(run: Run) -> None:
-        tqdm.write(report.run_line(run, names))
+    def show(run: TimedRun) -> None:
+        tqdm.write(tables.run_line(run, names))
         sys.stdout.flush()
 
     if settings.isolated:
-        return isolated.in_processes(variants, settings, show)
-    return measure.interleaved(subject, variants, settings, show)
-
-
-def as_json(settings: Settings, subject: Subject, measured: Measured, summaries: list[Summary]) -> dict[str, Any]:
-    """Everything that another person needs to compare figures of their own."""
-    from dataclasses import asdict
-
-    from mflux_teacache.bench.machine import machine, versions
-
-    more = () if settings.compare is None else (settings.compare,)
-    return {
-        "schema": SCHEMA,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "interrupted": measured.interrupted,
-        "model": subject.name,
-        "settings": settings.as_json(),
-        "arguments": subject.arguments,
-        "versions": versions(*more),
-        "machine": machine(),
-        "loads": [asdict(load) for load in measured.loads],
-        "first_images": [run.as_json() for run in measured.first_images],
-        "runs": [run.as_json() for run in measured.runs],
-        "summary": [entry.as_json() for entry in summaries],
-    }
+        return turns.in_processes(variants, settings, show)
+    return turns.interleaved(subject, variants, settings, show)

@@ -1,10 +1,9 @@
-"""The model that is measured: the demo's, one with random weights, or a real checkpoint."""
+"""What is measured: the demo's model, one with random weights, or a real checkpoint, and an image of it."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +15,8 @@ from mflux.models.qwen.variants.txt2img.qwen_image import QwenImage
 from mflux.models.z_image.variants.z_image import ZImage
 from mflux.utils.exceptions import ModelConfigError
 
-from mflux_teacache.bench import random_models
-from mflux_teacache.bench.settings import Settings
+from mflux_teacache.bench.needs import laboratory
+from mflux_teacache.bench.settings import ImageSettings
 from mflux_teacache.demo import model as demo
 from mflux_teacache.demo.run import PROMPT as DEMO_PROMPT
 from mflux_teacache.errors import UnsupportedModel
@@ -27,20 +26,21 @@ PROMPT = "a red apple on a wooden table beside a window, in the soft light of an
 JSON_PROMPT = f'{{"short_description": "{PROMPT}"}}'
 SIDE = 1024
 
-_PIPELINES: dict[type, tuple[str, ...]] = {
-    Flux1: ("dev", "krea-dev", "schnell"),
-    Flux2Klein: ("flux2-klein-base-4b", "flux2-klein-base-9b", "flux2-klein-4b", "flux2-klein-9b"),
-    QwenImage: ("qwen-image",),
-    ZImage: ("z-image", "z-image-turbo"),
-    FIBO: ("fibo", "fibo-lite"),
+
+# Of mflux's pipelines: the usual guidance, its models by mflux's names, and those that are distilled, without guidance.
+_PIPELINES: dict[type, tuple[float, tuple[str, ...], tuple[str, ...]]] = {
+    Flux1: (3.5, ("dev", "krea-dev"), ("schnell",)),
+    Flux2Klein: (4.0, ("flux2-klein-base-4b", "flux2-klein-base-9b"), ("flux2-klein-4b", "flux2-klein-9b")),
+    QwenImage: (4.0, ("qwen-image",), ()),
+    ZImage: (4.0, ("z-image",), ("z-image-turbo",)),
+    FIBO: (5.0, ("fibo",), ("fibo-lite",)),
 }
-_GUIDANCE = {Flux1: 3.5, Flux2Klein: 4.0, QwenImage: 4.0, ZImage: 4.0, FIBO: 5.0}
-_UNGUIDED = frozenset({"schnell", "flux2-klein-4b", "flux2-klein-9b", "z-image-turbo", "fibo-lite"})
+MODELS = {model: pipeline for pipeline, (_, usual, distilled) in _PIPELINES.items() for model in (*usual, *distilled)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """A model that can be loaded.
+    """A model that can be loaded, and an image of it.
 
     Attributes:
         name: for people.
@@ -66,11 +66,12 @@ class Subject:
         )
 
 
-def subject_of(settings: Settings) -> Subject:
+def subject_of(settings: ImageSettings) -> Subject:
     """What the settings name; nothing is loaded yet.
 
     Raises:
         UnsupportedModel: mflux does not know the model, or the benchmark has no pipeline for it.
+        Refused: random weights, in an installed package.
     """
     if settings.random_weights is not None:
         return _random(settings, settings.random_weights)
@@ -81,64 +82,52 @@ def subject_of(settings: Settings) -> Subject:
         pipeline=demo.DemoKlein,
         config=demo.model_config(),
         load=demo.tiny_klein,
-        arguments=_arguments(settings, prompt=DEMO_PROMPT, guidance=demo.GUIDANCE, side=demo.SIDE),
+        arguments=_arguments(settings, demo.GUIDANCE, DEMO_PROMPT, demo.SIDE),
     )
 
 
-def _random(settings: Settings, name: str) -> Subject:
+def _random(settings: ImageSettings, name: str) -> Subject:
+    random_models = laboratory("random_models", "--random-weights")
     recipe = random_models.RECIPES[name]
-
-    @contextlib.contextmanager
-    def load() -> Iterator[Any]:
-        yield random_models.build(name, quantize=settings.quantize, blocks=settings.blocks)
-
     shortened = "" if settings.blocks is None else f", at most {settings.blocks} blocks in a list"
     return Subject(
         name=f"{name}, random weights, {_spell_bits(settings)}{shortened}",
         pipeline=recipe.pipeline,
         config=recipe.config(),
-        load=load,
-        arguments=_usual(settings, recipe.pipeline, _GUIDANCE[recipe.pipeline]),
+        load=lambda: nullcontext(random_models.build(name, quantize=settings.quantize, blocks=settings.blocks)),
+        arguments=_arguments(settings, _PIPELINES[recipe.pipeline][0], _prompt(recipe.pipeline)),
     )
 
 
-def _checkpoint(settings: Settings, name: str) -> Subject:
+def _checkpoint(settings: ImageSettings, name: str) -> Subject:
     try:
         config = ModelConfig.from_name(name, settings.base_model)
     except ModelConfigError as error:
         raise UnsupportedModel(f"--model {name}: {error}") from error
-    key = _key(config)
-    known = {model: pipeline for pipeline, models in _PIPELINES.items() for model in models}
-    if key not in known:
+    # mflux's own name of the model, or of the one that a checkpoint is based on: they have the same aliases.
+    key = next((key for key, known in AVAILABLE_MODELS.items() if known.aliases == config.aliases), None)
+    if key not in MODELS:
         raise UnsupportedModel(
             f"--model {name} is {key} to mflux, for which this benchmark has no pipeline. "
-            f"It has one for: {', '.join(known)}, and for checkpoints that are based on these."
+            f"It has one for: {', '.join(MODELS)}, and for checkpoints that are based on these."
         )
-    pipeline = known[key]
-
-    @contextlib.contextmanager
-    def load() -> Iterator[Any]:
-        yield pipeline(quantize=settings.quantize, model_config=config)
-
+    pipeline: Any = MODELS[key]
+    guidance, _, distilled = _PIPELINES[pipeline]
     return Subject(
         name=f"{name}, {_spell_bits(settings)}",
         pipeline=pipeline,
         config=config,
-        load=load,
-        arguments=_usual(settings, pipeline, 1.0 if key in _UNGUIDED else _GUIDANCE[pipeline]),
+        load=lambda: nullcontext(pipeline(quantize=settings.quantize, model_config=config)),
+        arguments=_arguments(settings, 1.0 if key in distilled else guidance, _prompt(pipeline)),
     )
 
 
-def _key(config: ModelConfig) -> str | None:
-    """mflux's own name of the model, or of the one that a checkpoint is based on: they have the same aliases."""
-    return next((key for key, known in AVAILABLE_MODELS.items() if known.aliases == config.aliases), None)
+def _prompt(pipeline: type) -> str:
+    return JSON_PROMPT if pipeline is FIBO else PROMPT
 
 
-def _usual(settings: Settings, pipeline: type, guidance: float) -> dict[str, Any]:
-    return _arguments(settings, prompt=JSON_PROMPT if pipeline is FIBO else PROMPT, guidance=guidance, side=SIDE)
-
-
-def _arguments(settings: Settings, *, prompt: str, guidance: float, side: int) -> dict[str, Any]:
+def _arguments(settings: ImageSettings, guidance: float, prompt: str, side: int = SIDE) -> dict[str, Any]:
+    """Of ``generate_image``: what is given, and else what is usual."""
     return {
         "seed": settings.seed,
         "prompt": prompt if settings.prompt is None else settings.prompt,
@@ -149,5 +138,5 @@ def _arguments(settings: Settings, *, prompt: str, guidance: float, side: int) -
     }
 
 
-def _spell_bits(settings: Settings) -> str:
+def _spell_bits(settings: ImageSettings) -> str:
     return "bfloat16" if settings.quantize is None else f"{settings.quantize} bits"

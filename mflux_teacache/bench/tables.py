@@ -1,17 +1,174 @@
-"""Tables with aligned columns. Pure."""
+"""What is printed: the tables of ``bench speed`` and ``bench quality``, with what their rows and columns mean."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from statistics import median
+
+from mflux_teacache.bench.figures import Quality, Speed, Spread, pareto
+from mflux_teacache.bench.runs import COMPILED, COMPUTED, SKIPPING, Phase, TimedRun
+from mflux_teacache.text_tables import aligned
+
+_GIB = 2**30
+
+# Of the variants whose name is neither a plugin's nor a package's; COMPILED goes with others.
+_VARIANTS = {
+    COMPUTED: "TeaCache's signal is read and compared in each step, and every step is computed",
+    SKIPPING: "the signal is read and compared as well, and the steps with an S in the pattern are skipped",
+    COMPILED: "each block of the transformer is compiled on its own",
+}
+
+_COLUMNS = """\
+loop     seconds of the denoising loop, without encoding the prompt and decoding the image
+ratio    loop seconds over those of the plain run of the same repetition
+floor    computed steps over all steps: the ratio if skipped steps took no time"""
+
+_OF_SKIPPING = """\
+reached  floor over ratio: the share of the floor's speed-up that was reached
+saved    (1 - ratio) over (1 - floor): the share of what could be saved"""
+
+_ABOVE = """\
+         Above 100%: computed steps were shorter than those of plain, with which the floor reckons. Compiled blocks
+         can make them so, and other work on the machine can make plain's longer; "one step, ms" shows which."""
+
+_SPREAD = "[ ]      smallest to largest; before it the median"
+
+_OF_QUALITY = """\
+computed  steps, mean over images; speed-up is all steps over it: the gain if skipped steps took no time
+equal     images that are equal to the full run of their prompt and seed
+PSNR      of the other images against their full runs, in dB: mean and worst image
+SSIM      structural similarity of all images, likewise; 1 = equal
+*         no other setting is both faster and closer to the full run in mean PSNR"""
 
 
-def table(heading: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
-    """A line for the heading, and for each row; the ``left`` first columns are aligned left, the others right."""
-    widths = [max(map(len, column)) for column in zip(heading, *rows, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(width) if place < left else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in (heading, *rows)
+def run_heading(names: Sequence[str]) -> str:
+    return f"{'variant':<{_width(names)}}  {'rep':>3}  {'encode':>8}  {'loop':>8}  {'decode':>8}  {'peak':>9}  pattern"
+
+
+def run_line(run: TimedRun, names: Sequence[str]) -> str:
+    """One repetition; seconds, and the loop's peak memory."""
+    return (
+        f"{run.variant:<{_width(names)}}  {run.repetition + 1:>3}  {run.encode.seconds:>8.3f}  {run.loop.seconds:>8.3f}"
+        f"  {run.decode.seconds:>8.3f}  {_gib(run.loop.peak_bytes):>9}  {run.pattern}"
+        f"{'' if run.finite else '  NOT FINITE'}"
+    )
+
+
+def of_speed(speeds: Sequence[Speed], loads: Sequence[Phase], first_images: Sequence[TimedRun]) -> str:
+    once = [_once(speeds, first_images)] if first_images else []
+    notes = [note for entry in speeds for note in entry.notes]
+    return "\n\n".join([_ratios(speeds), *notes, _steps(speeds), *once, _memory(speeds, loads), legend(speeds)])
+
+
+def legend(speeds: Sequence[Speed]) -> str:
+    """What the rows and columns mean that are there."""
+    there = {entry.variant.removesuffix(COMPILED) for entry in speeds}
+    if any(entry.variant.endswith(COMPILED) for entry in speeds):
+        there.add(COMPILED)
+    variants = [f"{name.removeprefix(', ')}: {text}" for name, text in _VARIANTS.items() if name in there]
+    reached = [entry.reached for entry in speeds if _skips(entry)]
+    of_skipping = [_OF_SKIPPING] if reached else []
+    above = [_ABOVE] if any(round(share, 3) > 1 for share in reached) else []
+    return "\n".join([*variants, _COLUMNS, *of_skipping, *above, _SPREAD])
+
+
+def _skips(entry: Speed) -> bool:
+    return entry.saved is not None
+
+
+def _ratios(speeds: Sequence[Speed]) -> str:
+    rows = [
+        (
+            entry.variant,
+            f"{entry.computed:g}/{len(entry.pattern)}",
+            _spell(entry.loop),
+            _spell(entry.ratio),
+            f"{entry.floor:.3f}",
+            f"{entry.reached:.1%}" if _skips(entry) else "-",
+            "-" if entry.saved is None else f"{entry.saved:.1%}",
+        )
+        for entry in speeds
     ]
+    pairs = [
+        f"{entry.variant}, pair by pair: {'  '.join(f'{ratio:.3f}' for ratio in entry.ratios)}" for entry in speeds[1:]
+    ]
+    return _table(("variant", "computed", "loop, s", "ratio", "floor", "reached", "saved"), rows, *pairs)
+
+
+def _steps(speeds: Sequence[Speed]) -> str:
+    rows = [
+        (entry.variant, *map(_spell_milliseconds, (entry.first_step, entry.computed_step, entry.skipped_step)))
+        for entry in speeds
+    ]
+    return _table(("one step, ms", "first", "computed", "skipped"), rows)
+
+
+def _once(speeds: Sequence[Speed], first_images: Sequence[TimedRun]) -> str:
+    loops = {entry.variant: entry.loop.median for entry in speeds}
+    firsts = {name: median(run.loop.seconds for run in first_images if run.variant == name) for name in loops}
+    rows = [(name, f"{first:.3f}", f"{first - loops[name]:+.3f}") for name, first in firsts.items()]
+    why = "beyond: kernels are built once, for the first variant that needs them, and MLX may keep them on disk"
+    return _table(("the first image, to warm up", "loop, s", "beyond the others"), rows, why)
+
+
+def _memory(speeds: Sequence[Speed], loads: Sequence[Phase]) -> str:
+    rows = [(entry.variant, *map(_gib, (*entry.peak_bytes.values(), entry.active_bytes["loop"]))) for entry in speeds]
+    load = (
+        f"loading the model took {max(phase.seconds for phase in loads):.1f} s, "
+        f"peak {_gib(max(phase.peak_bytes for phase in loads))}, "
+        f"{_gib(max(phase.active_bytes for phase in loads))} after it"
+    )
+    return _table(("peak memory", *speeds[0].peak_bytes, "after the loop"), rows, load)
+
+
+def of_quality(qualities: Sequence[Quality], refusals: Mapping[str, str], idle: Mapping[str, str]) -> str:
+    """Args:
+    refusals, idle: by setting, why it was refused, or skipped nothing.
+    """
+    best = pareto(qualities)
+    rows = [
+        (
+            "*" if entry in best else "",
+            entry.setting,
+            f"{entry.computed:.1f}/{entry.steps}",
+            f"{entry.speed_up:.2f}x",
+            f"{entry.equal}/{entry.images}",
+            _spell_decibels(entry.psnr),
+            _spell_decibels(entry.worst_psnr),
+            f"{entry.ssim:.4f}",
+            f"{entry.worst_ssim:.4f}",
+        )
+        for entry in qualities
+    ]
+    heading = ("", "setting", "computed", "speed-up", "equal", "PSNR", "worst", "SSIM", "worst")
+    before = (
+        "\n".join(f"refused: {setting}: {reason}" for setting, reason in refusals.items()),
+        "\n".join(f"no image skipped anything: {setting}: {reason}" for setting, reason in idle.items()),
+    )
+    return "\n\n".join([*filter(None, before), _table(heading, rows, left=2), _OF_QUALITY])
+
+
+def _table(heading: Sequence[str], rows: Sequence[Sequence[str]], *below: str, left: int = 1) -> str:
+    return "\n".join([*aligned([heading, *rows], left=left), *below])
+
+
+def _spell(spread: Spread) -> str:
+    return f"{spread.median:.3f} [{spread.low:.3f} to {spread.high:.3f}]"
+
+
+def _spell_milliseconds(spread: Spread | None) -> str:
+    if spread is None:
+        return "-"
+    return f"{1e3 * spread.median:.1f} [{1e3 * spread.low:.1f} to {1e3 * spread.high:.1f}]"
+
+
+def _spell_decibels(decibels: float | None) -> str:
+    return "-" if decibels is None else f"{decibels:.1f}"
+
+
+def _gib(number: int) -> str:
+    return f"{number / _GIB:.2f} GiB"
+
+
+def _width(names: Sequence[str]) -> int:
+    return max(len("variant"), *map(len, names))

@@ -1,4 +1,4 @@
-"""What is measured on the model: each variant is a name and a way to attach something."""
+"""The ways in which a model is run: each variant is a name and a way to attach something."""
 
 from __future__ import annotations
 
@@ -11,15 +11,21 @@ from typing import Any
 
 from mflux.utils.apple_silicon import AppleSiliconUtil
 
-from mflux_teacache import Handle, attach, plugins
+from mflux_teacache import options
 from mflux_teacache.adapters.families import FAMILIES
 from mflux_teacache.adapters.pipelines import pipeline_of
+from mflux_teacache.attachment import attach_requests
 from mflux_teacache.bench.follow import FollowPattern
-from mflux_teacache.bench.runs import Done, LastImage
-from mflux_teacache.bench.settings import Settings
-from mflux_teacache.bench.summary import COMPILED, COMPUTED, PLAIN, SKIPPING
-from mflux_teacache.records import GenerationStats
+from mflux_teacache.bench.needs import laboratory
+from mflux_teacache.bench.plugin_settings import load
+from mflux_teacache.bench.runs import COMPILED, COMPUTED, PLAIN, SKIPPING, Done, Setting
+from mflux_teacache.bench.settings import SpeedSettings
+from mflux_teacache.demo.clock import computed
+from mflux_teacache.plugins import Loaded, Request
 from mflux_teacache.summary import why_idle
+
+# Tells of the latest image that was made with what is attached.
+LastImage = Callable[[], Done]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,54 +41,63 @@ class Variant:
     attach: Callable[[Any], AbstractContextManager[LastImage]]
 
 
+def with_setting(setting: Setting) -> Variant:
+    """A plugin that decides, as its options say."""
+    return _attaching(str(setting), load(setting.plugin), setting.options)
+
+
+def compared_by_speed(settings: SpeedSettings) -> tuple[Variant, ...]:
+    """Plain first, the others are compared with it."""
+    everything = "C" * settings.steps
+    variants = [Variant(PLAIN, lambda _: contextlib.nullcontext(lambda: by_letters(everything)))]
+    for compile_blocks in (False, True) if settings.compile_blocks else (False,):
+        suffix = COMPILED if compile_blocks else ""
+        variants.append(_following(COMPUTED + suffix, everything, compile_blocks))
+        if settings.plugin is not None:
+            plugin, keywords = load(settings.plugin), settings.plugin_options
+            variants.append(_attaching(settings.plugin + suffix, plugin, keywords, compile_blocks))
+        elif settings.pattern is not None and "S" in settings.pattern:
+            variants.append(_following(SKIPPING + suffix, settings.pattern, compile_blocks))
+    if settings.compare is not None and settings.pattern is not None:
+        at_pattern = laboratory("peers", "--compare").at_pattern
+        variants.append(Variant(settings.compare, at_pattern(settings.pattern)))
+    return tuple(variants)
+
+
+def by_letters(pattern: str) -> Done:
+    """What was done in an image of which there is no more than the letters."""
+    return Done(pattern, pattern.count("C"))
+
+
 def compiled_by_mflux(pipeline: type) -> bool:
     """On this machine: mflux runs its compiled models as Python on the smaller M1 and M2."""
     compiled = {family.name for family in FAMILIES if family.compiled}
     return pipeline_of(pipeline).family in compiled and not AppleSiliconUtil.is_m1_or_m2()
 
 
-def variants_of(settings: Settings) -> tuple[Variant, ...]:
-    """Plain first, the others are compared with it."""
-    everything = "C" * settings.steps
-    variants = [Variant(PLAIN, lambda _: contextlib.nullcontext(lambda: Done(everything)))]
-    for compile_blocks in (False, True) if settings.compile_blocks else (False,):
-        suffix = COMPILED if compile_blocks else ""
-        variants.append(Variant(COMPUTED + suffix, _following(everything, compile_blocks)))
-        if settings.plugin is not None:
-            attached = _deciding(settings.plugin, compile_blocks, settings.plugin_options)
-            variants.append(Variant(settings.plugin + suffix, attached))
-        elif settings.pattern is not None and "S" in settings.pattern:
-            variants.append(Variant(SKIPPING + suffix, _following(settings.pattern, compile_blocks)))
-    if settings.compare is not None and settings.pattern is not None:
-        from mflux_teacache.bench import compare
-
-        variants.append(Variant(settings.compare, compare.at_pattern(settings.pattern)))
-    return tuple(variants)
+def _following(name: str, pattern: str, compile_blocks: bool) -> Variant:
+    plugin = Loaded("followpattern", partial(FollowPattern, pattern))
+    return _attaching(name, plugin, {}, compile_blocks, decides=False)
 
 
-def _following(pattern: str, compile_blocks: bool) -> Callable[[Any], AbstractContextManager[LastImage]]:
-    @contextlib.contextmanager
-    def attached(model: Any) -> Iterator[LastImage]:
-        with attach(model, partial(FollowPattern, pattern), compile_blocks=compile_blocks) as handle:
-            yield lambda: Done(_last(handle).pattern)
-
-    return attached
-
-
-def _deciding(
-    name: str, compile_blocks: bool, keywords: Mapping[str, Any]
-) -> Callable[[Any], AbstractContextManager[LastImage]]:
-    plugin = plugins.load(name)
+def _attaching(
+    name: str, plugin: Loaded, keywords: Mapping[str, Any], compile_blocks: bool = False, *, decides: bool = True
+) -> Variant:
+    """Args:
+    decides: so that it is worth a note if it skips nothing.
+    """
 
     @contextlib.contextmanager
     def attached(model: Any) -> Iterator[LastImage]:
-        with attach(model, name, compile_blocks=compile_blocks, **keywords) as handle:
-            yield lambda: Done(_last(handle).pattern, why_idle(_last(handle), plugin, keywords))
+        request = Request(plugin, options.from_keywords(plugin, keywords))
+        with attach_requests(model, [request], compile_blocks=compile_blocks) as handle:
 
-    return attached
+            def last_image() -> Done:
+                stats = handle.stats.last_generation
+                assert stats is not None, "an image was made"
+                note = why_idle(stats, plugin, keywords) if decides else None
+                return Done(stats.pattern, computed(stats.decisions), note)
 
+            yield last_image
 
-def _last(handle: Handle) -> GenerationStats:
-    stats = handle.stats.last_generation
-    assert stats is not None, "an image was made"
-    return stats
+    return Variant(name, attached)

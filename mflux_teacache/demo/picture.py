@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,17 +10,16 @@ from typing import Any
 import numpy as np
 import PIL.Image
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from mflux_teacache.demo import timeline
+from mflux_teacache.drawing import new_figure
+from mflux_teacache.image_quality import levels, psnr, squared_error
 from mflux_teacache.pieces.output_files import png_of, replace_file
 from mflux_teacache.records import StepRecord
 
 _WIDTH = 8.0
 _IMAGES = 3.2  # inches
 _NUMBERS, _DECISIONS = 3.4, 1.2
-_DPI = 200
 _FACTORS = (1, 2, 5, 10, 20, 50, 100)
 
 
@@ -45,13 +43,11 @@ def draw(
         records: of the cached run, one per step.
     """
     heights = (_IMAGES, _NUMBERS if timeline.has_numbers(records) else _DECISIONS)
-    layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.06)
-    figure = Figure(figsize=(_WIDTH, sum(heights)), dpi=_DPI, layout=layout)
-    figure.suptitle(textwrap.fill(title, 80), fontsize=11)
+    figure = new_figure(_WIDTH, sum(heights), title, fold=80)
     halves: Any = figure.subfigures(2, 1, height_ratios=heights)  # an array, typed as one or the other
     images, steps = halves
     difference, factor = amplified_difference(plain, cached)
-    decibels = psnr(plain, cached)
+    decibels = distance(plain, cached)
     between = f"difference \u00d7 {factor}\nPSNR {spell(decibels)}" if math.isfinite(decibels) else "no difference"
     panels = ((plain_label, plain), (cached_label, cached), (between, difference))
     for axes, (label, image) in zip(images.subplots(1, 3), panels, strict=True):
@@ -65,24 +61,19 @@ def amplified_difference(plain: PIL.Image.Image, cached: PIL.Image.Image) -> tup
 
     The largest factor at which at most one value in 500 clips: a single bright edge would leave the rest black.
     """
-    difference = np.abs(_levels(plain) - _levels(cached))
+    difference = np.abs(levels(plain).astype(np.float64) - levels(cached))
     large = np.quantile(difference, 0.998)
     factor = max((factor for factor in _FACTORS if factor * large <= 255), default=1)
     return PIL.Image.fromarray(np.minimum(difference * factor, 255).astype(np.uint8)), factor
 
 
-def psnr(plain: PIL.Image.Image, cached: PIL.Image.Image) -> float:
-    """Peak signal-to-noise ratio in dB over all channels of 8-bit images; infinite for equal ones."""
-    error = float(np.mean((_levels(plain) - _levels(cached)) ** 2))
-    return 10 * math.log10(255**2 / error) if error else math.inf
+def distance(plain: PIL.Image.Image, cached: PIL.Image.Image) -> float:
+    """PSNR in dB, infinite for equal images."""
+    return psnr(squared_error(levels(cached), levels(plain)))
 
 
 def spell(decibels: float) -> str:
     return f"{decibels:.1f} dB" if math.isfinite(decibels) else "infinite"
-
-
-def _levels(image: PIL.Image.Image) -> np.ndarray[Any, np.dtype[np.float64]]:
-    return np.asarray(image.convert("RGB"), dtype=np.float64)
 
 
 def _show(axes: Axes, label: str, image: PIL.Image.Image) -> None:

@@ -1,4 +1,4 @@
-"""Prompts for measuring on the demo's model: random, and none that its calibration was fitted on. Pure."""
+"""Prompts of the demo's model: those that its calibration was fitted on, and random others to measure on. Pure."""
 
 from __future__ import annotations
 
@@ -7,6 +7,20 @@ from collections.abc import Iterable
 from itertools import product
 
 from mflux_teacache.demo.vocabulary import KINDS, MAX_OBJECTS, Object, Scene, parse
+
+# What the shipped calibration was fitted on, which would flatter TeaCache in a measurement.
+FITTED = (
+    "small red plain circle top left on white",
+    "large blue striped ring middle center on yellow",
+    "large green dotted cross bottom right on purple",
+    "small orange plain triangle top center and large white dotted square bottom left on black",
+    "large purple plain diamond middle left and small green striped ring middle right on orange",
+    "large black striped triangle bottom center and large yellow plain cross top right on green",
+    "small white plain ring top left and small red striped square middle center and small blue dotted circle "
+    "bottom right on orange",
+    "large yellow dotted diamond top right and large green plain circle middle left and large orange striped cross "
+    "bottom center on blue",
+)
 
 
 def held_out(count: int, *, seed: int, without: Iterable[str]) -> list[str]:

@@ -19,6 +19,7 @@ from mflux_teacache.hookspecs import hookimpl
 from mflux_teacache.pieces.option_types import file_path
 from mflux_teacache.pieces.output_files import check_output, writing
 from mflux_teacache.records import Body, Decision, GenerationStats, Step
+from mflux_teacache.text_tables import aligned
 
 if TYPE_CHECKING:
     import mlx.core as mx
@@ -256,19 +257,21 @@ def _write_picture(settings: Settings, result: Result) -> None:
             settings.output,
             title=settings.prompt,
             plain=result.plain.image,
-            plain_label=f"plain\n{result.steps} of {result.steps} steps, {result.plain.seconds:.1f} s",
+            plain_label=_label("plain", result.steps, result.plain, result),
             cached=result.cached.image,
-            cached_label=f"{settings.plugin}\n{result.computed:.4g} of {result.steps} steps, "
-            f"{result.cached.seconds:.1f} s",
+            cached_label=_label(settings.plugin, result.computed, result.cached, result),
             records=result.stats.decisions,
         )
 
 
+def _label(name: str, computed: float, drawn: Drawn, result: Result) -> str:
+    return f"{name}\n{computed:.4g} of {result.steps} steps, {drawn.seconds:.1f} s"
+
+
 def report(settings: Settings, result: Result) -> str:
     """The table, and below it what its columns mean."""
-    from mflux_teacache.demo.picture import psnr, spell
+    from mflux_teacache.demo.picture import distance, spell
 
-    width = max(len(settings.plugin), len("plain"))
     partly = ", P partly reused: some of its guidance branches" if result.stats.partial_count else ""
     rows = (
         ("run", "seconds", "steps", "PSNR", "time ratio", "floor"),
@@ -277,16 +280,15 @@ def report(settings: Settings, result: Result) -> str:
             settings.plugin,
             f"{result.cached.seconds:.2f}",
             f"{result.computed:.4g}/{result.steps}",
-            spell(psnr(result.plain.image, result.cached.image)),
+            spell(distance(result.plain.image, result.cached.image)),
             f"{result.time_ratio:.2f}",
             f"{result.floor:.2f}",
         ),
     )
-    table = (f"{name:<{width}}" + "".join(f"{cell:>12}" for cell in cells) for name, *cells in rows)
     return "\n".join(
         (
             "",
-            *table,
+            *aligned(rows),
             "",
             "seconds     of the denoising loop, one run each after a warm-up; other work on the machine shows in them",
             "steps       computed of all, whoever decided: the plugin's judgement or a rule such as its first steps",

@@ -15,15 +15,9 @@ from matplotlib.figure import SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from mflux_teacache.demo.palette import COMPUTED, LIMIT, PARTIAL, SKIPPED
-from mflux_teacache.records import LETTERS, Outcome, StepRecord
+from mflux_teacache.drawing import FILL, LIMIT, MEANING, make_plain
+from mflux_teacache.records import LETTERS, StepRecord
 
-_FILL: dict[Outcome, dict[str, Any]] = {
-    "computed": COMPUTED,
-    "forced": COMPUTED,
-    "partial": PARTIAL,
-    "skipped": SKIPPED,
-}
 _LETTER_COLOUR = {"C": "white", "P": "black", "S": "black"}
 _MOST_LETTERS = 40  # of a row that is as wide as the picture
 _SUM: dict[str, Any] = {"color": "black", "linewidth": 1.3}
@@ -53,14 +47,11 @@ def _draw_numbers(axes: Axes, records: Sequence[StepRecord]) -> list[Artist]:
     name = "prediction" if any(_known(record.prediction) for record in records) else "change"
     bars = _numbers(getattr(record, name) for record in records)
     for record, height in zip(records, bars, strict=True):
-        axes.bar(record.index, height, width=0.8, linewidth=0.6, **_FILL[record.decision])
+        axes.bar(record.index, height, width=0.8, linewidth=0.6, **FILL[LETTERS[record.decision]])
     more = [*_draw_sum(axes, records), *_draw_threshold(axes, records)]
     axes.set_ylabel("predicted change" if name == "prediction" else "measured change", fontsize=10)
     axes.set_ylim(bottom=min(0.0, axes.dataLim.y0))
-    axes.tick_params(labelsize=9, bottom=False)
-    axes.grid(axis="y", linewidth=0.4, alpha=0.5)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    make_plain(axes, grid="y", bottom=False)
     return more
 
 
@@ -94,9 +85,9 @@ def _draw_threshold(axes: Axes, records: Sequence[StepRecord]) -> list[Artist]:
 def _draw_decisions(axes: Axes, records: Sequence[StepRecord]) -> None:
     """One cell per step, lettered as in a pattern where there is room."""
     for record in records:
-        axes.bar(record.index, 1.0, width=0.96, linewidth=0.0, color=_FILL[record.decision]["facecolor"])
+        letter = LETTERS[record.decision]
+        axes.bar(record.index, 1.0, width=0.96, linewidth=0.0, color=FILL[letter]["facecolor"])
         if len(records) <= _MOST_LETTERS:
-            letter = LETTERS[record.decision]
             colour = _LETTER_COLOUR[letter]
             axes.text(record.index, 0.5, letter, color=colour, fontsize=8, ha="center", va="center_baseline")
     axes.set_ylim(0, 1)
@@ -110,15 +101,10 @@ def _draw_decisions(axes: Axes, records: Sequence[StepRecord]) -> None:
 
 def _colours(records: Sequence[StepRecord]) -> list[Artist]:
     """What the colours of bars and cells mean: of those that are there."""
-    letters = {LETTERS[record.decision] for record in records}
-    handles: list[Artist] = []
-    if "C" in letters:
-        handles.append(Patch(label="computed (C)", **COMPUTED))
-    if "P" in letters:
-        handles.append(Patch(label="partly reused (P)", **PARTIAL))
-    if "S" in letters:
-        handles.append(Patch(label="skipped (S)", **SKIPPED))
-    return handles
+    there = {LETTERS[record.decision] for record in records}
+    return [
+        Patch(label=f"{meaning} ({letter})", **FILL[letter]) for letter, meaning in MEANING.items() if letter in there
+    ]
 
 
 def _add_legend(axes: Axes, handles: list[Artist]) -> None:

@@ -11,23 +11,15 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, NullLocator
 
+from mflux_teacache.drawing import LINES, make_plain, new_figure
 from mflux_teacache.pieces.output_files import png_of, replace_file
 from mflux_teacache.shadow.report import Report, Row
 
-# Okabe and Ito's palette without yellow, which is too light for lines; markers tell them apart as well.
-_STYLES = (
-    ("#0072B2", "o"),
-    ("#D55E00", "s"),
-    ("#009E73", "^"),
-    ("#CC79A7", "D"),
-    ("#E69F00", "v"),
-    ("#56B4E9", "P"),
-    ("#000000", "X"),
-)
+_STYLES = tuple(zip(LINES, "os^DvPX", strict=True))  # markers tell lines apart as well
 
+_TITLE = "What each strategy would have skipped of a run that computed every step"
 _COMPUTED = "#E9EDF2"
 _WIDTH = 9.0
 _DPI = 160
@@ -49,9 +41,8 @@ def draw(path: Path, report: Report) -> None:
         report: with at least one row.
     """
     lower = 1.3 + _ROW * len(report.rows)
-    figure = Figure(figsize=(_WIDTH, _UPPER + lower), dpi=_DPI, layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08))
+    figure = new_figure(_WIDTH, _UPPER + lower, _TITLE, dpi=_DPI, pad=0.08)
     upper, grid = figure.subplots(2, 1, height_ratios=(_UPPER, lower))
-    figure.suptitle("What each strategy would have skipped of a run that computed every step", fontsize=11)
     _draw_trade(upper, report)
     _draw_steps(figure, grid, report)
     replace_file(path, png_of(figure))
@@ -77,10 +68,7 @@ def _draw_trade(axes: Axes, report: Report) -> None:
     axes.set_xlim(0, report.steps + 0.5)
     axes.set_xlabel(f"computed steps of {report.steps} (fewer is faster)", fontsize=10)
     axes.set_ylabel("mean error of what is reused\n(logarithmic)", fontsize=10)
-    axes.tick_params(labelsize=9)
-    axes.grid(linewidth=0.4, alpha=0.5)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    make_plain(axes)
     axes.legend(fontsize=9, frameon=False, loc="best")
 
 

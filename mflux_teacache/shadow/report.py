@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mflux_teacache.records import LETTERS, speedup
+from mflux_teacache.text_tables import aligned
 
 HEADING = (
     "shadow: every step was computed. What each strategy would have skipped of this run, and how far the body's output",
@@ -113,14 +114,14 @@ def as_text(report: Report) -> str:
     """Several lines."""
     titles = ("STRATEGY", "THRESHOLD", "COMPUTED", "AT BEST", "MEAN", "WORST")
     numbers = [str(step) for step in range(report.steps)]
-    lines = [[*titles, *numbers], *(_cells(row) for row in report.rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    table = [_aligned(line, widths) for line in lines] if report.rows else []
+    steps = aligned([numbers, *(_errors(row) for row in report.rows)], left=0, gap=" ")
+    lines = [list(titles), *(_figures(row) for row in report.rows)]
+    table = aligned([[*cells, each] for cells, each in zip(lines, steps, strict=True)]) if report.rows else []
     left_out = [f"{name} is left out: {reason}" for name, reason in report.left_out.items()]
     return "\n".join([*HEADING, "", *table, *([""] if left_out or report.notes else []), *left_out, *report.notes])
 
 
-def _cells(row: Row) -> list[str]:
+def _figures(row: Row) -> list[str]:
     return [
         row.strategy,
         "-" if row.threshold is None else f"{row.threshold:.3g}",
@@ -128,18 +129,12 @@ def _cells(row: Row) -> list[str]:
         f"{row.speedup:.2f}x",
         _percent(row.mean, 1),
         _percent(row.worst, 1),
-        *("." if error is None else _percent(error, 0) for error in row.errors),
     ]
+
+
+def _errors(row: Row) -> list[str]:
+    return ["." if error is None else _percent(error, 0) for error in row.errors]
 
 
 def _percent(error: float | None, digits: int) -> str:
     return "-" if error is None else f"{100 * error:.{digits}f}"
-
-
-def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
-    """The name to the left, what follows to the right; steps one space apart."""
-    first, *rest = (
-        cell.rjust(width) if place else cell.ljust(width)
-        for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
-    )
-    return f"{first}  {'  '.join(rest[:5])}  {' '.join(rest[5:])}".rstrip()

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from mflux_teacache import attachment
-from mflux_teacache.bench import command, memory
+from mflux_teacache.bench import command, memory, variants
 from mflux_teacache.cli.own.main import main
 
 
@@ -26,9 +25,11 @@ def test_nothing_is_kept(capsys):
 
 def test_the_setting_is_at_work_in_images_of_so_many_steps(monkeypatch):
     handles = []
-    attach_requests = attachment.attach_requests
+    attach_requests = variants.attach_requests
     monkeypatch.setattr(
-        attachment, "attach_requests", lambda *words: handles.append(attach_requests(*words)) or handles[-1]
+        variants,
+        "attach_requests",
+        lambda *words, **more: handles.append(attach_requests(*words, **more)) or handles[-1],
     )
     assert len(list(memory.active_memory(2, 5, "schedule every=2"))) == 2
     assert [image.pattern for image in handles[0].stats.history] == ["CSCSC"] * 2

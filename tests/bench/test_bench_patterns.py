@@ -62,8 +62,3 @@ def test_patterns_that_cannot_be_followed(pattern: str, message: str) -> None:
 def test_the_option_that_gave_it_is_named() -> None:
     with pytest.raises(OptionError, match=r"^--patterns CSC has 3 letters for 4 steps.* Give --steps 3, or another"):
         patterns.checked("CSC", 4, "--patterns")
-
-
-def test_the_floor_is_the_share_of_computed_steps() -> None:
-    assert patterns.floor("CSSC") == 0.5
-    assert patterns.floor("CC") == 1.0

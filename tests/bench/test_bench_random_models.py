@@ -10,29 +10,11 @@ from installed import MFLUX
 from mflux.models.common.config.model_config import ModelConfig
 from mlx import nn
 from mlx.utils import tree_flatten
+from narrow_models import PROMPT, narrow
 
-from mflux_teacache.bench import random_models
-from mflux_teacache.bench.random_models import RECIPES
-from mflux_teacache.bench.stubs import Tokenizer
-
-_FLUX2 = {
-    "attention_head_dim": 32,
-    "num_attention_heads": 2,
-    "joint_attention_dim": 64,
-    "axes_dims_rope": (8, 8, 8, 8),
-}
-# FLUX.1 and FIBO are narrowed by the fixture ``tiny``.
-NARROW: dict[str, dict[str, Any]] = {
-    "flux2-klein-base-4b": _FLUX2,
-    "flux2-klein-base-9b": _FLUX2,
-    "qwen-image": {"num_attention_heads": 1, "joint_attention_dim": 64},
-    "z-image": {"dim": 32, "n_refiner_layers": 1, "n_heads": 2, "cap_feat_dim": 12, "axes_dims": [4, 6, 6]},
-}
-PROMPT = '{"scene": "a red apple"}'
-
-
-def narrow(name: str, **arguments: Any) -> Any:
-    return random_models.build(name, **{"blocks": 1, **arguments}, **NARROW.get(name, {}))
+from mflux_teacache.bench.laboratory import random_models
+from mflux_teacache.bench.laboratory.random_models import RECIPES
+from mflux_teacache.bench.laboratory.stubs import Tokenizer
 
 
 @pytest.mark.parametrize(

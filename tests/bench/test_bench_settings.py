@@ -6,17 +6,17 @@ import argparse
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mflux.utils.apple_silicon import AppleSiliconUtil
 
-from mflux_teacache.bench import extra, speed
-from mflux_teacache.bench.settings import FAMILIES, Settings
-from mflux_teacache.cli.own.main import main
+from mflux_teacache.bench import needs, speed
+from mflux_teacache.bench.settings import FAMILIES, SpeedSettings
+from mflux_teacache.cli.own.main import PluginParser, main
 from mflux_teacache.errors import OptionError, Refused, UnsupportedModel
-from mflux_teacache.words import PluginParser
 
 
 def parsed(*words: str) -> argparse.Namespace:
@@ -25,7 +25,7 @@ def parsed(*words: str) -> argparse.Namespace:
     return parser.parse_args(["speed", *words])
 
 
-def settings(*words: str) -> Settings:
+def settings(*words: str) -> SpeedSettings:
     return speed.settings_of(parsed(*words))
 
 
@@ -132,12 +132,12 @@ def test_blocks_are_compiled_where_mflux_runs_as_python(words: list[str], monkey
 
 
 def test_a_package_to_compare_with_is_judged_before_the_model_loads(monkeypatch: pytest.MonkeyPatch) -> None:
-    from mflux_teacache.bench import compare
+    from mflux_teacache.bench.laboratory import peers
 
     def check(config: Any, pipeline: type) -> None:
         raise Refused(f"not {pipeline.__name__}")
 
-    monkeypatch.setattr(compare, "check", check)
+    monkeypatch.setattr(peers, "check", check)
     monkeypatch.setattr(speed, "_measure", lambda *_: pytest.fail("it was measured"))
     with pytest.raises(Refused, match="not DemoKlein"):
         speed.run(parsed("--compare", "mlx-teacache"))
@@ -148,11 +148,11 @@ def test_where_it_is_measured(
     words: list[str], place: str, images: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Each process warms up for itself."""
-    from mflux_teacache.bench import isolated, measure
+    from mflux_teacache.bench import turns
     from mflux_teacache.bench.subjects import subject_of
 
-    monkeypatch.setattr(measure, "interleaved", lambda *_: "interleaved")
-    monkeypatch.setattr(isolated, "in_processes", lambda *_: "in_processes")
+    monkeypatch.setattr(turns, "interleaved", lambda *_: "interleaved")
+    monkeypatch.setattr(turns, "in_processes", lambda *_: "in_processes")
     made = settings(*words, "--warm-up", "2")
     assert speed._measure(made, subject_of(made)) == place
     assert f" {images} images in all\n" in capsys.readouterr().out
@@ -183,9 +183,9 @@ def test_steps_and_pattern(words: list[str], steps: int, pattern: str | None) ->
 
 def test_from_python_one_of_pattern_and_plugin_must_be_given() -> None:
     with pytest.raises(OptionError, match="nothing says which steps are skipped"):
-        Settings()
+        SpeedSettings()
     with pytest.raises(OptionError, match="--plugin teacache decides itself which steps are skipped"):
-        Settings(steps=2, pattern="CS", plugin="teacache")
+        SpeedSettings(steps=2, pattern="CS", plugin="teacache")
 
 
 @pytest.mark.parametrize(
@@ -203,18 +203,18 @@ def test_plugin_options_are_those_of_attach(words: list[str]) -> None:
 def test_settings_go_through_json_without_the_files_of_a_user(tmp_path: Path) -> None:
     words = ("--random-weights", "fibo", "--size", "64x32", "--plugin", "teacache", "--plugin-option", "thresh=1")
     made = settings(*words)
-    assert Settings(**json.loads(json.dumps(made.as_json()))) == made
+    assert SpeedSettings(**json.loads(json.dumps(asdict(made)))) == made
     files = ("--json", str(tmp_path / "a.json"), "--png", str(tmp_path / "a.png"))
-    assert settings(*words, *files).as_json() == made.as_json()
+    assert settings(*words, *files) == made
 
 
 def test_the_families_are_those_that_can_be_made() -> None:
-    from mflux_teacache.bench.random_models import RECIPES
+    from mflux_teacache.bench.laboratory.random_models import RECIPES
 
     assert tuple(RECIPES) == FAMILIES
 
 
 def test_a_missing_package_is_named() -> None:
-    extra.require("json")
+    needs.require("json")
     with pytest.raises(Refused, match=r"needs no_such_module, which is missing. pip install 'mflux-teacache-plugin\["):
-        extra.require("json", "no_such_module")
+        needs.require("json", "no_such_module")

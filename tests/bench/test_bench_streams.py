@@ -7,9 +7,9 @@ from typing import Any
 import mlx.core as mx
 import pytest
 from mflux.models.common.config.model_config import ModelConfig
+from narrow_models import PROMPT, narrow
 from recording import Watch
 from strategies import kept
-from test_bench_random_models import PROMPT, narrow
 
 from mflux_teacache import attach
 

@@ -7,14 +7,12 @@ import inspect
 import pytest
 
 from mflux_teacache.bench import subjects
-from mflux_teacache.bench.settings import FAMILIES, Settings
+from mflux_teacache.bench.settings import FAMILIES, ImageSettings
 from mflux_teacache.demo.model import DemoKlein
 
-MODELS = [name for names in subjects._PIPELINES.values() for name in names]
 
-
-def settings(**values: object) -> Settings:
-    return Settings(steps=3, pattern="CSC", **values)  # type: ignore[arg-type]
+def settings(**values: object) -> ImageSettings:
+    return ImageSettings(steps=3, **values)  # type: ignore[arg-type]
 
 
 def test_the_demo_is_the_default() -> None:
@@ -26,7 +24,7 @@ def test_the_demo_is_the_default() -> None:
         assert model.model_config.model_name == subject.config.model_name == "mflux-teacache/demo-tinyflux"
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", subjects.MODELS)
 def test_each_checkpoint_has_its_pipeline(name: str) -> None:
     subject = subjects.subject_of(settings(model=name, quantize=8))
     assert name in subject.config.aliases

@@ -9,53 +9,31 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mflux_teacache.demo import fit as demo
-from mflux_teacache.demo.model import DemoKlein, tiny_klein
+from mflux_teacache.demo.prompts import FITTED
 from mflux_teacache.demo.run import PROMPT
+from mflux_teacache.demo.trainer import fit as demo
 from mflux_teacache.demo.vocabulary import parse
 from mflux_teacache.records import Target
 from mflux_teacache.teacache.calibration import find, load
-from mflux_teacache.teacache.fitting import Change
-from mflux_teacache.teacache.policy import evaluate
-
-POLYNOMIAL = (2.0, -1.0, 0.5, 0.25, 0.125)
 
 
-def on_the_curve(signals: list[float]) -> list[Change]:
-    return [Change(signal, evaluate(POLYNOMIAL, signal)) for signal in signals]
-
-
-def test_a_recorded_run_has_one_change_per_later_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "STEPS", 3)
-    with tiny_klein() as model:
-        changes = demo.record(model, demo.PROMPTS[0], seed=1)
-        assert changes == demo.record(model, demo.PROMPTS[0], seed=1)
-    assert len(changes) == 2
-    assert all(0.001 < value < 10 for change in changes for value in change)
-    assert all(change.signal != change.residual for change in changes)
-
-
-def test_the_command_writes_a_calibration_that_loads(
+def test_the_command_writes_what_the_recorder_found_under_the_demo_s_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "mine.json"
-
-    def record(model: DemoKlein, prompt: str, seed: int) -> list[Change]:
-        # Held-out prompts lie off the curve.
-        shift = 0.05 if prompt in demo.HELD_OUT else 0.0
-        return [Change(x, y + shift) for x, y in on_the_curve([0.01 * seed, 0.2, 0.4, 0.6, 0.8, len(prompt) / 100])]
-
-    monkeypatch.setattr(demo, "record", record)
+    monkeypatch.setattr(demo, "STEPS", 6)
+    monkeypatch.setattr(demo, "FITTED", FITTED[:2])
     monkeypatch.setattr(sys, "argv", ["fit", "--output", str(path)])
     demo.main()
     calibration = load(path)
-    lengths = [len(prompt) / 100 for prompt in demo.PROMPTS]
-    assert calibration.polynomial == pytest.approx(POLYNOMIAL)
-    assert calibration.range == (0.01 * min(demo.SEEDS), max(lengths))
-    assert calibration.r2 == 1.0
-    assert calibration.r2_held_out is not None
-    assert calibration.r2_held_out < 1.0
-    assert f"R2 1.0 on the fitting prompts, {calibration.r2_held_out} on others" in capsys.readouterr().out
+    assert calibration.prompts == FITTED[:2]
+    assert (calibration.name, calibration.model) == ("demo-tinyflux", "mflux-teacache/demo-tinyflux")
+    assert (calibration.steps, calibration.threshold, calibration.guidance) == (6, demo.THRESHOLD, 2.5)
+    assert "demo.trainer.fit" in calibration.source
+    target = Target(pipeline="DemoKlein", model="mflux-teacache/demo-tinyflux")
+    assert calibration.distance(target) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith(f"R2 {calibration.r2} over all images, {calibration.r2_held_out} each from the others")
 
 
 def test_what_ships_is_found_for_the_demo_and_for_nothing_else() -> None:
@@ -68,7 +46,7 @@ def test_what_ships_is_found_for_the_demo_and_for_nothing_else() -> None:
 
 def test_what_ships_was_fitted_by_this_code() -> None:
     shipped = load("demo-tinyflux")
-    assert shipped.prompts == demo.PROMPTS
+    assert shipped.prompts == FITTED
     assert (shipped.steps, shipped.threshold) == (demo.STEPS, demo.THRESHOLD)
     # In the first steps, where the layout is settled, a residual moves twice as much at the same change of the signal
     # as later: no polynomial of the signal alone explains more. What it explains holds for other prompts.
@@ -87,5 +65,5 @@ def test_what_ships_was_fitted_by_this_code() -> None:
 
 
 def test_no_prompt_is_judged_that_was_fitted() -> None:
-    scenes = [parse(prompt) for prompt in (*demo.PROMPTS, *demo.HELD_OUT, PROMPT)]
-    assert len(set(scenes)) == len(demo.PROMPTS) + len(demo.HELD_OUT) + 1
+    scenes = [parse(prompt) for prompt in (*FITTED, PROMPT)]
+    assert len(set(scenes)) == len(FITTED) + 1

@@ -12,7 +12,8 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mflux_teacache.demo import palette, picture
+from mflux_teacache import drawing
+from mflux_teacache.demo import picture
 from mflux_teacache.records import StepRecord
 
 RED, GREY = (200, 30, 30), (90, 90, 90)
@@ -97,7 +98,7 @@ def test_three_panels_of_one_size_stand_side_by_side(tmp_path: Path) -> None:
 
 
 def test_the_timeline_has_a_cell_in_its_colour_for_each_step(tmp_path: Path) -> None:
-    blue, yellow = palette.COMPUTED["facecolor"], palette.SKIPPED["facecolor"]
+    blue, yellow = drawing.COMPUTED["facecolor"], drawing.SKIPPED["facecolor"]
     half = drawn(tmp_path / "half.png", records("CSCSCSCSCS"))
     assert count(half, blue) == pytest.approx(count(half, yellow), rel=0.1)
     assert count(half, blue) > 5000
@@ -151,13 +152,13 @@ def test_changes_are_drawn_against_their_threshold(tmp_path: Path, axes: list[Ax
     assert (bars(numbers), len(numbers.lines)) == ([0.05] * 4, 0)
     assert numbers.get_ylabel() == "measured change"
     assert legend(numbers) == ["computed (C)", "skipped (S)", "threshold 0.1"]
-    assert count(pixels, palette.LIMIT) > 500
+    assert count(pixels, drawing.LIMIT) > 500
 
 
 def test_without_a_threshold_there_is_none(tmp_path: Path, axes: list[Axes]) -> None:
     pixels = drawn(tmp_path / "a.png", records("CSSC", change=0.05))
     assert legend(axes[3]) == ["computed (C)", "skipped (S)"]
-    assert count(pixels, palette.LIMIT) == 0
+    assert count(pixels, drawing.LIMIT) == 0
 
 
 def test_the_sum_is_that_of_the_bars_and_falls_back_at_computed_steps(tmp_path: Path, axes: list[Axes]) -> None:
@@ -234,6 +235,6 @@ def test_a_few_outliers_clip() -> None:
 
 
 def test_psnr_by_hand() -> None:
-    assert picture.psnr(image(GREY), image(GREY)) == math.inf
+    assert picture.distance(image(GREY), image(GREY)) == math.inf
     # One channel of three off by 3: mean square 3, 10 log10(65025 / 3).
-    assert picture.psnr(image(GREY), image((93, 90, 90))) == pytest.approx(43.3596, abs=1e-4)
+    assert picture.distance(image(GREY), image((93, 90, 90))) == pytest.approx(43.3596, abs=1e-4)

@@ -3,11 +3,8 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mflux_teacache.demo import fit
-from mflux_teacache.demo.prompts import held_out
+from mflux_teacache.demo.prompts import FITTED, held_out
 from mflux_teacache.demo.vocabulary import parse
-
-FITTED = fit.PROMPTS + fit.HELD_OUT
 
 
 @settings(max_examples=20)

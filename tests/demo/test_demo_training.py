@@ -13,9 +13,9 @@ from mflux_teacache.demo import vocabulary
 
 torch = pytest.importorskip("torch")
 
-from mflux_teacache.demo import judge, scenes, train  # noqa: E402
-from mflux_teacache.demo.torch_codec import Codec  # noqa: E402
-from mflux_teacache.demo.torch_model import TinyFlux  # noqa: E402
+from mflux_teacache.demo.trainer import judge, scenes, train  # noqa: E402
+from mflux_teacache.demo.trainer.torch_codec import Codec  # noqa: E402
+from mflux_teacache.demo.trainer.torch_model import TinyFlux  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mflux_teacache.bench.runs import Phase, Run
+from mflux_teacache.bench.runs import Phase, TimedRun
 
 
 def phase(seconds: float = 0.1, peak: int = 3, active: int = 2) -> Phase:
@@ -11,12 +11,13 @@ def phase(seconds: float = 0.1, peak: int = 3, active: int = 2) -> Phase:
 
 def run(
     variant: str, repetition: int, pattern: str, seconds: list[float], *, peak: int = 3, finite: bool = True
-) -> Run:
+) -> TimedRun:
     """Its loop takes as long as its steps together."""
-    return Run(
+    return TimedRun(
         variant=variant,
         repetition=repetition,
         pattern=pattern,
+        computed=pattern.count("C"),
         encode=phase(),
         loop=phase(sum(seconds), peak=peak),
         decode=phase(0.2),
@@ -25,7 +26,7 @@ def run(
     )
 
 
-def some() -> list[Run]:
+def some() -> list[TimedRun]:
     """Two repetitions of three variants; a skipped step takes a quarter, a computed one a second."""
     return [
         run("plain", 0, "CCCC", [2, 1, 1, 1]),

@@ -1,0 +1,183 @@
+"""Figures made of runs. Pure."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from mflux_teacache.bench.runs import PLAIN, JudgedRun, Setting, TimedRun
+from mflux_teacache.image_quality import psnr
+
+_PHASES = ("encode", "loop", "decode")
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Median, smallest and largest of some numbers."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Spread:
+        known = sorted(values)
+        return cls(statistics.median(known), known[0], known[-1])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speed:
+    """All runs of one variant.
+
+    Attributes:
+        pattern, computed: of its first run.
+        encode, loop, decode: seconds.
+        ratios: loop seconds over those of the plain run of the same repetition.
+        ratio: of ``ratios``.
+        floor: computed steps over all steps: what the ratio would be if skipped steps took no time.
+        reached: the speed-up over the floor's, ``floor / ratio``: 1 = skipped steps take no time, and computed ones as
+            long as those of plain; more = computed steps are shorter.
+        saved: the time that was saved over what could be, ``(1 - ratio) / (1 - floor)``; ``None`` where nothing is
+            skipped.
+        first_step: seconds; apart, since in it mflux's compiled function is traced.
+        computed_step, skipped_step: seconds of the other steps; ``None`` where the pattern has none.
+        step_seconds: median of each step.
+        peak_bytes, active_bytes: of each phase, the largest.
+        finite: no run ended in NaN or infinity.
+        notes: of its runs, each once: why nothing was skipped.
+    """
+
+    variant: str
+    pattern: str
+    computed: float
+    encode: Spread
+    loop: Spread
+    decode: Spread
+    ratios: tuple[float, ...]
+    ratio: Spread
+    floor: float
+    reached: float
+    saved: float | None
+    first_step: Spread
+    computed_step: Spread | None
+    skipped_step: Spread | None
+    step_seconds: tuple[float, ...]
+    peak_bytes: dict[str, int]
+    active_bytes: dict[str, int]
+    finite: bool
+    notes: tuple[str, ...] = ()
+
+
+def speeds(runs: Sequence[TimedRun]) -> list[Speed]:
+    """One for each variant, in the order of their first runs; every repetition has a plain run."""
+    plain = {run.repetition: run.loop.seconds for run in runs if run.variant == PLAIN}
+    variants = dict.fromkeys(run.variant for run in runs)
+    return [_speed([run for run in runs if run.variant == variant], plain) for variant in variants]
+
+
+def _speed(runs: Sequence[TimedRun], plain: dict[int, float]) -> Speed:
+    first = runs[0]
+    ratios = tuple(run.loop.seconds / plain[run.repetition] for run in runs)
+    ratio = Spread.of(ratios)
+    floor = first.computed / len(first.pattern)
+    return Speed(
+        variant=first.variant,
+        pattern=first.pattern,
+        computed=first.computed,
+        **{phase: Spread.of(getattr(run, phase).seconds for run in runs) for phase in _PHASES},
+        ratios=ratios,
+        ratio=ratio,
+        floor=floor,
+        reached=floor / ratio.median,
+        saved=(1 - ratio.median) / (1 - floor) if floor < 1 else None,
+        first_step=Spread.of(run.step_seconds[0] for run in runs),
+        computed_step=_step(runs, "C"),
+        skipped_step=_step(runs, "S"),
+        step_seconds=tuple(map(statistics.median, zip(*(run.step_seconds for run in runs), strict=True))),
+        peak_bytes=_largest(runs, "peak_bytes"),
+        active_bytes=_largest(runs, "active_bytes"),
+        finite=all(run.finite for run in runs),
+        notes=tuple(dict.fromkeys(run.note for run in runs if run.note)),
+    )
+
+
+def _step(runs: Sequence[TimedRun], letter: str) -> Spread | None:
+    """Of the steps after the first that were done in this way."""
+    steps = (step for run in runs for step in list(zip(run.pattern, run.step_seconds, strict=True))[1:])
+    taken = [seconds for done, seconds in steps if done == letter]
+    return Spread.of(taken) if taken else None
+
+
+def _largest(runs: Sequence[TimedRun], attribute: str) -> dict[str, int]:
+    return {phase: max(getattr(getattr(run, phase), attribute) for run in runs) for phase in _PHASES}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quality:
+    """A setting over all prompts and seeds.
+
+    Attributes:
+        setting: as on the command line.
+        series, forecast: as in ``Setting``.
+        images: how many.
+        equal: how many of them are equal to the full run. PSNR, which is infinite for them, is over the others.
+        computed: steps, mean over images.
+        steps: of a full run.
+        speed_up: steps over computed steps: what the denoising loop would gain if skipped steps took no time.
+        psnr, worst_psnr: in dB, mean over images and lowest; ``None`` if all are equal.
+        ssim, worst_ssim: the same of structural similarity.
+    """
+
+    setting: str
+    series: str
+    forecast: int
+    images: int
+    equal: int
+    computed: float
+    steps: int
+    psnr: float | None
+    worst_psnr: float | None
+    ssim: float
+    worst_ssim: float
+    speed_up: float
+
+
+def qualities(settings: Sequence[Setting], runs: Sequence[JudgedRun]) -> list[Quality]:
+    """One for each setting that was run, in their order."""
+    runs_of = {str(setting): [run for run in runs if run.setting == str(setting)] for setting in settings}
+    return [_quality(setting, own) for setting in settings if (own := runs_of[str(setting)])]
+
+
+def _quality(setting: Setting, runs: Sequence[JudgedRun]) -> Quality:
+    levels = [psnr(run.squared_error) for run in runs if run.squared_error]
+    steps, computed = len(runs[0].pattern), fmean(run.computed for run in runs)
+    return Quality(
+        setting=str(setting),
+        series=setting.series,
+        forecast=setting.forecast,
+        images=len(runs),
+        equal=len(runs) - len(levels),
+        computed=computed,
+        steps=steps,
+        psnr=fmean(levels) if levels else None,
+        worst_psnr=min(levels, default=None),
+        ssim=fmean(run.ssim for run in runs),
+        worst_ssim=min(run.ssim for run in runs),
+        speed_up=steps / computed,
+    )
+
+
+def pareto(qualities: Sequence[Quality]) -> list[Quality]:
+    """Those that no other beats in one of speed-up and mean PSNR without losing in the other, slowest first."""
+    best: list[Quality] = []
+    for entry in sorted(qualities, key=lambda entry: (-entry.speed_up, -_height(entry))):
+        if not best or _height(entry) > _height(best[-1]):
+            best.append(entry)
+    return best[::-1]
+
+
+def _height(entry: Quality) -> float:
+    return math.inf if entry.psnr is None else entry.psnr

@@ -1,0 +1,218 @@
+"""What is drawn.
+
+Step times and ratios of ``bench speed``; closeness over speed-up, and the images themselves, of ``bench quality``.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import PIL.Image
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from mflux_teacache.bench.figures import Quality, Speed, pareto
+from mflux_teacache.bench.judging import FULL, Judged
+from mflux_teacache.bench.runs import Case, JudgedRun
+from mflux_teacache.drawing import COMPUTED, FILL, LIMIT, LINES, MEANING, make_plain, new_figure
+from mflux_teacache.image_quality import psnr
+
+_PLAIN: dict[str, Any] = {"linestyle": "--", "linewidth": 1.2, "color": "black"}
+_FLOOR: dict[str, Any] = {"color": LIMIT, "linewidth": 2.4}
+_DOT: dict[str, Any] = {
+    "marker": "o", "color": "white", "markeredgecolor": "black", "markersize": 4, "linewidth": 0,
+}  # fmt: skip
+_LEGEND: dict[str, Any] = {"fontsize": 9, "frameon": False}
+
+_WIDTH = 8.0  # inches, as all of these
+_TIMELINE_HEIGHT = 1.6
+_RATIO_HEIGHT = 0.42
+_REST_HEIGHT = 1.7
+_TRADE = (9.6, 5.2)
+
+_FORECASTS: tuple[dict[str, Any], ...] = (
+    {"linestyle": "-", "marker": "o"},
+    {"linestyle": "--", "marker": "^"},
+    {"linestyle": ":", "marker": "s"},
+)
+_BEST: dict[str, Any] = {"color": "#BBBBBB", "linewidth": 7, "alpha": 0.6, "solid_capstyle": "round", "zorder": 0}
+
+ROWS = 12
+# Where there are more settings than rows, those next to this gain stand for their series.
+SPEED_UP = 2.0
+
+_CELL = 1.5  # inches
+_LINE = 0.2
+_LABELS = 2.0
+_HEADINGS = 1.2
+
+
+def of_speed(title: str, speeds: Sequence[Speed]) -> Figure:
+    """A timeline for each variant but plain, and the ratios with their floors.
+
+    Args:
+        speeds: plain first.
+    """
+    plain, *others = speeds
+    heights = (_TIMELINE_HEIGHT * len(others), _RATIO_HEIGHT * len(speeds) + 0.5)
+    figure = new_figure(_WIDTH, sum(heights) + _REST_HEIGHT, title)
+    halves: Any = figure.subfigures(2, 1, height_ratios=(heights[0] + 0.8, heights[1] + 0.4))
+    upper, lower = halves
+    timelines = upper.subplots(len(others), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+    for axes, entry in zip(timelines, others, strict=True):
+        _draw_timeline(axes, entry, plain)
+    timelines[-1].set_ylim(0, 1.05e3 * max(seconds for entry in speeds for seconds in entry.step_seconds))
+    timelines[-1].set_xlabel("denoising step", fontsize=10)
+    there = {letter for entry in others for letter in entry.pattern}
+    colours = [Patch(label=f"step {meaning}", **FILL[letter]) for letter, meaning in MEANING.items() if letter in there]
+    handles = [*colours, Line2D([], [], label="plain, the same step", **_PLAIN)]
+    upper.legend(handles=handles, loc="outside upper center", ncols=3, **_LEGEND)
+    _draw_ratios(lower.subplots(), speeds)
+    return figure
+
+
+def _draw_timeline(axes: Axes, entry: Speed, plain: Speed) -> None:
+    """Median milliseconds of each step."""
+    for index, (letter, seconds) in enumerate(zip(entry.pattern, entry.step_seconds, strict=True)):
+        axes.bar(index, 1e3 * seconds, width=0.8, linewidth=0.6, **FILL[letter])
+    edges = [index - 0.5 for index in range(len(plain.pattern) + 1)]
+    axes.stairs([1e3 * seconds for seconds in plain.step_seconds], edges, baseline=None, **_PLAIN)
+    axes.set_title(entry.variant, fontsize=10, loc="left", pad=3)
+    axes.set_ylabel("ms", fontsize=10)
+    axes.set_xlim(-0.6, len(entry.pattern) - 0.4)
+    axes.locator_params(axis="x", integer=True)
+    make_plain(axes, grid="y", length=2)
+
+
+def _draw_ratios(axes: Axes, speeds: Sequence[Speed]) -> None:
+    """A bar for each median, a dot for each pair, a mark for the floor."""
+    places = range(len(speeds))
+    for place, entry in enumerate(speeds):
+        axes.barh(place, entry.ratio.median, height=0.62, linewidth=0.6, **COMPUTED)
+        axes.plot(entry.ratios, [place] * len(entry.ratios), **_DOT)
+        axes.plot([entry.floor] * 2, [place - 0.42, place + 0.42], **_FLOOR)
+    axes.set_yticks(places, [entry.variant for entry in speeds])
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.05 * max(1.0, *(entry.ratio.high for entry in speeds)))
+    axes.set_xlabel("time of the loop, plain = 1", fontsize=10)
+    make_plain(axes, grid="x", length=2)
+    right = axes.secondary_yaxis("right")
+    right.set_yticks(places, [_medians(entry) for entry in speeds], fontsize=9)
+    right.tick_params(length=0)
+    right.spines[:].set_visible(False)
+    floor = Line2D([], [], label="floor: computed steps / all steps", **_FLOOR)
+    dot = Line2D([], [], label="one repetition", **_DOT)
+    axes.legend(handles=[floor, dot], loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, **_LEGEND)
+
+
+def _medians(entry: Speed) -> str:
+    """In a column beside the axes: no dot of a repetition stands next to it."""
+    median = f"median {entry.ratio.median:.3f}"
+    if entry.floor == 1:
+        return median
+    return f"{median}\n{1 / entry.ratio.median:.2f}x, floor {1 / entry.floor:.2f}x"
+
+
+def of_quality(title: str, qualities: Sequence[Quality]) -> Figure:
+    """PSNR over speed-up, a line for each strategy and forecast.
+
+    A setting whose images mostly equal their full runs is left out: the PSNR of the few others says little of it.
+    """
+    figure = new_figure(*_TRADE, title, fold=112)
+    drawn = [entry for entry in qualities if 2 * entry.equal <= entry.images]
+    panels: Any = figure.subplots(1, 2, sharex=True, sharey=True)
+    labels = ("mean of the images that differ", "worst image")
+    for axes, height, label in zip(panels, ("psnr", "worst_psnr"), labels, strict=True):
+        _draw_lines(axes, drawn, height)
+        axes.set_title(label, fontsize=10)
+        axes.set_xlabel("speed-up: steps / computed steps", fontsize=10)
+    panels[0].set_ylabel("PSNR against the full run, dB", fontsize=10)
+    if best := pareto(drawn):
+        places = [entry.speed_up for entry in best], [entry.psnr for entry in best]
+        panels[0].plot(*places, label="no other is better", **_BEST)
+    handles, series = panels[0].get_legend_handles_labels()
+    figure.legend(handles, series, loc="outside lower center", ncols=3, handlelength=3, **_LEGEND)
+    return figure
+
+
+def _draw_lines(axes: Axes, qualities: Sequence[Quality], height: str) -> None:
+    plugins = list(dict.fromkeys(_plugin(entry) for entry in qualities))
+    ordered = sorted(qualities, key=lambda entry: (plugins.index(_plugin(entry)), entry.series, entry.speed_up))
+    for series, members in groupby(ordered, key=lambda entry: entry.series):
+        entries = list(members)
+        axes.plot(
+            [entry.speed_up for entry in entries],
+            [getattr(entry, height) for entry in entries],
+            label=series,
+            color=LINES[plugins.index(_plugin(entries[0])) % len(LINES)],
+            linewidth=1.6,
+            markersize=4.5,
+            **_FORECASTS[entries[0].forecast],
+        )
+    make_plain(axes, length=2)
+
+
+def _plugin(entry: Quality) -> str:
+    return entry.setting.partition(" ")[0]
+
+
+def chosen(qualities: Sequence[Quality]) -> list[Quality]:
+    """Which settings are shown: all, or one of each series, at most ``ROWS``."""
+    if len(qualities) <= ROWS:
+        return list(qualities)
+    series = dict.fromkeys(entry.series for entry in qualities)
+    nearest = (
+        min((entry for entry in qualities if entry.series == name), key=lambda entry: abs(entry.speed_up - SPEED_UP))
+        for name in series
+    )
+    return list(nearest)[:ROWS]
+
+
+def contact_sheet(title: str, cases: Sequence[Case], qualities: Sequence[Quality], judged: Judged) -> Figure:
+    """Args:
+    cases: the columns.
+    qualities: the rows below the full run's.
+    judged: with runs and thumbnails of these settings and cases, and maybe of others.
+    """
+    height = _HEADINGS + (_CELL + _LINE) * (1 + len(qualities))
+    figure = new_figure(_LABELS + _CELL * len(cases), height, title, fold=16 * (1 + len(cases)), pad=0.03)
+    grid: Any = figure.subplots(
+        1 + len(qualities), 1 + len(cases), squeeze=False, width_ratios=(_LABELS, *[_CELL] * len(cases))
+    )
+    runs = {(run.setting, run.case): run for run in judged.runs}
+    _write(grid[0, 0], FULL)
+    for axes, case in zip(grid[0, 1:], cases, strict=True):
+        _show(axes, judged.thumbnails[FULL, case], f"{textwrap.fill(case.prompt, 24)}\nseed {case.seed}")
+    for row, entry in zip(grid[1:], qualities, strict=True):
+        _write(row[0], f"{textwrap.fill(entry.setting, 26)}\n{entry.speed_up:.2f}x, {_mean(entry)}")
+        for axes, case in zip(row[1:], cases, strict=True):
+            _show(axes, judged.thumbnails[entry.setting, case], _distance(runs[entry.setting, case]))
+    return figure
+
+
+def _mean(entry: Quality) -> str:
+    if entry.psnr is None:
+        return "all equal"
+    return f"mean {entry.psnr:.1f} dB{f', {entry.equal}/{entry.images} equal' if entry.equal else ''}"
+
+
+def _distance(run: JudgedRun) -> str:
+    distance = f"{psnr(run.squared_error):.1f} dB" if run.squared_error else "equal"
+    return f"{distance}, {run.computed:g}/{len(run.pattern)}"
+
+
+def _write(axes: Axes, text: str) -> None:
+    axes.set_axis_off()
+    axes.text(0.97, 0.5, text, fontsize=8, ha="right", va="center", transform=axes.transAxes)
+
+
+def _show(axes: Axes, image: PIL.Image.Image, label: str) -> None:
+    axes.set_axis_off()
+    axes.imshow(np.asarray(image), interpolation="lanczos")
+    axes.set_title(label, fontsize=7, pad=3, parse_math=False)  # a dollar sign in a prompt is no formula

@@ -1,0 +1,259 @@
+"""``mflux-teacache bench quality``: strategies and settings against the full run of each prompt and seed.
+
+Importing this module costs nothing; mlx and mflux load when the benchmark runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mflux_teacache.bench import arguments, plugin_settings
+from mflux_teacache.bench.needs import require
+from mflux_teacache.bench.runs import Case, Setting
+from mflux_teacache.bench.settings import ImageSettings, add_options
+from mflux_teacache.errors import OptionError
+from mflux_teacache.pieces.input_files import Unreadable, read_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from mflux_teacache.bench.figures import Quality
+    from mflux_teacache.bench.judging import Judged
+    from mflux_teacache.bench.results import Result
+    from mflux_teacache.bench.subjects import Subject
+
+PROMPTS = 8
+MOST_PROMPTS = 10_000
+MOST_BYTES = 16_000_000  # of their file: a page for each
+SEEDS = 2
+STEPS = 28
+FIRST_SEED = 101  # the demo's calibration was fitted on others
+PROMPT_SEED = 7
+COLUMNS = 6  # of the contact sheet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QualitySettings:
+    """What ``bench quality`` is to do.
+
+    Attributes:
+        image: which model, its steps and the image's size and guidance.
+        settings: different ones, which are compared.
+        prompts, seeds: one or more.
+    """
+
+    image: ImageSettings
+    settings: tuple[Setting, ...]
+    prompts: tuple[str, ...]
+    seeds: tuple[int, ...]
+
+    @property
+    def cases(self) -> list[Case]:
+        return [Case(prompt, seed) for seed, prompt in product(self.seeds, self.prompts)]
+
+    @property
+    def shown(self) -> list[Case]:
+        """On the contact sheet."""
+        return self.cases[:COLUMNS]
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``quality`` to the measurements of ``mflux-teacache bench``."""
+    parser = subparsers.add_parser(
+        "quality",
+        help="compare images with skipped steps with the full run, over prompts and seeds",
+        description="Draws each prompt and seed once in full, then with each setting of each strategy, and says how "
+        "far from the full run the images are: PSNR and SSIM, mean and worst.",
+    )
+    _add_compared(parser.add_argument_group("what is compared (default: a grid over the built-in strategies)"))
+    model = parser.add_argument_group("the model (default: the demo's, which needs no download and no GPU)")
+    add_options(model, "model", "base_model", "quantize")
+    _add_images(parser.add_argument_group("the images"))
+    arguments.add_outputs(
+        parser.add_argument_group("files to write"),
+        json="every image's figures, versions and machine",
+        png="PSNR over speed-up, a line for each strategy",
+        sheet="a contact sheet: full runs above skipping ones",
+    )
+    parser.set_defaults(run=run)
+
+
+def _add_compared(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--setting",
+        action="append",
+        default=[],
+        metavar="'NAME KEY=VALUE ...'",
+        help="a plugin with its options, such as 'teacache thresh=0.12 forecast=1', or as on a command line, such as "
+        "'teacache --teacache-thresh 0.12'; may be given several times",
+    )
+    group.add_argument(
+        "--patterns",
+        nargs="*",
+        metavar="CCSS...",
+        help="the same skipped steps with residuals held, and extrapolated linearly and quadratically; "
+        "C computed, S skipped (default: three patterns, spread evenly)",
+    )
+
+
+def _add_images(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--prompts",
+        metavar="N|FILE",
+        help="so many random ones in the demo's words, none that its calibration was fitted on; or a file, one in a "
+        f"line, which --model needs (default: {PROMPTS})",
+    )
+    group.add_argument("--seeds", type=int, default=SEEDS, metavar="N", help="of each prompt (default: %(default)s)")
+    group.add_argument(
+        "--first-seed", type=int, default=FIRST_SEED, metavar="INT", help="others count up (default: %(default)s)"
+    )
+    add_options(group, "steps")
+    group.set_defaults(steps=STEPS)
+    arguments.add_size(group)
+    add_options(group, "guidance")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, print and write; raises as ``speed.run`` does.
+
+    Returns:
+        The command's exit code: 0; 1 where every setting was refused; 130 if Ctrl-C ended it after a whole setting.
+    """
+    require("tqdm", "skimage", *(("matplotlib",) if args.png or args.sheet else ()))
+    settings, outputs = settings_of(args), arguments.outputs(args)
+
+    from mflux_teacache.bench import judging
+    from mflux_teacache.bench.subjects import subject_of
+
+    if args.png or args.sheet:
+        import mflux_teacache.bench.pictures  # noqa: F401  what is wrong with matplotlib shows before the first image
+
+    subject = subject_of(settings.image)
+    full, compared = len(settings.cases), len(settings.cases) * len(settings.settings)
+    print(
+        f"{_title(settings, subject)}\n{full + compared} images to draw: {full} with every step, and {compared} with "
+        f"the settings. Ctrl-C ends it and keeps the settings that are done.",
+        flush=True,
+    )
+    judged = judging.judge(subject, settings.cases, settings.settings, settings.shown if args.sheet else [])
+    return _result(settings, subject, judged).tell(outputs) or (0 if judged.runs else 1)
+
+
+def _title(settings: QualitySettings, subject: Subject) -> str:
+    return (
+        f"{subject.title}; prompts: {len(settings.prompts)}, seeds of each: {len(settings.seeds)}, "
+        f"settings: {len(settings.settings)}"
+    )
+
+
+def _result(settings: QualitySettings, subject: Subject, judged: Judged) -> Result:
+    from mflux_teacache.bench import figures, tables
+    from mflux_teacache.bench.results import Result
+
+    qualities = figures.qualities(settings.settings, judged.runs)
+    return Result(
+        title=_title(settings, subject),
+        table=tables.of_quality(qualities, judged.refusals, judged.idle),
+        content={
+            "model": subject.name,
+            "arguments": {name: value for name, value in subject.arguments.items() if name not in ("prompt", "seed")},
+            "prompts": settings.prompts,
+            "seeds": settings.seeds,
+            "settings": [asdict(setting) for setting in settings.settings],
+            "refusals": [{"setting": setting, "reason": reason} for setting, reason in judged.refusals.items()],
+            "skipped_nothing": judged.idle,
+            "runs": [asdict(run) for run in judged.runs],
+            "summary": [asdict(entry) for entry in qualities],
+        },
+        pictures=_pictures(settings, qualities, judged),
+        interrupted="these are the settings that were drawn whole" if judged.interrupted else None,
+    )
+
+
+def _pictures(
+    settings: QualitySettings, qualities: list[Quality], judged: Judged
+) -> dict[str, Callable[[str], Figure]]:
+    def trade(title: str) -> Figure:
+        from mflux_teacache.bench import pictures
+
+        return pictures.of_quality(title, qualities)
+
+    def sheet(title: str) -> Figure:
+        from mflux_teacache.bench import pictures
+
+        return pictures.contact_sheet(title, settings.shown, pictures.chosen(qualities), judged)
+
+    return {"--png": trade, "--sheet": sheet}
+
+
+def settings_of(args: argparse.Namespace) -> QualitySettings:
+    """From the command line.
+
+    Raises:
+        OptionError: a value that is not allowed.
+        UnknownPlugin, BrokenPlugin: of a setting.
+    """
+    if args.seeds < 1:
+        raise OptionError(f"--seeds is {args.seeds}; it must be a whole number from 1.")
+    if args.first_seed < 0:
+        raise OptionError(f"--first-seed is {args.first_seed}; it must be a whole number from 0.")
+    return QualitySettings(
+        image=ImageSettings(
+            **{name: getattr(args, name) for name in ("model", "base_model", "quantize", "steps", "guidance")},
+            **arguments.size(args.size),
+            seed=args.first_seed,
+        ),
+        settings=_compared(args.setting, args.patterns, args.steps),
+        prompts=_prompts(args.prompts, demo=args.model is None),
+        seeds=tuple(range(args.first_seed, args.first_seed + args.seeds)),
+    )
+
+
+def _compared(texts: Sequence[str], patterns: Sequence[str] | None, steps: int) -> tuple[Setting, ...]:
+    named = [plugin_settings.parse(text) for text in texts]
+    if patterns is not None:
+        named += plugin_settings.at_patterns(patterns, steps)
+    by_name = {str(setting): setting for setting in named or plugin_settings.default_grid()}
+    return tuple(by_name.values())
+
+
+def _prompts(text: str | None, *, demo: bool) -> tuple[str, ...]:
+    """Raises ``OptionError``: a file that is missing or empty, a count below 1, a prompt that the demo cannot draw."""
+    if text is None or text.removeprefix("-").isdecimal():
+        if not demo:
+            raise OptionError("--model needs prompts of its own: give --prompts a file with one prompt in a line.")
+        return _random_prompts(PROMPTS if text is None else int(text))
+    prompts = tuple(dict.fromkeys(filter(None, map(str.strip, _lines(Path(text))))))
+    if not prompts:
+        raise OptionError(f"--prompts is {text}, which has no prompt in it. Write one in a line.")
+    if len(prompts) > MOST_PROMPTS:
+        raise OptionError(f"--prompts is {text}, which has {len(prompts)}; {MOST_PROMPTS} are allowed. Take some out.")
+    if demo:
+        from mflux_teacache.demo import vocabulary
+
+        for prompt in prompts:
+            vocabulary.parse(prompt)
+    return prompts
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return read_text(path, MOST_BYTES).splitlines()
+    except Unreadable as error:
+        raise OptionError(
+            f"--prompts is {path}, which cannot be read: {error}. "
+            f"Give a number, or a text file with one prompt in a line."
+        ) from error
+
+
+def _random_prompts(count: int) -> tuple[str, ...]:
+    if not 1 <= count <= MOST_PROMPTS:
+        raise OptionError(f"--prompts is {count}; it must be a whole number from 1 to {MOST_PROMPTS}, or a file.")
+    from mflux_teacache.demo import prompts
+
+    return tuple(prompts.held_out(count, seed=PROMPT_SEED, without=prompts.FITTED))

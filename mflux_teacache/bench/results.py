@@ -1,0 +1,133 @@
+"""What a measurement comes to: what is printed, JSON in one form, and pictures."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import mlx.core as mx
+
+from mflux_teacache.errors import NotWritten
+from mflux_teacache.messages import INTERRUPTED
+from mflux_teacache.pieces.output_files import png_of, replace_file, writing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SCHEMA = 1
+PACKAGES = ("mlx", "mflux", "mflux-teacache-plugin")
+NOT_INSTALLED = "not installed"
+
+# Of what MLX tells of a device; not its UUID and bus address.
+_DEVICE = (
+    "device_name",
+    "architecture",
+    "memory_size",
+    "total_memory",
+    "compute_capability_major",
+    "compute_capability_minor",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What a measurement came to.
+
+    Attributes:
+        title: what was measured, above pictures.
+        table: what is printed.
+        content: of the JSON file, beside what every measurement writes.
+        pictures: by the option that names the file, what draws under a title.
+        interrupted: what is left of a measurement that Ctrl-C has ended; ``None`` = all is there.
+        packages: others, whose versions matter.
+    """
+
+    title: str
+    table: str
+    content: Mapping[str, Any]
+    pictures: Mapping[str, Callable[[str], Figure]]
+    interrupted: str | None
+    packages: tuple[str, ...] = ()
+
+    def tell(self, outputs: Mapping[str, Path]) -> int:
+        """Print it, and write the files that are asked for.
+
+        Each is written whatever becomes of the others, so that what was measured is not lost with one of them.
+
+        Args:
+            outputs: files, by their options.
+
+        Returns:
+            The command's exit code.
+
+        Raises:
+            NotWritten: of all files that could not be written.
+            Exception: what went wrong with the content of one.
+        """
+        if self.interrupted is not None:
+            print(f"\ninterrupted: {self.interrupted}")
+        print(f"\n{self.table}")
+        self._write(outputs)
+        return INTERRUPTED if self.interrupted else 0
+
+    def _write(self, outputs: Mapping[str, Path]) -> None:
+        problems: list[Exception] = []
+        for option, path in outputs.items():
+            try:
+                with writing(option, path):
+                    replace_file(path, self._content_of(option))
+            except Exception as problem:  # noqa: BLE001  it is raised when the other files are written
+                problems.append(problem)
+        if faults := [problem for problem in problems if not isinstance(problem, NotWritten)]:
+            raise faults[0]
+        if problems:
+            raise NotWritten(" ".join(map(str, problems)))
+
+    def _content_of(self, option: str) -> bytes:
+        if option != "--json":
+            title = f"{self.title}{' (interrupted)' if self.interrupted else ''}"
+            return png_of(self.pictures[option](title))
+        return (json.dumps(self.as_json(), indent=1, allow_nan=False) + "\n").encode()
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything that another person needs to compare figures of their own."""
+        return {
+            "schema": SCHEMA,
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "interrupted": self.interrupted is not None,
+            "versions": versions(*self.packages),
+            "machine": machine(),
+            **self.content,
+        }
+
+
+def versions(*more: str) -> dict[str, str]:
+    return {
+        "python": platform.python_version(),
+        **{distribution: version_of(distribution) for distribution in (*PACKAGES, *more)},
+    }
+
+
+def version_of(distribution: str) -> str:
+    """A package that is only on the path has no version."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return NOT_INSTALLED
+
+
+def machine() -> dict[str, Any]:
+    """Without anything that names it or its user."""
+    return {
+        "system": platform.system(),
+        "release": platform.release(),
+        "architecture": platform.machine(),
+        "default_device": str(mx.default_device()),
+        "device": {name: value for name, value in mx.device_info().items() if name in _DEVICE},
+    }
