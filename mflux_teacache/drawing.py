@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-# Computed, partly reused and skipped steps, as arguments of matplotlib's patches: blues and an orange of Okabe and Ito's,
+# Computed, partly reused and skipped steps, as arguments of matplotlib's patches: Okabe and Ito's blues and orange,
 # told apart by lightness and hatching as well as by hue.
 COMPUTED: dict[str, Any] = {"facecolor": "#0072B2", "edgecolor": "#00456B"}
 SKIPPED: dict[str, Any] = {"facecolor": "#F7C65C", "edgecolor": "#8A5A00", "hatch": "////"}
