@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from reprlib import repr as brief
 from types import TracebackType
 from typing import Any
 
@@ -16,7 +15,7 @@ from mflux_teacache.adapters.family import Family
 from mflux_teacache.adapters.lifecycle import MARK, Lifecycle
 from mflux_teacache.adapters.pipelines import Pipeline, pipeline_of, refuse_unsupported
 from mflux_teacache.adapters.targets import of_model
-from mflux_teacache.errors import AlreadyAttached, BrokenPlugin, OptionError, UnsupportedModel
+from mflux_teacache.errors import AlreadyAttached, BrokenPlugin, OptionError, UnsupportedModel, brief
 from mflux_teacache.generations import Generations, Report
 from mflux_teacache.plugins import Loaded, PluginSet, attach_all, check_fit, load, named
 from mflux_teacache.plugins import Request as Request
@@ -33,9 +32,15 @@ class Handle:
     """
 
     def __init__(self, plugins: list[str], stats: AttachmentStats) -> None:
-        self.stats = stats
         self.plugins = plugins
+        self._stats = stats
         self._lifecycle: Lifecycle | None = None
+
+    @property
+    def stats(self) -> AttachmentStats:
+        if self._lifecycle is not None:
+            self._lifecycle.under_way()
+        return self._stats
 
     @property
     def attached(self) -> bool:
@@ -231,7 +236,9 @@ def _family(model: Any, pipeline: Pipeline, plugins: PluginSet) -> Family:
 def _third_party_families(plugins: PluginSet) -> list[Family]:
     found: list[Family] = []
     for name in plugins.implementers("mflux_families"):
-        families = plugins.check(name, "mflux_families") or []
+        families = plugins.check(name, "mflux_families")
+        if families is None:
+            continue
         if not isinstance(families, Sequence) or not all(isinstance(family, Family) for family in families):
             raise BrokenPlugin(
                 f"plugin {name!r}: mflux_families returned {brief(families)}; it must return a list of "

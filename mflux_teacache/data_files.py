@@ -117,7 +117,7 @@ class DataFiles(Generic[AnyFigures]):
         if not (text.endswith(".json") or any(separator in text for separator in (os.sep, os.altsep) if separator)):
             raise OptionError(
                 f"{self._strategy} has no {self._noun} {shown!r}. It has: {', '.join(self.shipped)}. "
-                f"A file of your own is named by its path, such as ./{shown}.json."
+                f"A file of your own is named by its path, such as ./{shown or 'mine'}.json."
             )
         try:
             content = read_text(Path(text).expanduser(), MOST_BYTES)

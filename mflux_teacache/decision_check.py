@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numbers
 from dataclasses import replace
-from reprlib import repr as brief
 from typing import Any
 
 import mlx.core as mx
 
+from mflux_teacache.errors import brief
 from mflux_teacache.records import Decision
 
 _NUMBERS = ("change", "prediction", "running_sum", "threshold")
@@ -36,24 +36,24 @@ def misfit_of(decision: object) -> str | None:
     return None
 
 
-def readable(decision: Decision) -> tuple[Decision, list[str]]:
+def readable(decision: Decision) -> tuple[Decision, dict[str, str]]:
     """The same with numbers that are floats and a reason that is one line of text.
 
-    Returns it, and what had to be left out, in words.
+    Returns it, and what had to be left out, by its name and in words.
     """
     values = {name: getattr(decision, name) for name in _NUMBERS}
     floats = {name: _float(value) for name, value in values.items()}
-    odd = [
-        f"{name} = {_kind(value)}, where a number or None is expected"
+    odd = {
+        name: f"{name} = {_kind(value)}, where a number or None is expected"
         for name, value in values.items()
         if value is not None and floats[name] is None
-    ]
+    }
     reason, forced = decision.reason, decision.forced
-    if not isinstance(reason, str):
-        odd.append(f"reason = {_kind(reason)}, where a text is expected")
+    if type(reason) is not str:  # of a class of its own, a text may be anything
+        odd["reason"] = f"reason = {_kind(reason)}, where a text is expected"
         reason = ""
     if not isinstance(forced, bool):
-        odd.append(f"forced = {_kind(forced)}, where True or False is expected")
+        odd["forced"] = f"forced = {_kind(forced)}, where True or False is expected"
         forced = False
     checked: dict[str, Any] = {**floats, "reason": " ".join(reason.split())[:_LONGEST_REASON], "forced": forced}
     return replace(decision, **checked), odd
@@ -65,10 +65,13 @@ def _float(value: Any) -> float | None:
         return None
     try:
         return float(value)
-    except (OverflowError, ValueError, TypeError):
+    except Exception:  # noqa: BLE001 - whatever a number of the plugin's own raises
         return None
 
 
 def _kind(value: Any) -> str:
     """A value in a few words: of an array its kind, whose numbers would have to be computed first."""
-    return f"an {type(value).__name__}" if hasattr(value, "shape") else brief(value)
+    try:
+        return f"an {type(value).__name__}" if hasattr(value, "shape") else brief(value)
+    except Exception:  # noqa: BLE001 - whatever its attributes raise
+        return f"a value of the type {type(value).__name__}"

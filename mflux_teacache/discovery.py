@@ -12,6 +12,8 @@ from importlib.metadata import Distribution, EntryPoint, distributions
 from pathlib import PurePath
 from typing import NamedTuple
 
+from mflux_teacache.errors import described
+
 GROUP = "mflux.plugins"
 NONE = "none"  # on the command line: no plugin
 
@@ -94,7 +96,7 @@ def entry_points(group: str) -> tuple[list[Point], list[Unreadable]]:
         try:
             points += _points(distribution, group)
         except Exception as error:  # noqa: BLE001 - whatever is in there, it is no reason to do without the others
-            unreadable.append(Unreadable(_folder(distribution), f"{type(error).__name__}: {error}"))
+            unreadable.append(Unreadable(_folder(distribution), described(error)))
     return points, sorted(unreadable)
 
 

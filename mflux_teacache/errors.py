@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+TYPE_CHECKING = False  # imported at the start of every mflux command, where typing alone would cost milliseconds
+if TYPE_CHECKING:
+    from typing import Any
+
 
 class PluginError(Exception):
     """Base class of every error that this package raises on purpose."""
+
+    def __str__(self) -> str:
+        """It may name values of a stranger's file, which must not act on a terminal."""
+        return _visible(super().__str__())
 
 
 class Refused(PluginError):
@@ -47,7 +55,7 @@ class HookFailed(PluginError):
     def __init__(self, plugin: str, hook: str, step: int | None, error: BaseException) -> None:
         where = "" if step is None else f" at step {step}"
         super().__init__(
-            f"plugin {plugin!r} failed in {hook}{where}: {type(error).__name__}: {error}. "
+            f"plugin {plugin!r} failed in {hook}{where}: {described(error)}. "
             f"It is taken off, and the model is as it was before; run without --plugin {plugin} to go on."
         )
         self.plugin = plugin
@@ -70,3 +78,32 @@ def is_interruption(error: BaseException) -> bool:
 
 class PluginWarning(UserWarning):
     """Something that a user should know, but that does not stop the image."""
+
+    def __str__(self) -> str:
+        """As of a ``PluginError``."""
+        return _visible(super().__str__())
+
+
+def _visible(message: str) -> str:
+    from mflux_teacache.terminal import visible_lines
+
+    return visible_lines(message)
+
+
+def described(error: BaseException) -> str:
+    """An error of somebody else's in a few words: its kind and what it says, without the full stop that may end it."""
+    try:
+        said = str(error).rstrip().removesuffix(".")
+    except Exception:  # noqa: BLE001 - whatever its __str__ raises
+        said = ""
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+def brief(value: Any) -> str:
+    """A value of somebody else's as a message shows it: whole if it is short, and never long."""
+    import reprlib
+
+    try:
+        return reprlib.repr(value)
+    except Exception:  # noqa: BLE001 - of a number with too many digits, or whatever its __repr__ raises
+        return f"a value of the type {type(value).__name__}"

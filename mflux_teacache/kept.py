@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 
-from mflux_teacache.errors import PluginWarning
+from mflux_teacache.errors import PluginWarning, described
 from mflux_teacache.terminal import tell, visible
 
 
@@ -32,4 +32,4 @@ def costing_nothing(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # noqa: BLE001 - the image is worth more than what is said of it
-        warn_kept(f"{what} failed: {type(error).__name__}: {error}. The image is kept.")
+        warn_kept(f"{what} failed: {described(error)}. The image is kept.")

@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mflux_teacache.errors import described
+from mflux_teacache.json_fields import parse_json
 from mflux_teacache.kept import warn_kept
 from mflux_teacache.options import as_json
 from mflux_teacache.records import Generation
@@ -78,12 +80,14 @@ def _checked(plugin: str, values: Any) -> Any:
     if values is None:
         return {}
     try:
-        text = json.dumps(dict(values), allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        problem = f"values that are not JSON ({error})"
+        # With the indents that they have in the sidecar.
+        text = json.dumps([[[[dict(values)]]]], allow_nan=False, indent=4)
+        [[[[checked]]]] = parse_json(text)
+    except Exception as error:  # noqa: BLE001 - whatever a mapping of the plugin's own raises
+        problem = f"values that are not JSON ({described(error)})"
     else:
         if len(text) <= LARGEST:
-            return json.loads(text)
+            return checked
         problem = f"{len(text)} characters of JSON, and {LARGEST} are allowed"
     warn_kept(f"plugin {plugin!r}: mflux_image_metadata gave {problem}. They are not recorded.")
     return {}

@@ -11,10 +11,9 @@ import contextlib
 import copy
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from reprlib import repr as brief
 from typing import Any, NoReturn
 
-from mflux_teacache.errors import BrokenPlugin, OptionError, PluginError, PluginWarning
+from mflux_teacache.errors import BrokenPlugin, OptionError, PluginError, PluginWarning, brief, described
 from mflux_teacache.option_words import as_given, as_keyword, as_words, is_json
 from mflux_teacache.plugins import Hooks, Loaded
 from mflux_teacache.suggest import did_you_mean
@@ -112,7 +111,7 @@ class Declared:
             raise BrokenPlugin(f"plugin {name!r}: {error}. Its authors must rename that option.") from error
         except (Exception, SystemExit) as error:
             raise BrokenPlugin(
-                f"plugin {name!r} failed in mflux_add_options: {type(error).__name__}: {error}. "
+                f"plugin {name!r} failed in mflux_add_options: {described(error)}. "
                 f"The hook is called on the class, so it must be a staticmethod or classmethod, and it may do nothing "
                 f"but add options to its group. Leave out --plugin {name}, or report this to its authors."
             ) from error
@@ -261,7 +260,7 @@ class _Parser(argparse.ArgumentParser):
 
     def _broken(self, what: str, error: BaseException) -> BrokenPlugin:
         return BrokenPlugin(
-            f"plugin {self._plugin.name!r} failed to read {what}: {type(error).__name__}: {error}. Give another value, "
+            f"plugin {self._plugin.name!r} failed to read {what}: {described(error)}. Give another value, "
             f"leave it out, or report this to the plugin's authors: for a value that is not allowed, an option's type "
             f"raises argparse.ArgumentTypeError."
         )

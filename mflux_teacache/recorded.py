@@ -9,11 +9,10 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from reprlib import repr as brief
 from typing import Any, NoReturn
 
 from mflux_teacache.adapters.image_metadata import embedded
-from mflux_teacache.errors import OptionError
+from mflux_teacache.errors import OptionError, brief
 from mflux_teacache.forecast import ORDERS
 from mflux_teacache.input_files import Unreadable, open_file, read_text, reason
 from mflux_teacache.json_fields import LONGEST_NAME, LONGEST_TEXT, levels, parse_json

@@ -18,6 +18,7 @@ from mflux_teacache.errors import (
     ModelFailed,
     PluginError,
     UnsupportedModel,
+    described,
     is_interruption,
 )
 from mflux_teacache.kept import warn_kept
@@ -232,16 +233,17 @@ class Runtime:
         """
         if decision is None:
             return Decision.compute()
-        misfit = misfit_of(decision)
-        if misfit is not None or not isinstance(decision, Decision):
-            raise HookFailed(str(self.plugins.decider), DECIDES, self._index, BrokenPlugin(misfit))
-        decision, odd = readable(decision)
-        for what in odd:
-            if what not in self._warned:
-                self._warned.add(what)
-                warn_kept(
-                    f"plugin {self.plugins.decider!r}: {DECIDES} returned a Decision with {what}. It is left out."
-                )
+        plugin = str(self.plugins.decider)
+        try:
+            misfit = misfit_of(decision)
+            if misfit is not None or not isinstance(decision, Decision):
+                raise BrokenPlugin(misfit)
+            decision, odd = readable(decision)
+        except Exception as error:  # also of a class of the plugin's own, which may raise anything when it is read
+            raise HookFailed(plugin, DECIDES, self._index, error) from error
+        for name in odd.keys() - self._warned:
+            warn_kept(f"plugin {plugin!r}: {DECIDES} returned a Decision with {odd[name]}. It is left out.")
+        self._warned |= odd.keys()
         return decision
 
     def end_step(self, latents: mx.array) -> None:
@@ -356,4 +358,4 @@ def _why_computed(branches: Mapping[int, Ran], computed: Sequence[int]) -> str:
 
 def _warn(plugin: str, hook: str, error: BaseException) -> None:
     """A finished image is worth more than a plugin's complaint."""
-    warn_kept(f"plugin {plugin!r} failed in {hook}: {type(error).__name__}: {error}. The image is kept.")
+    warn_kept(f"plugin {plugin!r} failed in {hook}: {described(error)}. The image is kept.")

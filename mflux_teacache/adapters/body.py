@@ -32,7 +32,7 @@ from mflux_teacache.adapters.here import Here
 from mflux_teacache.adapters.probe_phase import Carry, Probe, ProbePhase, Stopped
 from mflux_teacache.adapters.run_phase import Branch, Dtypes, RunPhase
 from mflux_teacache.adapters.swaps import Swaps, subclass
-from mflux_teacache.errors import UnsupportedModel
+from mflux_teacache.errors import AlreadyAttached, UnsupportedModel
 
 _BODY = "_mflux_plugins_body"  # on the class of a block, while it asks this body's phases
 
@@ -57,6 +57,7 @@ class Body:
 
     Attributes:
         here: what each thread is in the middle of. Blocks ask the phase of their own thread.
+        installed: its blocks ask it.
 
     Raises:
         UnsupportedModel: a block list, a block's method or argument, or a part of block 0 that the family's entry
@@ -86,6 +87,7 @@ class Body:
             )
         self.family = family
         self.here = Here()
+        self.installed = False
         self.compiled_blocks = CompiledBlocks(family.looked_at, family.numbered) if compile_blocks else None
         self._residual_after = residual_after
         self._length = len(blocks)
@@ -100,6 +102,7 @@ class Body:
 
         Raises:
             UnsupportedModel: a block lacks what the family's entry names, or there are more or fewer than before.
+            AlreadyAttached: a block is another attached model's as well.
         """
         for reference in self._transformers:
             if (transformer := reference()) is None:
@@ -111,12 +114,21 @@ class Body:
                     f"it has {len(blocks)}. Attach again."
                 )
             for place, (stage, block) in enumerate(blocks):
-                if getattr(type(block), _BODY, None) is not self:
+                asked = getattr(type(block), _BODY, None)
+                if asked is not self:
+                    if asked is not None and asked.installed:
+                        raise AlreadyAttached(
+                            f"another model that plugins are attached to shares block {place} of this one "
+                            f"({type(block).__name__}). Call restore() on that model's handle first, which "
+                            f"mflux_teacache.attached(model) returns."
+                        )
                     self._swaps.swap(block, self._asking(block, place, stage))
+        self.installed = True
 
     def restore(self) -> None:
         """Give the blocks their classes back."""
         self._swaps.undo()
+        self.installed = False
 
     def end_image(self) -> None:
         """The denoising loop is over."""

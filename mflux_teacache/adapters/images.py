@@ -6,17 +6,20 @@ image is kept anywhere else.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import sys
 import threading
+import types
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from mflux_teacache.adapters.body import Body
 from mflux_teacache.adapters.branches import Branches
 from mflux_teacache.adapters.forward import CompiledForward, CompiledPredict, EagerForward
 from mflux_teacache.adapters.signatures import bind_all
+from mflux_teacache.errors import HookFailed, UnsupportedModel
 from mflux_teacache.records import Generation, Status, Target
 from mflux_teacache.runtime import Runtime
 
@@ -54,6 +57,7 @@ class Image:
     Args:
         target: what was judged of it before; ``None`` = nothing.
         idle_steps: at the end of the schedule, in which mflux calls no transformer.
+        loose: the call that makes it, if that passed by the pipeline object.
         config: mflux's, of this image.
         seed, prompt: of this image.
 
@@ -64,7 +68,16 @@ class Image:
     """
 
     def __init__(
-        self, owner: Owner, body: Body, target: Target | None, idle_steps: int, *, config: Any, seed: int, prompt: str
+        self,
+        owner: Owner,
+        body: Body,
+        target: Target | None,
+        idle_steps: int,
+        loose: LooseCall | None = None,
+        *,
+        config: Any,
+        seed: int,
+        prompt: str,
     ) -> None:
         self.runtime: Runtime | None = None
         self.over = False
@@ -73,6 +86,7 @@ class Image:
         self._body = body
         self._target = target
         self._idle_steps = idle_steps
+        self._loose = loose
         self._config = config
         self._seed = seed
         self._prompt = prompt
@@ -82,13 +96,26 @@ class Image:
     @property
     def running(self) -> bool:
         """The loop is between its first step and its last."""
+        if self._loose is not None and not self.over and not self._loose.is_under_way():
+            self._loose.leave()
         return self.runtime is not None and not self.over
+
+    @contextlib.contextmanager
+    def _failing(self) -> Iterator[None]:
+        """Errors of plugins end an image whose call nobody sees fail."""
+        try:
+            yield
+        except (HookFailed, UnsupportedModel) as error:
+            if self._loose is not None:
+                self._loose.fail(error)
+            raise
 
     def begin(self, latents: Any) -> None:
         """The loop is about to take its first step."""
-        self._body.install()  # also on blocks that have been replaced since the image before
-        self.runtime = self._owner.begin(self._generation(latents), self._target)
-        self.runtime.start()
+        with self._failing():
+            self._body.install()  # also on blocks that have been replaced since the image before
+            self.runtime = self._owner.begin(self._generation(latents), self._target)
+            self.runtime.start()
 
     def _generation(self, latents: Any) -> Generation:
         config = self._config
@@ -138,14 +165,16 @@ class Image:
 
     def _ask(self, forward: EagerForward | CompiledForward) -> Any:
         assert self.runtime is not None
-        return self.runtime.predict(forward)
+        with self._failing():
+            return self.runtime.predict(forward)
 
     def end_step(self, latents: Any) -> None:
         """mflux's scheduler has taken its step; ``latents`` are the new ones, not evaluated."""
         if self.runtime is not None and not self.over:
-            self.runtime.end_step(latents)
-            self._branches.end_step()
-            self._body.install()  # also on blocks that a callback has replaced
+            with self._failing():
+                self.runtime.end_step(latents)
+                self._branches.end_step()
+                self._body.install()  # also on blocks that a callback has replaced
 
     def end(self, status: Status) -> None:
         """Does nothing if the loop never began, or is over. May be called again where an interrupt cut it off."""
@@ -177,12 +206,9 @@ class Call:
         Python is asked, since a note of it could be wrong: an interrupt can come between any two lines, also those that
         would take the note back.
         """
-        frame = sys._current_frames().get(self._thread)
-        while frame is not None:
-            if frame.f_code is self._code and frame.f_locals.get("call") is self:
-                return True
-            frame = frame.f_back
-        return False
+        return any(
+            frame.f_code is self._code and frame.f_locals.get("call") is self for frame in _frames_of(self._thread)
+        )
 
     def end(self, status: Status) -> None:
         """Of each image whose loop has not ended."""
@@ -193,22 +219,41 @@ class Call:
 class LooseCall(Call):
     """A call that passed by the pipeline object, such as ``Flux1.generate_image(model, ...)``.
 
-    Nobody sees it return or fail, but its frame holds the context of its image.
+    Nobody sees it return or fail, but its frame holds the context of its image. An error that somebody keeps holds the
+    frame as well, which then runs no more.
 
     Args:
         context: mflux's, of the image.
+        failed: called with an error of plugins that ends it.
         leave: called when it is over.
     """
 
-    def __init__(self, context: Any, leave: Callable[[Call], None]) -> None:
+    def __init__(
+        self, context: Any, failed: Callable[[Call, BaseException], None], leave: Callable[[Call], None]
+    ) -> None:
         super().__init__(None)
-
-        def gone(_: object) -> None:
-            self.end("failed")
-            leave(self)
-
-        self._context = weakref.ref(context, gone)
+        self._failed = failed
+        self._leave = leave
+        self._context = weakref.ref(context, lambda _: self.leave())
 
     def is_under_way(self) -> bool:
         """Whether there is somebody who can take the next step."""
-        return self._context() is not None and not all(image.over for image in self.images)
+        if self._context() is None or all(image.over for image in self.images):
+            return False
+        # Not held in a local of this frame, where it would be found as well.
+        return any(value is self._context() for frame in _frames_of(self._thread) for value in frame.f_locals.values())
+
+    def fail(self, error: BaseException) -> None:
+        self._failed(self, error)
+        self.leave()
+
+    def leave(self) -> None:
+        self._leave(self)
+
+
+def _frames_of(thread: int) -> Iterator[types.FrameType]:
+    """What a thread is in the middle of, from the innermost call outwards."""
+    frame = sys._current_frames().get(thread)
+    while frame is not None:
+        yield frame
+        frame = frame.f_back

@@ -25,8 +25,12 @@ from mflux_teacache.adapters.swaps import Swaps, subclass
 from mflux_teacache.errors import HookFailed, PluginWarning, UnsupportedModel, is_interruption
 
 _PASSED_BY = (
-    "generate_image was called by the pipeline's class and not by the model, so plugins do not see the image that it "
+    "generate_image was called on the pipeline's class and not on the model, so plugins do not see the image that it "
     "returns, and nothing is recorded in its metadata. Call model.generate_image(...)."
+)
+_OUT_OF_REACH = (
+    "generate_image was called on the pipeline's class and not on the model, and this pipeline then makes its "
+    "predictions without asking the model: no plugin takes part in the image. Call model.generate_image(...)."
 )
 
 MARK = "_mflux_plugins_handle"  # on the class of a pipeline and of its transformers, while plugins are attached
@@ -65,6 +69,10 @@ class Lifecycle:
         self._loop = Loop(body.here, self._start)
         self._swaps = Swaps()
         self._calls: set[Call] = set()
+        self._by_class = any(
+            _named_classes(vars(base).get("generate_image"), type(model), body.family.predict)
+            for base in type(model).__mro__
+        )
         self.leaving = False
 
     def install(self) -> None:
@@ -95,10 +103,10 @@ class Lifecycle:
         after an interrupt.
         """
         self.leaving = True
-        if self._under_way():
+        if self.under_way():
             return
         self.gone = True
-        if self._under_way():  # since another thread has begun an image just now
+        if self.under_way():  # since another thread has begun an image just now
             self.gone = False
             return
         self._body.restore()
@@ -106,10 +114,11 @@ class Lifecycle:
         self._owner.drop()
         self.off = True
 
-    def _under_way(self) -> bool:
+    def under_way(self) -> bool:
+        """End calls that have failed unseen; returns whether others are under way."""
         for call in list(self._calls):
             if not call.is_under_way():
-                self._calls.discard(call)
+                self._settle(call)
         return bool(self._calls)
 
     def _swap(self, instance: Any, members: dict[str, Any], metaclass: type | None = None) -> None:
@@ -127,8 +136,11 @@ class Lifecycle:
         def put(model: Any, registry: Any) -> None:
             vars(model)["callbacks"] = registry_of(registry)
 
+        def drop(model: Any) -> None:
+            del vars(model)["callbacks"]
+
         factories = {name: _Replaced(cls, name, self._predictions.factory) for name in self._factories}
-        return {"callbacks": property(self._callbacks, put), **factories}
+        return {"callbacks": property(self._callbacks, put, drop), **factories}
 
     def _callbacks(self, model: Any) -> Any:
         registry = vars(model)["callbacks"]
@@ -179,6 +191,7 @@ class Lifecycle:
         Args:
             method: mflux's, bound.
         """
+        self.under_way()  # ends what has failed unseen
         call = Call(self._owner.check(_arguments(method, args, kwargs)))
         here = self._body.here
         outer = here.call, here.image
@@ -190,18 +203,21 @@ class Lifecycle:
             self._record(image, call)
             return image
         except BaseException as error:
-            call.end("interrupted" if is_interruption(error) else "failed")
-            self.leaving |= isinstance(error, HookFailed | UnsupportedModel)
+            self._failed(call, error)
             raise
         finally:
             here.call, here.image = outer
             self._leave(call)
 
-    def _start(self, context: Any, arguments: dict[str, Any]) -> Image:
-        """mflux has made the context of an image."""
+    def _start(self, context: Any, arguments: dict[str, Any]) -> Image | None:
+        """mflux has made the context of an image; ``None`` for one in which plugins cannot take part."""
         call = self._body.here.call
         if call is None or not call.is_under_way():
-            call = LooseCall(context, self._leave)
+            self.under_way()  # ends what has failed unseen
+            if self._by_class:
+                warnings.warn(_OUT_OF_REACH, PluginWarning, stacklevel=4)
+                return None
+            call = LooseCall(context, self._failed, self._leave)
             self._calls.add(call)
             warnings.warn(_PASSED_BY, PluginWarning, stacklevel=4)
         image = Image(
@@ -209,6 +225,7 @@ class Lifecycle:
             self._body,
             call.asked,
             self._pipeline.idle_steps,
+            call if isinstance(call, LooseCall) else None,
             **{name: arguments[name] for name in ("config", "seed", "prompt")},
         )
         call.images.append(image)
@@ -218,15 +235,22 @@ class Lifecycle:
         if call.images and (runtime := call.images[-1].runtime) is not None:
             self._owner.record(image, runtime)
 
+    def _failed(self, call: Call, error: BaseException) -> None:
+        call.end("interrupted" if is_interruption(error) else "failed")
+        self.leaving |= isinstance(error, HookFailed | UnsupportedModel)
+
     def _leave(self, call: Call) -> None:
         """A call is over, however it ended."""
+        self._settle(call)
+        if self.leaving:
+            self.restore()
+
+    def _settle(self, call: Call) -> None:
         call.end("failed")  # no image that has ended, unless an interrupt cut that off
         self._calls.discard(call)
         for image in call.images:
             if image.runtime is not None:
                 self._owner.release(image.runtime)
-        if self.leaving:
-            self.restore()
 
 
 class _Replaced:
@@ -256,10 +280,20 @@ def _by_object(function: Callable[..., Any], model: Any, names: tuple[str, ...])
     Some pipelines build their predict function as ``Anima._predict(...)`` and not as ``self._predict(...)``,
     which would pass by what is set on the object.
     """
-    if not isinstance(function, types.FunctionType):
-        return function
-    classes = {cls for cls in type(model).__mro__ if any(name in vars(cls) for name in names)}
-    by_class = {
-        name: model for name, value in function.__globals__.items() if isinstance(value, type) and value in classes
-    }
-    return with_globals(function, **by_class) if by_class else function
+    by_class = dict.fromkeys(_named_classes(function, type(model), names), model)
+    return with_globals(function, **by_class) if isinstance(function, types.FunctionType) and by_class else function
+
+
+def _named_classes(function: Any, cls: type, names: tuple[str, ...]) -> list[str]:
+    """The names by which a method of the pipeline's asks a class for what builds its predict function.
+
+    A user's own subclass, which builds none, keeps the very function that it wrote: its globals are its own to change.
+    """
+    if not isinstance(function, types.FunctionType) or not set(names) & set(function.__code__.co_names):
+        return []
+    classes = {base for base in cls.__mro__ if any(name in vars(base) for name in names)}
+    return [
+        name
+        for name in function.__code__.co_names
+        if isinstance(value := function.__globals__.get(name), type) and value in classes
+    ]

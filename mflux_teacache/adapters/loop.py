@@ -17,8 +17,8 @@ from mflux_teacache.adapters.swaps import subclass
 _IMAGE = "_mflux_plugins_image"  # on a context
 _REGISTRY = "_mflux_plugins_registry"  # on the class of what stands for a registry
 
-# From a context, and the arguments that it was made of, to its image.
-MakeImage = Callable[[Any, dict[str, Any]], Image]
+# From a context, and the arguments that it was made of, to its image; ``None`` leaves the context as it is.
+MakeImage = Callable[[Any, dict[str, Any]], Image | None]
 
 
 class Loop:
@@ -49,11 +49,14 @@ class Loop:
 
         def reporting(registry: Any, *args: Any, **kwargs: Any) -> Any:
             context = start(registry, *args, **kwargs)
+            image = self._make(context, signature.bind(registry, *args, **kwargs).arguments)
+            if image is None:
+                return context
             theirs = type(context)
             if theirs not in self._contexts:
                 self._contexts[theirs] = subclass(theirs, self._reporting(theirs))
             context.__class__ = self._contexts[theirs]
-            vars(context)[_IMAGE] = self._make(context, signature.bind(registry, *args, **kwargs).arguments)
+            vars(context)[_IMAGE] = image
             return context
 
         return reporting

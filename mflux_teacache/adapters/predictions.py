@@ -134,7 +134,8 @@ class Predictions:
     def _unseen(self) -> UnsupportedModel:
         return UnsupportedModel(
             f"{self._pipeline} called its transformer by another predict function than the one that plugins run on. "
-            f"Has its generate_image been wrapped or overridden? Then attach first and wrap it afterwards. Else this "
+            f"Has its generate_image been overridden? Then it must call super().generate_image(...). "
+            f"Has it been wrapped? Then attach first and wrap it afterwards. Else this "
             f"version of mflux may be newer than the newest supported one: upgrade mflux-teacache-plugin."
         )
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from mflux_teacache import recorded
 from mflux_teacache.errors import OptionError, PluginWarning, Refused
-from mflux_teacache.input_files import NotAFile, TooLarge, Unreadable, read_text
+from mflux_teacache.input_files import NotAFile, TooLarge, Unreadable, contains, read_text
 from mflux_teacache.json_fields import parse_json
 from mflux_teacache.metadata import KEY
 from mflux_teacache.recorded import Recorded
@@ -34,8 +34,10 @@ def read(path: Path) -> Recorded:
 
 
 def _content(path: Path) -> Any:
-    """``None`` where it is left to mflux to read and to judge."""
+    """``None`` where it is left to mflux to read and to judge, as whatever says nothing of plugins is."""
     try:
+        if not contains(path, KEY.encode()):
+            return None
         return parse_json(read_text(path, recorded.MOST_BYTES))
     except TooLarge as error:
         raise OptionError(f"it cannot be a sidecar: {error}.") from error
@@ -66,5 +68,6 @@ def naming(path: Path | None) -> Iterator[None]:
     except Refused as error:
         if path is None:
             raise
-        message = str(error).removesuffix(".")
-        raise type(error)(f"{path}: {message}. Or run without the plugins of this file: --plugin none.") from error
+        message = str(error)
+        end = "" if message.endswith((".", "?")) else "."
+        raise type(error)(f"{path}: {message}{end} Or run without the plugins of this file: --plugin none.") from error

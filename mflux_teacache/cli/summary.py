@@ -74,7 +74,8 @@ def _why_nothing(
         reasons = _reasons(records)
         why = f"a rule computed every step{f' ({reasons})' if reasons else ''}"
     else:
-        why = f"smallest predicted change {nearest.score:.3g}, threshold {nearest.threshold:g}"
+        what = "predicted change" if nearest.predicted else "change"
+        why = f"smallest {what} {nearest.score:.3g}, threshold {nearest.threshold:g}"
     if distilled:
         return f"{why}; the model is distilled to a few steps, which differ too much to be skipped"
     advice = _advice(records, nearest, threshold_option, budget, limits, never)
@@ -86,6 +87,7 @@ class _Over(NamedTuple):
 
     score: float
     threshold: float
+    predicted: bool
 
 
 def _over_threshold(records: Sequence[StepRecord]) -> list[_Over]:
@@ -93,7 +95,8 @@ def _over_threshold(records: Sequence[StepRecord]) -> list[_Over]:
     for record in records:
         score, threshold = _score(record), _number(record.threshold)
         if record.decision == "computed" and score is not None and threshold is not None and threshold <= score:
-            over.append(_Over(score, threshold))
+            measured = record.prediction is None and record.running_sum is None
+            over.append(_Over(score, threshold, predicted=not measured))
     return over
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mflux_teacache.cli.arguments import BUILT_IN, OPTION
+from mflux_teacache.cli.arguments import BUILT_IN, NONE, OPTION
 from mflux_teacache.errors import OptionError, PluginError
 from mflux_teacache.words import Line
 
@@ -25,10 +25,11 @@ def refuse_unknown(line: Line, plugins: Sequence[Declared] = (), *, anybodys: bo
     if not line.unknown_options:
         return
     on = {plugin.plugin.name: plugin for plugin in plugins}
+    none = any(OPTION in given.action.option_strings and given.words == (NONE,) for given in line.given)
     names = [*on, *BUILT_IN, *(_installed() if anybodys else ())]
     for option in line.unknown_options:
         if (name := _owner(option, names)) is not None:
-            raise OptionError(_not_its(option, on[name]) if name in on else _off(option, name))
+            raise OptionError(_not_its(option, on[name]) if name in on else _off(option, name, none=none))
         if near := _nearest(option, plugins):
             raise OptionError(f"unknown option {option}.{near}")
 
@@ -44,17 +45,18 @@ def _installed() -> list[str]:
     return [plugin.name for plugin in installed()]
 
 
-def _off(option: str, name: str) -> str:
+def _off(option: str, name: str, *, none: bool) -> str:
     from mflux_teacache.options import Declared
     from mflux_teacache.plugins import load
 
     try:
         declared = Declared(load(name))
     except PluginError:
-        return f"{option} is for the plugin {name}, which is off. Add {OPTION} {name}, or leave it out."
-    if not _has(declared, option):
+        declared = None
+    if declared is not None and not _has(declared, option):
         return _not_its(option, declared)
-    return f"{option} is for the plugin {name}, which is off. Add {OPTION} {name}, or leave it out."
+    instead = f" in place of {OPTION} {NONE}" if none else ""
+    return f"{option} is for the plugin {name}, which is off. Add {OPTION} {name}{instead}, or leave it out."
 
 
 def _has(declared: Declared, option: str) -> bool:

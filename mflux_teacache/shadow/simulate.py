@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from reprlib import repr as brief
 from typing import Any
 
 import mlx.core as mx
 
-from mflux_teacache.errors import HookFailed, PluginError, Refused
+from mflux_teacache.errors import HookFailed, PluginError, Refused, brief
 from mflux_teacache.options import from_keywords
 from mflux_teacache.plugins import DECIDES, Loaded, PluginSet
 from mflux_teacache.records import Body, BodyBranch, Decision, Generation, Step, Target

@@ -34,10 +34,10 @@ CONTRACT = {
 
 # A part (file or folder) and what of the package it may import at run time.
 ALLOWED = {
-    "errors": set(),
+    "errors": {"terminal"},
     "kept": {"errors", "terminal"},
     "alternatives": {"discovery"},
-    "discovery": set(),
+    "discovery": {"errors"},
     "suggest": set(),
     "terminal": set(),
     "words": set(),
@@ -58,11 +58,11 @@ ALLOWED = {
     "plugins": {"discovery", "errors", "hookspecs", "suggest"},
     "option_words": {"errors", "words"},
     "options": {"errors", "option_words", "plugins", "suggest", "words"},
-    "metadata": {"kept", "options", "records"},
+    "metadata": {"errors", "json_fields", "kept", "options", "records"},
     "recorded": {
         *("adapters", "errors", "forecast", "input_files", "json_fields", "metadata", "option_words", "storage"),
     },
-    "decision_check": {"records"},
+    "decision_check": {"errors", "records"},
     "runtime": {"decision_check", "errors", "kept", "plugins", "records"},
     "adapters": {"errors", "records", "runtime", "adapters"},
     "teacache": {*CONTRACT, "teacache"},
