@@ -43,22 +43,10 @@ def read_text(path: Path, most: int) -> str:
         raise Unreadable(f"it is not UTF-8 text ({error.reason} at byte {error.start})") from error
 
 
-def contains(path: Path, word: bytes) -> bool:
-    """Whether a file of any size has these bytes somewhere; it is read part by part.
-
-    Raises:
-        Unreadable: as for ``read_text``.
-    """
+def contains(path: Path, word: bytes, most: int) -> bool:
+    """Whether a file of at most ``most`` bytes has these bytes somewhere; raises as ``read_text`` does."""
     with open_file(path) as file:
-        end = b""
-        try:
-            while part := file.read(2**20):
-                if word in end + part:
-                    return True
-                end = part[-len(word) :]
-        except OSError as error:
-            raise Unreadable(reason(error)) from error
-    return False
+        return word in read_bounded(file, most)
 
 
 def open_file(path: Path) -> BinaryIO:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mflux_teacache.errors import described
-from mflux_teacache.json_fields import parse_json
+from mflux_teacache.json_fields import levels, parse_json
 from mflux_teacache.kept import warn_kept
 from mflux_teacache.options import as_json
 from mflux_teacache.records import Generation
@@ -19,6 +19,10 @@ KEY = "mflux_plugins"
 SCHEMA = 1
 COMPILE_BLOCKS = "compile_blocks"
 LARGEST = 2**20  # characters of what one plugin records: it goes into each image, and into its sidecar
+
+# What a replay takes over of the plugin that decided is recorded again with the next image. Ours take 1 kB.
+MOST_RECORDED = 64_000
+MOST_LEVELS = 16
 
 
 def record(
@@ -38,26 +42,42 @@ def record(
     """
     if not hasattr(image, "_get_metadata") or KEY in image._get_metadata():
         return  # not an image of mflux's, or recorded by the generate_image call that this one made
+    recorded = {request.plugin.name: _of_plugin(request, values.get(request.plugin.name)) for request in requests}
+    decided = recorded.get(plugins.decider or "", {})
+    if "forecast" in decided.get("values", {}) and (much := too_much(decided)) is not None:
+        warn_kept(f"plugin {plugins.decider!r}: what is recorded of it must be {much}. Its values are not recorded.")
+        decided["values"] = {}
     entry = {
         "schema": SCHEMA,
         "pattern": generation.stats.pattern,
         "decider": plugins.decider,
         "residual_after": plugins.residual_after,
-        "plugins": {
-            request.plugin.name: {
-                "package": request.plugin.package,
-                "version": request.plugin.version,
-                "options": as_json(request.options),
-                "values": _checked(request.plugin.name, values.get(request.plugin.name)),
-            }
-            for request in requests
-        },
+        "plugins": recorded,
         **({COMPILE_BLOCKS: True} if compile_blocks else {}),
     }
     if hasattr(image, "generation_parameters"):
         image.generation_parameters = {**image.generation_parameters, KEY: entry}
     else:  # mflux up to 0.20 has no place for it in an image
         image.__class__ = _recording(type(image), entry)
+
+
+def too_much(value: dict[str, Any]) -> str | None:
+    """What JSON of a stranger's would have to be, to be taken over by a replay; ``None`` if it is."""
+    if (found := levels(value)) > MOST_LEVELS:
+        return f"nested at most {MOST_LEVELS} levels deep, and has {found}"
+    if (size := len(json.dumps(value))) > MOST_RECORDED:
+        return f"at most {MOST_RECORDED} characters of JSON, and has {size}"
+    return None
+
+
+def _of_plugin(request: Request, values: Any) -> dict[str, Any]:
+    plugin = request.plugin
+    return {
+        "package": plugin.package,
+        "version": plugin.version,
+        "options": as_json(request.options),
+        "values": _checked(plugin.name, values),
+    }
 
 
 def _recording(cls: type[Any], entry: dict[str, Any]) -> type:

@@ -6,7 +6,6 @@ loaded, and never a module.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,8 +14,8 @@ from mflux_teacache.adapters.image_metadata import embedded
 from mflux_teacache.errors import OptionError, brief
 from mflux_teacache.forecast import ORDERS
 from mflux_teacache.input_files import Unreadable, open_file, read_text, reason
-from mflux_teacache.json_fields import LONGEST_NAME, LONGEST_TEXT, levels, parse_json
-from mflux_teacache.metadata import COMPILE_BLOCKS, KEY, SCHEMA
+from mflux_teacache.json_fields import LONGEST_NAME, LONGEST_TEXT, parse_json
+from mflux_teacache.metadata import COMPILE_BLOCKS, KEY, SCHEMA, too_much
 from mflux_teacache.option_words import is_json
 from mflux_teacache.storage import DTYPES
 
@@ -25,9 +24,6 @@ IMAGES = (".png", ".jpg", ".jpeg", ".webp")
 # A sidecar has 1 to 20 kB; with a prompt as long as a book and a shadow run of a thousand steps, 1 MB.
 MOST_BYTES = 4_000_000
 
-# What is recorded of a plugin is recorded again with the next image. Ours take 1 kB.
-MOST_RECORDED = 64_000
-MOST_LEVELS = 16
 MOST_PLUGINS = 64
 
 # No transformer of mflux has more than 60. How many a model has is only known when it is built.
@@ -208,10 +204,8 @@ def _table(where: str, value: Any, *keys: str) -> dict[str, Any]:
 
 
 def _refuse_much(where: str, value: dict[str, Any]) -> None:
-    if (found := levels(value)) > MOST_LEVELS:
-        _refuse(where, value, f"nested at most {MOST_LEVELS} levels deep, and has {found}")
-    if (size := len(json.dumps(value))) > MOST_RECORDED:
-        _refuse(where, value, f"at most {MOST_RECORDED} characters of JSON, and has {size}")
+    if (much := too_much(value)) is not None:
+        _refuse(where, value, much)
 
 
 def _refuse(where: str, value: Any, allowed: str) -> NoReturn:

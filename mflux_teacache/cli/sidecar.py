@@ -16,6 +16,9 @@ from mflux_teacache.json_fields import parse_json
 from mflux_teacache.metadata import KEY
 from mflux_teacache.recorded import Recorded
 
+# mflux reads a file of any size; beyond this one, nobody has written it as a sidecar.
+_MOST_SEARCHED = 64 * 10**6
+
 
 def read(path: Path) -> Recorded:
     """The recorded plugins.
@@ -36,7 +39,7 @@ def read(path: Path) -> Recorded:
 def _content(path: Path) -> Any:
     """``None`` where it is left to mflux to read and to judge, as whatever says nothing of plugins is."""
     try:
-        if not contains(path, KEY.encode()):
+        if not contains(path, KEY.encode(), _MOST_SEARCHED):
             return None
         return parse_json(read_text(path, recorded.MOST_BYTES))
     except TooLarge as error:

@@ -20,6 +20,7 @@ from scripted import DEV, Plugin, Script, level
 from mflux_teacache import data_files, recorded
 from mflux_teacache.cli import sidecar
 from mflux_teacache.errors import PluginError, PluginWarning
+from mflux_teacache.metadata import KEY
 from mflux_teacache.options import from_keywords
 from mflux_teacache.plugins import Loaded
 from mflux_teacache.recorded import MOST_BYTES, read
@@ -187,12 +188,14 @@ def test_the_largest_that_are_read_take_bounded_memory(plugin, factory, option, 
     assert len(str(refusal.value)) < 2000
 
 
-@pytest.mark.parametrize("size", [MOST_BYTES + 1, 50 * 10**9])
-def test_a_larger_one_is_not_read(size, tmp_path):
+@pytest.mark.parametrize(("content", "size"), [(b"", 50 * 10**9), (KEY.encode(), MOST_BYTES + 1)])
+def test_a_larger_one_is_not_read(content, size, tmp_path):
+    """Whatever is in a file of that size; and of what names plugins, less."""
     path = tmp_path / "run.json"
     with path.open("wb") as file:
+        file.write(content)
         file.truncate(size)
-    with pytest.raises(PluginError, match=r"run\.json: it cannot be a sidecar: it has .*, and at most 4 MB are read"):
+    with pytest.raises(PluginError, match=r"run\.json: it cannot be a sidecar: it has .*, and at most 6?4 MB are read"):
         sidecar.read(path)
     with pytest.raises(PluginError, match="at most 4 MB are read"):
         read(path)
