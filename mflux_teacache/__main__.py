@@ -8,7 +8,8 @@ from importlib.metadata import EntryPoint
 from mflux_teacache.cli import startup
 from mflux_teacache.discovery import entry_points
 from mflux_teacache.errors import Refused
-from mflux_teacache.messages import Output, did_you_mean, reported, tell, visible
+from mflux_teacache.messages import Output, did_you_mean, reported, tell
+from mflux_teacache.spelling import visible
 
 PROGRAM = "python -m mflux_teacache"
 

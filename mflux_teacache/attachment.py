@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from reprlib import repr as brief
 from types import TracebackType
 from typing import Any
 
@@ -20,6 +19,8 @@ from mflux_teacache.generations import Generations, Report
 from mflux_teacache.plugins import Loaded, PluginSet, attach_all, check_fit, load, named
 from mflux_teacache.plugins import Request as Request
 from mflux_teacache.plugins import check_all as check_all
+from mflux_teacache.records import AttachmentStats
+from mflux_teacache.spelling import brief
 
 
 class Handle:
@@ -32,8 +33,13 @@ class Handle:
 
     def __init__(self, model: Any, body: Body, plugins: list[str], generations: Generations) -> None:
         self.plugins = plugins
-        self.stats = generations.stats
+        self._stats = generations.stats
         self._lifecycle = Lifecycle(model, body, generations, self)
+
+    @property
+    def stats(self) -> AttachmentStats:
+        self._lifecycle.under_way()  # an image that has failed unseen ends here
+        return self._stats
 
     @property
     def attached(self) -> bool:
@@ -233,7 +239,9 @@ def _family(model: Any, pipeline: Pipeline, plugins: PluginSet) -> Family:
 def _third_party_families(plugins: PluginSet) -> list[Family]:
     found: list[Family] = []
     for name in plugins.implementers("mflux_families"):
-        families = plugins.check(name, "mflux_families") or []
+        families = plugins.check(name, "mflux_families")
+        if families is None:
+            continue
         if not isinstance(families, Sequence) or not all(isinstance(family, Family) for family in families):
             raise BrokenPlugin(
                 f"plugin {name!r}: mflux_families returned {brief(families)}; it must return a list of "

@@ -12,6 +12,8 @@ from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, d
 from pathlib import PurePath
 from typing import NamedTuple
 
+from mflux_teacache.spelling import described
+
 GROUP = "mflux.plugins"
 PACKAGE = "mflux-teacache-plugin"  # this one
 NONE = "none"  # on the command line: no plugin
@@ -104,7 +106,7 @@ def entry_points(group: str) -> tuple[list[Point], list[Unreadable]]:
         try:
             points += _points(package, group)
         except Exception as error:  # noqa: BLE001 - whatever is in there, it is no reason to do without the others
-            unreadable.append(Unreadable(_folder(package), f"{type(error).__name__}: {error}"))
+            unreadable.append(Unreadable(_folder(package), described(error)))
     return points, sorted(unreadable)
 
 

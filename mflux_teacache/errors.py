@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from mflux_teacache.spelling import described, visible_lines
+
 
 class PluginError(Exception):
     """Base class of every error that this package raises on purpose."""
+
+    def __str__(self) -> str:
+        """It may name values of a stranger's file, which must not act on a terminal."""
+        return visible_lines(super().__str__())
 
 
 class Refused(PluginError):
@@ -47,7 +53,7 @@ class HookFailed(PluginError):
     def __init__(self, plugin: str, hook: str, step: int | None, error: BaseException) -> None:
         where = "" if step is None else f" at step {step}"
         super().__init__(
-            f"plugin {plugin!r} failed in {hook}{where}: {type(error).__name__}: {error}. "
+            f"plugin {plugin!r} failed in {hook}{where}: {described(error)}. "
             f"It is taken off, and the model is as it was before; run without --plugin {plugin} to go on."
         )
         self.plugin = plugin
@@ -70,3 +76,7 @@ def is_interruption(error: BaseException) -> bool:
 
 class PluginWarning(UserWarning):
     """Something that a user should know, but that does not stop the image."""
+
+    def __str__(self) -> str:
+        """As of a ``PluginError``."""
+        return visible_lines(super().__str__())

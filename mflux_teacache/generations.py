@@ -18,6 +18,7 @@ from mflux_teacache.messages import costing_nothing, warn_kept
 from mflux_teacache.plugins import PluginSet, Request, attach_all, check_all
 from mflux_teacache.records import AttachmentStats, Generation, GenerationStats, Status, Target
 from mflux_teacache.runtime import Runtime
+from mflux_teacache.spelling import described
 
 Report = Callable[[GenerationStats], None]
 
@@ -197,4 +198,4 @@ class _AtWork(NamedTuple):
 
 def _warn(plugin: str, hook: str, error: BaseException) -> None:
     """A finished image is worth more than a plugin's complaint."""
-    warn_kept(f"plugin {plugin!r} failed in {hook}: {type(error).__name__}: {error}. The image is kept.")
+    warn_kept(f"plugin {plugin!r} failed in {hook}: {described(error)}. The image is kept.")

@@ -14,50 +14,20 @@ import warnings
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from typing import Any, TextIO
-from unicodedata import category
 
 from mflux_teacache.errors import HookFailed, NotWritten, PluginError, PluginWarning, is_interruption
+from mflux_teacache.spelling import described, shortened, visible, visible_lines
 
 # Exit codes. The last is a shell's number for a program that Ctrl-C has ended.
 REFUSED = 2
 FAILED = 1
 INTERRUPTED = 130
 
-LONGEST = 4000  # characters of a message: more than any of ours has with all that it lists
-
 # The ratio of difflib from which on two names are taken for one with a slip.
 ALIKE = 0.7
 
-# Two format characters that words of some languages need; the others turn or hide text.
-_JOINERS = "\u200c\u200d"
-
 
 # --- What a text may hold ---------------------------------------------------------------------------------------------
-
-
-def visible(text: object) -> str:
-    """On one line, with every character that would act on a terminal spelt out, such as ``\\x1b`` or ``\\u202e``."""
-    line = str(text)
-    return line if line.isprintable() else "".join(map(_spelt_out, line))
-
-
-def _spelt_out(character: str) -> str:
-    kind = category(character)
-    acts = kind in ("Cc", "Cs", "Zl", "Zp") or (kind == "Cf" and character not in _JOINERS)
-    return character.encode("unicode_escape").decode("ascii") if acts else character
-
-
-def visible_lines(text: str) -> str:
-    """The same for a text of several lines, which stay lines."""
-    return "\n".join(map(visible, text.split("\n")))
-
-
-def shortened(text: str, longest: int = LONGEST) -> str:
-    """The text, with an ellipsis for its middle if it is too long: what to do stands at the end of a message."""
-    if len(text) <= longest:
-        return text
-    end = longest // 4
-    return f"{text[: longest - end - 1]}…{text[-end:]}"
 
 
 def spellable(text: str, stream: TextIO) -> str:
@@ -151,7 +121,7 @@ def costing_nothing(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # noqa: BLE001 - the image is worth more than what is said of it
-        warn_kept(f"{what} failed: {type(error).__name__}: {error}. The image is kept.")
+        warn_kept(f"{what} failed: {described(error)}. The image is kept.")
 
 
 # --- Commands of our own ----------------------------------------------------------------------------------------------

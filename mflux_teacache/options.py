@@ -12,12 +12,12 @@ import contextlib
 import copy
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from reprlib import repr as brief
 from typing import Any, NamedTuple, NoReturn
 
 from mflux_teacache.errors import BrokenPlugin, OptionError, PluginError, PluginWarning
 from mflux_teacache.messages import did_you_mean
 from mflux_teacache.plugins import Loaded
+from mflux_teacache.spelling import brief, described
 from mflux_teacache.words import Given, as_given, as_keyword, as_words, is_json
 
 
@@ -164,7 +164,7 @@ class Declared:
             raise self._must_rename(error) from error
         except (Exception, SystemExit) as error:
             raise BrokenPlugin(
-                f"plugin {name!r} failed in mflux_add_options: {type(error).__name__}: {error}. "
+                f"plugin {name!r} failed in mflux_add_options: {described(error)}. "
                 f"The hook is called on the class, so it must be a staticmethod or classmethod, and it may do nothing "
                 f"but add options to its group. Leave out --plugin {name}, or report this to its authors."
             ) from error
@@ -370,7 +370,7 @@ class _Parser(argparse.ArgumentParser):
 
     def _broken(self, what: str, error: BaseException) -> BrokenPlugin:
         return BrokenPlugin(
-            f"plugin {self._plugin.name!r} failed to read {what}: {type(error).__name__}: {error}. Give another value, "
+            f"plugin {self._plugin.name!r} failed to read {what}: {described(error)}. Give another value, "
             f"leave it out, or report this to the plugin's authors: for a value that is not allowed, an option's type "
             f"raises argparse.ArgumentTypeError."
         )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from reprlib import repr as brief
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -28,12 +28,14 @@ from mflux_teacache.errors import (
     is_interruption,
 )
 from mflux_teacache.messages import did_you_mean
+from mflux_teacache.spelling import brief, described
 
 if TYPE_CHECKING:
     from mflux_teacache.records import Target
 
 PROJECT = "mflux"
 DECIDES = "mflux_pre_transformer"
+_HOOKS = [name for name in vars(hookspecs) if name.startswith("mflux_")]
 
 Factory = Callable[[], Any]
 
@@ -117,7 +119,7 @@ def _imported(plugin: Installed) -> Factory:
     except (Exception, SystemExit) as error:
         raise BrokenPlugin(
             f"plugin {plugin.name!r} of package {plugin.package} {plugin.version} cannot be imported: "
-            f"{type(error).__name__}: {error}. Reinstall or upgrade that package, or leave the plugin out."
+            f"{described(error)}. Reinstall or upgrade that package, or leave the plugin out."
         ) from error
     return factory
 
@@ -138,16 +140,40 @@ def _new_manager(plugins: Mapping[str, Any]) -> pluggy.PluginManager:
         try:
             manager.register(plugin, name)
             manager.check_pending()
+            _refuse_unmarked(manager, name, plugin)
+            _refuse_what_waits(manager, name, plugin)
+            _refuse_without_self(manager, name, plugin)
+        except BrokenPlugin:
+            raise
         except (pluggy.PluginValidationError, ValueError) as error:
-            raise BrokenPlugin(f"plugin {name!r} does not fit the hooks: {error}. {_known_hooks()}") from error
-        except Exception as error:  # of a property, which pluggy reads in its search for hooks
+            raise BrokenPlugin(f"plugin {name!r} does not fit the hooks: {_misfit(error)} {_known_hooks()}") from error
+        except Exception as error:  # of a property or a comparison, which pluggy uses in its search for hooks
             raise BrokenPlugin(
-                f"plugin {name!r} does not fit the hooks: reading its attributes failed: {type(error).__name__}: "
-                f"{error}. Its authors must mend that."
+                f"plugin {name!r} does not fit the hooks: reading its attributes failed: {described(error)}. Its "
+                f"authors must correct that."
             ) from error
-        _refuse_unmarked(manager, name, plugin)
-        _refuse_what_waits(manager, name, plugin)
     return manager
+
+
+def _misfit(error: Exception) -> str:
+    """What pluggy says, on one line, and the hook that may have been meant."""
+    said = " ".join(str(error).split()).removesuffix(".")
+    unknown = re.search(r"unknown hook '(\w+)'", said)
+    return f"{said}.{did_you_mean(unknown[1], _HOOKS) if unknown else ''}"
+
+
+def _refuse_without_self(manager: pluggy.PluginManager, name: str, plugin: Any) -> None:
+    """A method that was written without ``self`` would take the plugin for its first argument."""
+    for caller in manager.get_hookcallers(plugin) or ():
+        for implementation in caller.get_hookimpls():
+            function = implementation.function
+            if inspect.ismethod(function) and not isinstance(function.__self__, type):
+                first = next(iter(inspect.signature(function.__func__).parameters), None)
+                if caller.spec is not None and first in caller.spec.argnames:
+                    raise BrokenPlugin(
+                        f"plugin {name!r}: the first parameter of {caller.name} is {first!r}, and Python passes the "
+                        f"plugin itself there. Write it as def {caller.name}(self, {first})."
+                    )
 
 
 def _refuse_unmarked(manager: pluggy.PluginManager, name: str, plugin: Any) -> None:
@@ -176,8 +202,7 @@ def _refuse_what_waits(manager: pluggy.PluginManager, name: str, plugin: Any) ->
 
 
 def _known_hooks() -> str:
-    names = [name for name in vars(hookspecs) if name.startswith("mflux_")]
-    return f"The hooks are {', '.join(names)}; help('mflux_teacache.hookspecs') has their arguments."
+    return f"The hooks are {', '.join(_HOOKS)}; help('mflux_teacache.hookspecs') has their arguments."
 
 
 class Hooks:
@@ -190,7 +215,7 @@ class Hooks:
     def __init__(self, plugins: Mapping[str, Any]) -> None:
         self._manager = _new_manager(plugins)
         self.callers: dict[str, dict[str, Callable[..., Any]]] = {}
-        for hook in (name for name in vars(hookspecs) if name.startswith("mflux_")):
+        for hook in _HOOKS:
             caller = getattr(self._manager.hook, hook)
             owners = [impl.plugin_name for impl in caller.get_hookimpls()]
             self.callers[hook] = {
@@ -306,7 +331,7 @@ class PluginSet(Hooks):
             if is_interruption(error):
                 raise
             raise BrokenPlugin(
-                f"plugin {plugin!r} failed in {hook}: {type(error).__name__}: {error}. "
+                f"plugin {plugin!r} failed in {hook}: {described(error)}. "
                 f"Leave out --plugin {plugin}, or report this to its authors."
             ) from error
 
@@ -349,7 +374,7 @@ def _make(plugin: Loaded) -> Any:
         if is_interruption(error):
             raise
         raise BrokenPlugin(
-            f"plugin {plugin.name!r} cannot be made: {type(error).__name__}: {error}. "
+            f"plugin {plugin.name!r} cannot be made: {described(error)}. "
             f"Its class is called without arguments; options come with mflux_attach."
         ) from error
     if made is None or isinstance(made, type):
@@ -372,6 +397,6 @@ def _attribute(name: str, plugin: Any, attribute: str, default: Any) -> Any:
         return getattr(plugin, attribute, default)
     except Exception as error:
         raise BrokenPlugin(
-            f"plugin {name!r}: reading {attribute} failed: {type(error).__name__}: {error}. Leave out --plugin {name}, "
+            f"plugin {name!r}: reading {attribute} failed: {described(error)}. Leave out --plugin {name}, "
             f"or report this to its authors."
         ) from error

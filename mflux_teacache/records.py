@@ -107,7 +107,16 @@ class Decision:
 
     @classmethod
     def reuse(cls, residuals: Sequence[mx.array | None], reason: str = "", **numbers: Unpack[Numbers]) -> Decision:
-        """Skip the body: its output is its input plus ``residuals[branch]``."""
+        """Skip the body: its output is its input plus ``residuals[branch]``.
+
+        Raises:
+            TypeError: ``residuals`` is not a list or tuple, such as a single array.
+        """
+        if not isinstance(residuals, list | tuple):
+            raise TypeError(
+                f"Decision.reuse takes one residual per guidance branch, such as body.residuals or [residual]; it was "
+                f"given {type(residuals).__name__}"
+            )
         return cls(residuals=tuple(residuals), reason=reason, **numbers)
 
 

@@ -6,7 +6,6 @@ import contextlib
 import numbers
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from reprlib import repr as brief
 from typing import Any, NamedTuple
 
 import mlx.core as mx
@@ -35,6 +34,7 @@ from mflux_teacache.records import (
     Step,
     StepRecord,
 )
+from mflux_teacache.spelling import brief
 
 _NUMBERS = ("change", "prediction", "running_sum", "threshold")
 _LONGEST_REASON = 200  # characters: a few words
@@ -175,16 +175,17 @@ class Runtime:
         """
         if decision is None:
             return Decision.compute()
-        misfit = _misfit_of(decision)
-        if misfit is not None or not isinstance(decision, Decision):
-            raise HookFailed(str(self.plugins.decider), DECIDES, self._index, BrokenPlugin(misfit))
-        decision, odd = _readable(decision)
-        for what in odd:
-            if what not in self._warned:
-                self._warned.add(what)
-                warn_kept(
-                    f"plugin {self.plugins.decider!r}: {DECIDES} returned a Decision with {what}. It is left out."
-                )
+        plugin = str(self.plugins.decider)
+        try:
+            misfit = _misfit_of(decision)
+            if misfit is not None or not isinstance(decision, Decision):
+                raise BrokenPlugin(misfit)
+            decision, odd = _readable(decision)
+        except Exception as error:  # also of a class of the plugin's own, which may raise anything when it is read
+            raise HookFailed(plugin, DECIDES, self._index, error) from error
+        for name in odd.keys() - self._warned:
+            warn_kept(f"plugin {plugin!r}: {DECIDES} returned a Decision with {odd[name]}. It is left out.")
+        self._warned |= odd.keys()
         return decision
 
     def end_step(self, latents: mx.array) -> None:
@@ -274,24 +275,24 @@ def _misfit_of(decision: object) -> str | None:
     return None
 
 
-def _readable(decision: Decision) -> tuple[Decision, list[str]]:
+def _readable(decision: Decision) -> tuple[Decision, dict[str, str]]:
     """The same with numbers that are floats and a reason that is one line of text.
 
-    Returns it, and what had to be left out, in words.
+    Returns it, and what had to be left out, by its name and in words.
     """
     values = {name: getattr(decision, name) for name in _NUMBERS}
     floats = {name: _float(value) for name, value in values.items()}
-    odd = [
-        f"{name} = {_kind(value)}, where a number or None is expected"
+    odd = {
+        name: f"{name} = {_kind(value)}, where a number or None is expected"
         for name, value in values.items()
         if value is not None and floats[name] is None
-    ]
+    }
     reason, forced = decision.reason, decision.forced
-    if not isinstance(reason, str):
-        odd.append(f"reason = {_kind(reason)}, where a text is expected")
+    if type(reason) is not str:  # of a class of its own, a text may be anything
+        odd["reason"] = f"reason = {_kind(reason)}, where a text is expected"
         reason = ""
     if not isinstance(forced, bool):
-        odd.append(f"forced = {_kind(forced)}, where True or False is expected")
+        odd["forced"] = f"forced = {_kind(forced)}, where True or False is expected"
         forced = False
     checked: dict[str, Any] = {**floats, "reason": " ".join(reason.split())[:_LONGEST_REASON], "forced": forced}
     return replace(decision, **checked), odd
@@ -303,13 +304,16 @@ def _float(value: Any) -> float | None:
         return None
     try:
         return float(value)
-    except (OverflowError, ValueError, TypeError):
+    except Exception:  # noqa: BLE001 - whatever a number of the plugin's own raises
         return None
 
 
 def _kind(value: Any) -> str:
     """A value in a few words: of an array its kind, whose numbers would have to be computed first."""
-    return f"an {type(value).__name__}" if hasattr(value, "shape") else brief(value)
+    try:
+        return f"an {type(value).__name__}" if hasattr(value, "shape") else brief(value)
+    except Exception:  # noqa: BLE001 - whatever its attributes raise
+        return f"a value of the type {type(value).__name__}"
 
 
 def _branch(decision: Decision, number: int, ran: Ran, target_rows: int | None) -> BodyBranch:

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from typing import Any, NamedTuple
 
-from mflux_teacache.messages import shortened, visible
 from mflux_teacache.options import from_keywords
 from mflux_teacache.plugins import Loaded, PluginSet
 from mflux_teacache.records import GenerationStats, StepRecord
+from mflux_teacache.spelling import shortened, visible
 
 LONGEST_REASON = 100
 
@@ -106,7 +106,8 @@ def _why_nothing(records: Sequence[StepRecord], settings: Settings) -> str:
         reasons = _reasons(records)
         why = f"a rule computed every step{f' ({reasons})' if reasons else ''}"
     else:
-        why = f"smallest predicted change {nearest.score:.3g}, threshold {nearest.threshold:g}"
+        what = "predicted change" if nearest.predicted else "change"
+        why = f"smallest {what} {nearest.score:.3g}, threshold {nearest.threshold:g}"
     if settings.distilled:
         return f"{why}; the model is distilled to a few steps, which differ too much to be skipped"
     advice = _advice(records, nearest, settings)
@@ -118,6 +119,7 @@ class _Over(NamedTuple):
 
     score: float
     threshold: float
+    predicted: bool
 
 
 def _over_threshold(records: Sequence[StepRecord]) -> list[_Over]:
@@ -125,7 +127,8 @@ def _over_threshold(records: Sequence[StepRecord]) -> list[_Over]:
     for record in records:
         score, threshold = _score(record), _number(record.threshold)
         if record.decision == "computed" and score is not None and threshold is not None and threshold <= score:
-            over.append(_Over(score, threshold))
+            measured = record.prediction is None and record.running_sum is None
+            over.append(_Over(score, threshold, predicted=not measured))
     return over
 
 

@@ -13,7 +13,7 @@ import threading
 import types
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from mflux_teacache.adapters.entry_check import bind, of_method
@@ -25,8 +25,12 @@ from mflux_teacache.errors import HookFailed, PluginWarning, UnsupportedModel, i
 from mflux_teacache.records import Status, Target
 
 _PASSED_BY = (
-    "generate_image was called by the pipeline's class and not by the model, so plugins do not see the image that it "
+    "generate_image was called on the pipeline's class and not on the model, so plugins do not see the image that it "
     "returns, and nothing is recorded in its metadata. Call model.generate_image(...)."
+)
+_OUT_OF_REACH = (
+    "generate_image was called on the pipeline's class and not on the model, and this pipeline then makes its "
+    "predictions without asking the model: no plugin takes part in the image. Call model.generate_image(...)."
 )
 
 MARK = "_mflux_plugins_handle"  # on the class of a pipeline and of its transformers, while plugins are attached
@@ -81,12 +85,9 @@ class Call:
         Python is asked, since a note of it could be wrong: an interrupt can come between any two lines, also those that
         would take the note back.
         """
-        frame = sys._current_frames().get(self._thread)
-        while frame is not None:
-            if frame.f_code is self._code and frame.f_locals.get("call") is self:
-                return True
-            frame = frame.f_back
-        return False
+        return any(
+            frame.f_code is self._code and frame.f_locals.get("call") is self for frame in _frames_of(self._thread)
+        )
 
     def end(self, status: Status) -> None:
         """Of each image whose loop has not ended."""
@@ -95,27 +96,46 @@ class Call:
 
 
 class LooseCall(Call):
-    """A call that passed by the pipeline object, such as ``Flux1.generate_image(model, ...)``.
+    """A call that bypassed the pipeline object, such as ``Flux1.generate_image(model, ...)``.
 
-    Nobody sees it return or fail, but its frame holds the context of its image.
+    Nobody sees it return or fail, but its frame holds the context of its image. An error that somebody keeps holds the
+    frame as well, which then runs no more.
 
     Args:
         context: mflux's, of the image.
+        failed: called with an error of plugins that ends it.
         leave: called when it is over.
     """
 
-    def __init__(self, context: Any, leave: Callable[[Call], None]) -> None:
+    def __init__(
+        self, context: Any, failed: Callable[[Call, BaseException], None], leave: Callable[[Call], None]
+    ) -> None:
         super().__init__(None)
-
-        def gone(_: object) -> None:
-            self.end("failed")
-            leave(self)
-
-        self._context = weakref.ref(context, gone)
+        self._failed = failed
+        self._leave = leave
+        self._context = weakref.ref(context, lambda _: self.leave())
 
     def is_under_way(self) -> bool:
         """Whether there is somebody who can take the next step."""
-        return self._context() is not None and not all(image.over for image in self.images)
+        if self._context() is None or all(image.over for image in self.images):
+            return False
+        # Not held in a local of this frame, where it would be found as well.
+        return any(value is self._context() for frame in _frames_of(self._thread) for value in frame.f_locals.values())
+
+    def fail(self, error: BaseException) -> None:
+        self._failed(self, error)
+        self.leave()
+
+    def leave(self) -> None:
+        self._leave(self)
+
+
+def _frames_of(thread: int) -> Iterator[types.FrameType]:
+    """What a thread is in the middle of, from the innermost call outwards."""
+    frame = sys._current_frames().get(thread)
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
 
 
 class Lifecycle:
@@ -145,6 +165,10 @@ class Lifecycle:
         self._contexts: dict[type, type] = {}
         self._swaps = Swaps()
         self._calls: set[Call] = set()
+        self._by_class = any(
+            _named_classes(vars(base).get("generate_image"), type(model), body.family.predict)
+            for base in type(model).__mro__
+        )
         self.leaving = False
 
     def install(self) -> None:
@@ -176,10 +200,10 @@ class Lifecycle:
         after an interrupt.
         """
         self.leaving = True
-        if self._under_way():
+        if self.under_way():
             return
         self.gone = True
-        if self._under_way():  # since another thread has begun an image just now
+        if self.under_way():  # since another thread has begun an image just now
             self.gone = False
             return
         self._body.restore()
@@ -187,10 +211,11 @@ class Lifecycle:
         self._owner.drop()
         self.off = True
 
-    def _under_way(self) -> bool:
+    def under_way(self) -> bool:
+        """End calls that have failed unseen; returns whether others are under way."""
         for call in list(self._calls):
             if not call.is_under_way():
-                self._calls.discard(call)
+                self._settle(call)
         return bool(self._calls)
 
     def _swap(self, instance: Any, members: dict[str, Any], metaclass: type | None = None) -> None:
@@ -211,8 +236,11 @@ class Lifecycle:
         def put(model: Any, registry: Any) -> None:
             vars(model)["callbacks"] = getattr(type(registry), _REGISTRY, registry)
 
+        def drop(model: Any) -> None:
+            del vars(model)["callbacks"]
+
         factories = {name: _Replaced(cls, name, self._factory) for name in self._factories}
-        return {"callbacks": property(self._callbacks, put), **factories}
+        return {"callbacks": property(self._callbacks, put, drop), **factories}
 
     def _callbacks(self, model: Any) -> Any:
         """mflux asks the pipeline's registry of callbacks for the context of each image, and tells that of its loop.
@@ -239,11 +267,14 @@ class Lifecycle:
 
         def reporting(registry: Any, *args: Any, **kwargs: Any) -> Any:
             context = start(registry, *args, **kwargs)
+            image = self._start(context, signature.bind(registry, *args, **kwargs).arguments)
+            if image is None:
+                return context
             theirs = type(context)
             if theirs not in self._contexts:
                 self._contexts[theirs] = subclass(theirs, loop_methods(theirs, self._body.here))
             context.__class__ = self._contexts[theirs]
-            vars(context)[IMAGE] = self._start(context, signature.bind(registry, *args, **kwargs).arguments)
+            vars(context)[IMAGE] = image
             return context
 
         return reporting
@@ -293,6 +324,7 @@ class Lifecycle:
         Args:
             method: mflux's, bound.
         """
+        self.under_way()  # ends what has failed unseen
         call = Call(self._owner.check(_arguments(method, args, kwargs)))
         here = self._body.here
         outer = here.call, here.image
@@ -304,23 +336,27 @@ class Lifecycle:
             self._record(image, call)
             return image
         except BaseException as error:
-            call.end("interrupted" if is_interruption(error) else "failed")
-            self.leaving |= isinstance(error, HookFailed | UnsupportedModel)
+            self._failed(call, error)
             raise
         finally:
             here.call, here.image = outer
             self._leave(call)
 
-    def _start(self, context: Any, arguments: dict[str, Any]) -> Image:
-        """mflux has made the context of an image."""
+    def _start(self, context: Any, arguments: dict[str, Any]) -> Image | None:
+        """mflux has made the context of an image; ``None`` for one in which plugins cannot take part."""
         call = self._body.here.call
         if call is None or not call.is_under_way():
-            call = LooseCall(context, self._leave)
+            self.under_way()  # ends what has failed unseen
+            if self._by_class:
+                warnings.warn(_OUT_OF_REACH, PluginWarning, stacklevel=4)
+                return None
+            call = LooseCall(context, self._failed, self._leave)
             self._calls.add(call)
             warnings.warn(_PASSED_BY, PluginWarning, stacklevel=4)
         made_of = {name: arguments[name] for name in ("config", "seed", "prompt")}
         asked = call.asked  # and not the call, which holds its images
-        image = Image(self._body, lambda latents: self._owner.begin(made_of, latents, asked), self._owner.end)
+        watch = call if isinstance(call, LooseCall) else None
+        image = Image(self._body, lambda latents: self._owner.begin(made_of, latents, asked), self._owner.end, watch)
         call.images.append(image)
         return image
 
@@ -328,15 +364,22 @@ class Lifecycle:
         if call.images and (runtime := call.images[-1].runtime) is not None:
             self._owner.record(image, runtime)
 
+    def _failed(self, call: Call, error: BaseException) -> None:
+        call.end("interrupted" if is_interruption(error) else "failed")
+        self.leaving |= isinstance(error, HookFailed | UnsupportedModel)
+
     def _leave(self, call: Call) -> None:
         """A call is over, however it ended."""
+        self._settle(call)
+        if self.leaving:
+            self.restore()
+
+    def _settle(self, call: Call) -> None:
         call.end("failed")  # no image that has ended, unless an interrupt cut that off
         self._calls.discard(call)
         for image in call.images:
             if image.runtime is not None:
                 self._owner.release(image.runtime)
-        if self.leaving:
-            self.restore()
 
 
 class _Replaced:
@@ -355,7 +398,8 @@ class _Replaced:
 def _unseen(model: Any) -> str:
     return (
         f"{type(model).__name__} called its transformer by another predict function than the one that plugins run on. "
-        f"Has its generate_image been wrapped or overridden? Then attach first and wrap it afterwards. Else this "
+        f"Has its generate_image been overridden? Then it must call super().generate_image(...). "
+        f"Has it been wrapped? Then attach first and wrap it afterwards. Else this "
         f"version of mflux may be newer than the newest supported one: upgrade mflux-teacache-plugin."
     )
 
@@ -374,10 +418,20 @@ def _by_object(function: Callable[..., Any], model: Any, names: tuple[str, ...])
     Some pipelines build their predict function as ``Anima._predict(...)`` and not as ``self._predict(...)``,
     which would pass by what is set on the object.
     """
-    if not isinstance(function, types.FunctionType):
-        return function
-    classes = {cls for cls in type(model).__mro__ if any(name in vars(cls) for name in names)}
-    by_class = {
-        name: model for name, value in function.__globals__.items() if isinstance(value, type) and value in classes
-    }
-    return with_globals(function, **by_class) if by_class else function
+    by_class = dict.fromkeys(_named_classes(function, type(model), names), model)
+    return with_globals(function, **by_class) if isinstance(function, types.FunctionType) and by_class else function
+
+
+def _named_classes(function: Any, cls: type, names: tuple[str, ...]) -> list[str]:
+    """The names by which a method of the pipeline's asks a class for what builds its predict function.
+
+    A user's own subclass, which builds none, keeps the very function that it wrote: its globals are its own to change.
+    """
+    if not isinstance(function, types.FunctionType) or not set(names) & set(function.__code__.co_names):
+        return []
+    classes = {base for base in cls.__mro__ if any(name in vars(base) for name in names)}
+    return [
+        name
+        for name in function.__code__.co_names
+        if isinstance(value := function.__globals__.get(name), type) and value in classes
+    ]

@@ -9,11 +9,13 @@ nothing.
 
 from __future__ import annotations
 
+import copyreg
 import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from mflux_teacache.errors import UnsupportedModel
+from mflux_teacache.spelling import described
 
 _MISSING = object()
 
@@ -79,7 +81,10 @@ def subclass(cls: type, members: Mapping[str, Any], metaclass: type | None = Non
         made: Any = getattr(cls, "__reduce_ex__")(instance, protocol)  # noqa: B009 - typed as object's
         if isinstance(made, str):
             return made
-        return tuple(_with_class(part, ours, cls) if isinstance(part, tuple) else part for part in made)
+        function, arguments, *rest = made
+        if function is copyreg.__newobj__:  # type: ignore[attr-defined]  # pickle wants the object's own class of it
+            function = cls.__new__
+        return (function, _with_class(arguments, ours, cls), *rest)
 
     names = {"__module__": cls.__module__, "__qualname__": cls.__qualname__}
     try:
@@ -89,7 +94,7 @@ def subclass(cls: type, members: Mapping[str, Any], metaclass: type | None = Non
     except Exception as error:
         raise UnsupportedModel(
             f"the model has a part of the class {cls.__module__}.{cls.__qualname__}, which cannot be extended "
-            f"({type(error).__name__}: {error}), so plugins cannot see when it is called. Has something wrapped it? "
+            f"({described(error)}), so plugins cannot see when it is called. Has something wrapped it? "
             f"Attach first, and wrap it afterwards."
         ) from error
     return ours

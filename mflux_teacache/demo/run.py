@@ -205,6 +205,7 @@ def run(args: argparse.Namespace) -> int:
     result = compare(settings)
     print(report(settings, result), flush=True)
     _write_picture(settings, result)
+    print(f"picture     {settings.output.absolute()}", flush=True)
     return 0
 
 
@@ -296,7 +297,6 @@ def report(settings: Settings, result: Result) -> str:
             "time ratio  seconds over plain's; floor: what it would be if skipped steps took no time",
             "",
             f"pattern     {result.stats.pattern} (C computed, S skipped{partly})",
-            f"picture     {settings.output.absolute()}",
             *((f"note        {result.idle}",) if result.idle else ()),
         )
     )

@@ -74,8 +74,8 @@ def _draw_threshold(axes: Axes, records: Sequence[StepRecord]) -> list[Artist]:
     """A budget moves it from step to step."""
     levels = _numbers(record.threshold for record in records)
     known = [level for level in levels if not math.isnan(level)]
-    if not known:
-        return []
+    if not known or all(record.decision == "forced" for record in records):
+        return []  # nothing was held against it
     edges = [record.index - 0.5 for record in records] + [records[-1].index + 0.5]
     axes.stairs(levels, edges, baseline=None, **_THRESHOLD)
     low, high = f"{min(known):.3g}", f"{max(known):.3g}"

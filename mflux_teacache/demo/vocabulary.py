@@ -36,6 +36,8 @@ _NOTHING = _INDEX["<pad>"]
 # The negative prompt: what the model learned to draw any scene from.
 EMPTY_PROMPT = [_NOTHING] * LENGTH
 
+EXAMPLE = "a small blue striped square bottom right and a large yellow ring on purple"
+
 GRAMMAR = f"""A prompt names up to {MAX_OBJECTS} objects, then `on` and the colour of the ground:
   SIZE COLOUR PATTERN SHAPE ROW COLUMN [and ...] on COLOUR
   size     {", ".join(KINDS["size"])} (default large)
@@ -46,7 +48,7 @@ GRAMMAR = f"""A prompt names up to {MAX_OBJECTS} objects, then `on` and the colo
   column   {", ".join(KINDS["column"])} (default center)
 Size, colour and pattern come before the shape, row and column after it. Each object has a place of its own and
 another colour than the ground. Commas and {", ".join(sorted(_FILLERS))} are passed over.
-Example: a small blue striped square bottom right and a large yellow ring on purple"""
+Example: {EXAMPLE}"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +105,10 @@ def parse(prompt: str) -> Scene:
 
 
 def _refusal(problem: str) -> OptionError:
-    return OptionError(f"The demo cannot draw this prompt: {problem}.\n{GRAMMAR}")
+    return OptionError(
+        f"the demo cannot draw this prompt: {problem}. `mflux-teacache demo --help` lists the words that it knows; try "
+        f"{EXAMPLE!r}."
+    )
 
 
 def _words(prompt: str) -> list[str]:

@@ -11,17 +11,18 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from reprlib import repr as brief
 from typing import Any, NoReturn
 
 from mflux_teacache.adapters.image_metadata import embedded
 from mflux_teacache.errors import OptionError, PluginWarning
 from mflux_teacache.image_record import keys
+from mflux_teacache.image_record.write import too_much
 from mflux_teacache.pieces.cache import DTYPES
 from mflux_teacache.pieces.forecast import ORDERS
-from mflux_teacache.pieces.input_files import NotAFile, TooLarge, Unreadable, open_file, read_text, reason
-from mflux_teacache.pieces.json_fields import BOOLEAN, LONGEST_NAME, LONGEST_TEXT, Allowed, levels, parse_json
+from mflux_teacache.pieces.input_files import NotAFile, TooLarge, Unreadable, contains, open_file, read_text, reason
+from mflux_teacache.pieces.json_fields import BOOLEAN, LONGEST_NAME, LONGEST_TEXT, Allowed, parse_json
 from mflux_teacache.records import COMPUTED, REUSED, Target
+from mflux_teacache.spelling import brief
 from mflux_teacache.words import is_json
 
 IMAGES = (".png", ".jpg", ".jpeg", ".webp")
@@ -29,9 +30,9 @@ IMAGES = (".png", ".jpg", ".jpeg", ".webp")
 # A sidecar has 1 to 20 kB; with a prompt as long as a book and a shadow run of a thousand steps, 1 MB.
 MOST_BYTES = 4_000_000
 
-# What is recorded of a plugin is recorded again with the next image. Ours take 1 kB.
-MOST_RECORDED = 64_000
-MOST_LEVELS = 16
+# mflux reads a sidecar of any size; beyond this one, nobody has written it as one.
+_MOST_SEARCHED = 64 * 10**6
+
 MOST_PLUGINS = 64
 
 # No transformer of mflux has more than 60. How many a model has is only known when it is built.
@@ -153,6 +154,8 @@ def read_beside_mflux(path: Path) -> Recorded:
         OptionError: the file is larger than any sidecar, or the entry is not one that this version writes.
     """
     try:
+        if not contains(path, keys.ENTRY.encode(), _MOST_SEARCHED):
+            return Recorded()
         content = parse_json(read_text(path, MOST_BYTES))
     except TooLarge as error:
         raise OptionError(f"it cannot be a sidecar: {error}.") from error
@@ -296,10 +299,8 @@ def _checked(where: str, value: Any, allowed: Allowed) -> Any:
 
 
 def _refuse_much(where: str, value: dict[str, Any]) -> None:
-    if (found := levels(value)) > MOST_LEVELS:
-        _refuse(where, value, f"nested at most {MOST_LEVELS} levels deep, and has {found}")
-    if (size := len(json.dumps(value))) > MOST_RECORDED:
-        _refuse(where, value, f"at most {MOST_RECORDED} characters of JSON, and has {size}")
+    if (much := too_much(value)) is not None:
+        _refuse(where, value, much)
 
 
 def _refuse(where: str, value: Any, allowed: str) -> NoReturn:

@@ -9,13 +9,19 @@ from typing import TYPE_CHECKING, Any
 from mflux_teacache.image_record import keys
 from mflux_teacache.messages import warn_kept
 from mflux_teacache.options import as_json
+from mflux_teacache.pieces.json_fields import levels, parse_json
 from mflux_teacache.records import Generation
+from mflux_teacache.spelling import described
 
 if TYPE_CHECKING:
     from mflux_teacache.plugins import PluginSet, Request
 
 # Characters of what one plugin records. It goes into each image, and into its sidecar.
 LARGEST = 2**20
+
+# What a replay takes over of the plugin that decided is recorded again with the next image. Ours take 1 kB.
+MOST_RECORDED = 64_000
+MOST_LEVELS = 16
 
 
 def record_in(
@@ -45,23 +51,39 @@ def _entry(
     *,
     compile_blocks: bool,
 ) -> dict[str, Any]:
+    recorded = {request.plugin.name: _of_plugin(request, values.get(request.plugin.name)) for request in requests}
+    decided = recorded.get(plugins.decider or "", {})
+    if keys.FORECAST in decided.get(keys.VALUES, {}) and (much := too_much(decided)) is not None:
+        warn_kept(f"plugin {plugins.decider!r}: what is recorded of it must be {much}. Its values are not recorded.")
+        decided[keys.VALUES] = {}
     partly = {str(step.index): step.branches for step in generation.records if step.decision == "partial"}
     return {
         keys.SCHEMA: keys.SCHEMA_NUMBER,
         keys.PATTERN: generation.stats.pattern,
         keys.DECIDER: plugins.decider,
         keys.RESIDUAL_AFTER: plugins.residual_after,
-        keys.PLUGINS: {
-            request.plugin.name: {
-                keys.PACKAGE: request.plugin.package,
-                keys.VERSION: request.plugin.version,
-                keys.OPTIONS: as_json(request.options),
-                keys.VALUES: _as_json(request.plugin.name, values.get(request.plugin.name)),
-            }
-            for request in requests
-        },
+        keys.PLUGINS: recorded,
         **({keys.COMPILE_BLOCKS: True} if compile_blocks else {}),
         **({keys.PARTLY: partly} if partly else {}),
+    }
+
+
+def too_much(value: dict[str, Any]) -> str | None:
+    """What JSON of a stranger's would have to be, to be taken over by a replay; ``None`` if it is."""
+    if (found := levels(value)) > MOST_LEVELS:
+        return f"nested at most {MOST_LEVELS} levels deep, and has {found}"
+    if (size := len(json.dumps(value))) > MOST_RECORDED:
+        return f"at most {MOST_RECORDED} characters of JSON, and has {size}"
+    return None
+
+
+def _of_plugin(request: Request, values: Any) -> dict[str, Any]:
+    plugin = request.plugin
+    return {
+        keys.PACKAGE: plugin.package,
+        keys.VERSION: plugin.version,
+        keys.OPTIONS: as_json(request.options),
+        keys.VALUES: _as_json(plugin.name, values),
     }
 
 
@@ -88,12 +110,14 @@ def _as_json(plugin: str, values: Any) -> Any:
     if values is None:
         return {}
     try:
-        text = json.dumps(dict(values), allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        problem = f"values that are not JSON ({error})"
+        # With the indents that they have in the sidecar.
+        text = json.dumps([[[[dict(values)]]]], allow_nan=False, indent=4)
+        [[[[checked]]]] = parse_json(text)
+    except Exception as error:  # noqa: BLE001 - whatever a mapping of the plugin's own raises
+        problem = f"values that are not JSON ({described(error)})"
     else:
         if len(text) <= LARGEST:
-            return json.loads(text)
+            return checked
         problem = f"{len(text)} characters of JSON, and {LARGEST} are allowed"
     warn_kept(f"plugin {plugin!r}: mflux_image_metadata gave {problem}. They are not recorded.")
     return {}

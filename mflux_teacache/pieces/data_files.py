@@ -16,7 +16,6 @@ from typing import Any, Generic, TypeVar
 
 from mflux_teacache.alternatives import calibration_free
 from mflux_teacache.errors import OptionError, PluginWarning, Refused
-from mflux_teacache.messages import shortened
 from mflux_teacache.pieces.input_files import Unreadable, read_text
 from mflux_teacache.pieces.json_fields import (
     BOOLEAN,
@@ -33,6 +32,7 @@ from mflux_teacache.pieces.json_fields import (
     parse_json,
 )
 from mflux_teacache.records import Target
+from mflux_teacache.spelling import shortened
 
 SCHEMA = 1
 
@@ -197,7 +197,7 @@ class DataFiles(Generic[AnyFigures]):
         if not (text.endswith(".json") or any(separator in text for separator in (os.sep, os.altsep) if separator)):
             raise OptionError(
                 f"{self._strategy} has no {self._noun} {shown!r}. It has: {', '.join(self.names)}. "
-                f"A file of your own is named by its path, such as ./{shown}.json."
+                f"A file of your own is named by its path, such as ./{shown or 'mine'}.json."
             )
         try:
             content = read_text(Path(text).expanduser(), MOST_BYTES)

@@ -43,6 +43,12 @@ def read_text(path: Path, most: int) -> str:
         raise Unreadable(f"it is not UTF-8 text ({error.reason} at byte {error.start})") from error
 
 
+def contains(path: Path, word: bytes, most: int) -> bool:
+    """Whether a file of at most ``most`` bytes has these bytes somewhere; raises as ``read_text`` does."""
+    with open_file(path) as file:
+        return word in read_bounded(file, most)
+
+
 def open_file(path: Path) -> BinaryIO:
     """A regular file, open for reading.
 

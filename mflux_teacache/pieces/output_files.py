@@ -108,8 +108,8 @@ def writing(option: str, path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise NotWritten(
-            f"{option} is {path}, which could not be written: {reason(error)}. What it was to hold is lost, but for "
-            f"what was printed; a file that was there before is as it was."
+            f"{option} is {path}, which could not be written: {reason(error)}. What it was to hold is "
+            f"lost, except for what was printed; a file that was there before is unchanged."
         ) from error
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from reprlib import repr as brief
 from typing import Any
 
 import mlx.core as mx
@@ -15,6 +14,7 @@ from mflux_teacache.plugins import DECIDES, Loaded, PluginSet
 from mflux_teacache.records import Body, BodyBranch, Decision, Generation, Step, Target
 from mflux_teacache.runtime import ask, tell
 from mflux_teacache.shadow.report import Row
+from mflux_teacache.spelling import brief
 
 # Block 0's output is all that a step knows between the body's input and its output.
 MOST_BLOCKS = 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import weakref
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import mlx.core as mx
 import pytest
 import tiny_models
+from mflux_teacache.recorded import read
 from strategies import Observer, Pattern, ProbedPattern, kept
 from tiny_models import generate, same
 
@@ -126,6 +128,31 @@ def test_metadata_that_is_not_json_is_left_out_with_a_warning(model: Any) -> Non
     with attach(model, Arrays), pytest.warns(PluginWarning, match="'arrays': mflux_image_metadata gave values"):
         image = model.generate_image(seed=1, prompt="x", num_inference_steps=2, height=32, width=32)
     assert image._get_metadata()["mflux_plugins"]["plugins"]["arrays"]["values"] == {}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"score": 10**2000},
+        {"a": [1] * 200_000},
+        {"forecast": 0, "a": "x" * 70_000},
+        {"forecast": 0, "a": [[[[]]]] * 9000},
+    ],
+    ids=["many digits", "many lines", "long for a replay", "large for a replay"],
+)
+def test_what_could_not_be_brought_back_is_not_recorded(model: Any, values: dict[str, Any], tmp_path: Path) -> None:
+    class Wordy(Pattern):
+        @hookimpl
+        def mflux_image_metadata(self) -> dict[str, Any]:
+            return values
+
+    with attach(model, Wordy), pytest.warns(PluginWarning, match=r"'wordy': .*(not|They are not) recorded"):
+        image = model.generate_image(seed=1, prompt="x", num_inference_steps=2, height=32, width=32)
+    entry = image._get_metadata()["mflux_plugins"]
+    assert entry["plugins"]["wordy"]["values"] == {}
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps({"mflux_plugins": entry}, indent=4))
+    assert read(path).decided is None
 
 
 def test_a_generate_image_that_calls_itself_records_each_image(model: Any) -> None:

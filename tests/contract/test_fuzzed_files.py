@@ -20,6 +20,7 @@ from scripted import DEV, Plugin, level
 from mflux_teacache.cli.mflux.choice import naming
 from mflux_teacache.errors import PluginError, PluginWarning
 from mflux_teacache.image_record import read as recorded
+from mflux_teacache.image_record.keys import ENTRY
 from mflux_teacache.image_record.read import MOST_BYTES, read, read_beside_mflux
 from mflux_teacache.options import from_keywords
 from mflux_teacache.pieces import data_files
@@ -178,13 +179,15 @@ def test_the_largest_that_are_read_take_bounded_memory(plugin, factory, option, 
     assert len(str(refusal.value)) < 2000
 
 
-@pytest.mark.parametrize("size", [MOST_BYTES + 1, 50 * 10**9])
-def test_a_larger_one_is_not_read(size, tmp_path):
+@pytest.mark.parametrize(("content", "size"), [(b"", 50 * 10**9), (ENTRY.encode(), MOST_BYTES + 1)])
+def test_a_larger_one_is_not_read(content, size, tmp_path):
+    """Whatever is in a file of that size; and of what names plugins, less."""
     path = tmp_path / "run.json"
     with path.open("wb") as file:
+        file.write(content)
         file.truncate(size)
     with (
-        pytest.raises(PluginError, match=r"run\.json: it cannot be a sidecar: it has .*, and at most 4 MB are read"),
+        pytest.raises(PluginError, match=r"run\.json: it cannot be a sidecar: it has .*, and at most 6?4 MB are read"),
         naming(path),
     ):
         read_beside_mflux(path)

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from mflux_teacache.demo.vocabulary import EMPTY_PROMPT, GRAMMAR, KINDS, LENGTH, WORDS, Object, Scene, parse
+from mflux_teacache.demo.vocabulary import EMPTY_PROMPT, EXAMPLE, GRAMMAR, KINDS, LENGTH, WORDS, Object, Scene, parse
 from mflux_teacache.errors import OptionError
 
 
@@ -116,10 +116,14 @@ def test_an_adjective_after_a_shape_opens_the_next_object() -> None:
         ("blue ring left and green cross right on green", "a green cross on green cannot be seen"),
     ],
 )
-def test_refusals_name_the_problem_and_explain_the_grammar(prompt: str, problem: str) -> None:
+def test_refusals_name_the_problem_and_where_the_words_are(prompt: str, problem: str) -> None:
     with pytest.raises(OptionError) as refusal:
         parse(prompt)
-    assert str(refusal.value) == f"The demo cannot draw this prompt: {problem}.\n{GRAMMAR}"
+    assert str(refusal.value) == (
+        f"the demo cannot draw this prompt: {problem}. `mflux-teacache demo --help` lists the words that it knows; try "
+        f"{EXAMPLE!r}."
+    )
+    assert parse(EXAMPLE)
 
 
 def test_the_grammar_lists_every_word_and_its_example_is_one() -> None:

@@ -159,7 +159,7 @@ def test_there_is_no_command_that_no_test_runs() -> None:
         if not line.startswith(("mflux-generate", "mflux-teacache ")) and "demo" not in line
     }
     # This run is the first; the second is run from a local wheel by test_install.py.
-    assert left == {"pip install uv && uv run pytest", "uv tool install mflux --with mflux-teacache-plugin"}
+    assert left == {"pip install uv && uv run pytest -n auto", "uv tool install mflux --with mflux-teacache-plugin"}
 
 
 def test_the_readme_s_options_exist() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from mflux_teacache.cli.mflux.choice import naming
 from mflux_teacache.errors import PluginWarning, Refused, UnknownPlugin
-from mflux_teacache.image_record.read import Recorded, read_beside_mflux
+from mflux_teacache.image_record.read import MOST_BYTES, Recorded, read_beside_mflux
 
 
 def read(path: Path) -> Recorded:
@@ -106,6 +106,19 @@ def test_what_mflux_would_read_and_we_do_not_is_refused(tmp_path, content, messa
     with pytest.raises(Refused) as refusal:
         read(path)
     assert str(refusal.value) == f"{path}: {message}. Or run without the plugins of this file: --plugin none."
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"prompt": "x", "prompt": "y"}',
+        f'{{"note": {"9" * 2000}}}',
+        f'{{"note": "{"a" * MOST_BYTES}"}}',
+    ],
+    ids=["a field twice", "a long number", "a large file"],
+)
+def test_what_says_nothing_of_plugins_is_left_to_mflux(tmp_path, content):
+    assert read(written(tmp_path, content)) == Recorded()
 
 
 @pytest.mark.parametrize("kind", ["pipe", "device"])

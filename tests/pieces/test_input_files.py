@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mflux_teacache.pieces import input_files
-from mflux_teacache.pieces.input_files import NotAFile, TooLarge, Unreadable, open_file, read_text
+from mflux_teacache.pieces.input_files import NotAFile, TooLarge, Unreadable, contains, open_file, read_text
 
 MOST = 1000
 
@@ -23,6 +23,14 @@ def folder(tmp_path, monkeypatch):
 def test_a_file_is_read_whole(content):
     Path("a").write_bytes(content)
     assert read_text(Path("a"), MOST) == content.decode()
+
+
+def test_a_word_is_looked_for_in_a_file_of_bounded_size():
+    Path("a").write_bytes(b"x" * 100 + b"needle")
+    assert contains(Path("a"), b"needle", 106)
+    assert not contains(Path("a"), b"needles", 106)
+    with pytest.raises(TooLarge, match="it has 106 bytes, and at most 105 bytes are read"):
+        contains(Path("a"), b"needle", 105)
 
 
 def test_a_byte_order_mark_is_none_of_the_text():

@@ -66,9 +66,9 @@ class _Ascii(io.StringIO):
 
 
 @contextlib.contextmanager
-def _outputs(make: Callable[[], Any]) -> Iterator[None]:
+def _outputs() -> Iterator[None]:
+    """Puts them back."""
     before = sys.stdout, sys.stderr
-    sys.stdout = sys.stderr = make()
     try:
         yield
     finally:
@@ -84,12 +84,15 @@ def _closed() -> io.StringIO:
 OUTPUTS: dict[str, Callable[[], Any]] = {"full": _Full, "closed": _closed, "missing": lambda: None, "ascii": _Ascii}
 
 
-def _complaining() -> type:
-    def end(self: Any) -> None:
+def _complaining(make: Callable[[], Any]) -> type:
+    """Its outputs are what ``make`` gives from the end of the loop on: mflux's progress bar is mflux's affair."""
+
+    def end() -> None:
+        sys.stdout = sys.stderr = make()
         warnings.warn("přeskok", PluginWarning, stacklevel=2)
         raise RuntimeError("příliš pozdě")
 
-    return plugin(mflux_generation_end=hook("mflux_generation_end", lambda: end(None)))
+    return plugin(mflux_generation_end=hook("mflux_generation_end", end))
 
 
 def _output(make: Callable[[], Any]) -> Callable[[Subject], None]:
@@ -97,7 +100,7 @@ def _output(make: Callable[[], Any]) -> Callable[[Subject], None]:
         for action in ("always", "error"):
             with warnings.catch_warnings():
                 warnings.simplefilter(action, PluginWarning)
-                with attach(subject.model, _complaining()) as handle, _outputs(make):
+                with attach(subject.model, _complaining(make)) as handle, _outputs():
                     image = subject.image()
             assert same(image, subject.cached)
             assert handle.stats.last_generation.status == "finished"
@@ -130,7 +133,7 @@ def a_showwarning_that_fails(subject: Subject) -> None:
 
     with quiet():
         warnings.showwarning = fails
-        with attach(subject.model, _complaining()), _outputs(io.StringIO):
+        with attach(subject.model, _complaining(io.StringIO)), _outputs():
             image = subject.image()
     assert same(image, subject.cached)
 

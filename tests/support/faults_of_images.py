@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import threading
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ from faults import STEPS, EverySecond, Subject, fault, method, named, plugin, qu
 from tiny_models import same
 
 from mflux_teacache import About, Refused, attach
-from mflux_teacache.errors import AlreadyAttached
+from mflux_teacache.errors import AlreadyAttached, HookFailed
 
 INNER = {"seed": 7, "num_inference_steps": 3, "height": 48}
 
@@ -402,3 +403,51 @@ def attached_by_two_threads_at_once(subject: Subject) -> None:
         assert len(handles) == 1
         assert same(subject.image(), subject.cached)
         handles[0].restore()
+
+
+# Images that are asked of the class, and fail where nobody sees it.
+
+
+def _by_class(model: Any, **arguments: Any) -> None:
+    cls = next(cls for cls in reversed(type(model).__mro__) if "generate_image" in vars(cls))
+    cls.generate_image(model, **arguments)  # type: ignore[attr-defined]
+
+
+@fault
+def a_failed_image_of_the_class_whose_error_is_kept(subject: Subject) -> None:
+    """The error holds the frame of the call, and with it all that the image has."""
+    kept: list[BaseException] = []
+    other = copy.copy(subject.model)  # of the same transformer
+    with quiet(), attach(subject.model, EverySecond) as handle:
+        with listening(subject.model, call_in_loop=_fails):
+            try:
+                _by_class(subject.model, **_arguments(subject))
+            except ValueError as error:
+                kept.append(error)
+        assert same(subject.image(other), subject.plain)
+        assert [image.status for image in handle.stats.history] == ["failed"]
+        assert same(subject.image(), subject.cached)
+        handle.restore()
+        assert not handle.attached
+    assert kept
+
+
+@fault
+def a_failed_hook_in_an_image_of_the_class(subject: Subject) -> None:
+    """It is taken off, as the message says, also while the error is kept."""
+    kept: list[BaseException] = []
+    failing = plugin(mflux_step_start=method("mflux_step_start", _fails_at_step_1))
+    handle = attach(subject.model, failing)
+    with quiet():
+        try:
+            _by_class(subject.model, **_arguments(subject))
+        except HookFailed as error:
+            kept.append(error)
+    assert kept
+    assert not handle.attached
+    assert [image.status for image in handle.stats.history] == ["failed"]
+
+
+def _fails_at_step_1(self: Any, step: Any) -> None:
+    if step.index == 1:
+        raise RuntimeError("hook")

@@ -15,7 +15,7 @@ from mflux.callbacks.callback_registry import CallbackRegistry
 from tiny_models import same
 
 from mflux_teacache import PluginError, attach, attached
-from mflux_teacache.errors import UnsupportedModel
+from mflux_teacache.errors import AlreadyAttached, UnsupportedModel
 
 # Copies belong to nobody.
 
@@ -54,8 +54,10 @@ def a_shallow_copy_with_the_same_transformer(subject: Subject) -> None:
 
 @fault
 def a_deep_copy_of_the_blocks(subject: Subject) -> None:
-    """Where they can be copied at all: FIBO's hold functions."""
-    if subject.family == "fibo":
+    """Where they can be copied at all: some hold functions of MLX's."""
+    try:
+        copy.deepcopy(subject.model.transformer.transformer_blocks)
+    except TypeError:
         return
     with attach(subject.model, EverySecond):
         copied = subject.make()
@@ -375,3 +377,100 @@ def a_model_without_callbacks(subject: Subject) -> None:
     with raising(UnsupportedModel):
         attach(model, EverySecond)
         raise AssertionError("attached as if nothing had been")
+
+
+# What a user's subclass does is its own affair.
+
+_made = 0
+
+
+@fault
+def a_subclass_that_changes_globals_and_asks_for_its_class(subject: Subject) -> None:
+    cls = type(subject.model)
+
+    class Counting(cls):  # type: ignore[misc, valid-type]
+        def generate_image(self, **arguments: Any) -> Any:
+            global _made
+            _made += 1
+            assert isinstance(self, cls)
+            return super().generate_image(**arguments)
+
+    _with_class(subject, Counting)
+
+
+@fault
+def a_subclass_that_calls_the_base_by_its_name(subject: Subject) -> None:
+    cls = type(subject.model)
+
+    class OldStyle(cls):  # type: ignore[misc, valid-type]
+        def generate_image(self, **arguments: Any) -> Any:
+            global _made
+            _made += 1
+            return cls.generate_image(self, **arguments)
+
+    _with_class(subject, OldStyle)
+
+
+def _with_class(subject: Subject, cls: type) -> None:
+    model = subject.make()
+    model.__class__ = cls
+    before = _made
+    assert same(subject.image(model), subject.plain)
+    with attach(model, EverySecond) as handle:
+        assert same(subject.image(model), subject.cached)
+        assert [image.pattern for image in handle.stats.history] == ["CSCS"]
+    assert _made == before + 2
+
+
+# Blocks that two models share.
+
+
+def _sharing(subject: Subject, name: str) -> Any:
+    other = subject.make()
+    if name == "a_block_list":
+        path = _block_list(other.transformer)
+        setattr(other.transformer, path, getattr(subject.model.transformer, path))
+    else:
+        other.transformer = copy.copy(subject.model.transformer)
+    return other
+
+
+def _block_list(transformer: Any) -> str:
+    return next(name for name, value in transformer.items() if isinstance(value, list) and len(value) > 0)
+
+
+def _shared(name: str) -> Callable[[Subject], None]:
+    def run(subject: Subject) -> None:
+        other = _sharing(subject, name)
+        want = subject.image(other)
+        with attach(subject.model, EverySecond):
+            with raising(AlreadyAttached):
+                attach(other, EverySecond)
+                raise AssertionError("its blocks are attached to")
+            assert same(subject.image(), subject.cached)
+            assert same(subject.image(other), want)
+        with attach(other, EverySecond):
+            assert same(subject.image(), subject.plain)
+
+    return run
+
+
+for _name in ("a_block_list", "all_blocks"):
+    named(f"another_model_that_shares_{_name}", _shared(_name))
+
+
+@fault
+def a_pickled_callback_registry(subject: Subject) -> None:
+    with attach(subject.model, EverySecond):
+        registry = pickle.loads(pickle.dumps(subject.model.callbacks))
+    assert type(registry) is CallbackRegistry
+
+
+@fault
+def a_deleted_callback_registry(subject: Subject) -> None:
+    registry = subject.model.callbacks
+    with attach(subject.model, EverySecond):
+        del subject.model.callbacks
+        assert "callbacks" not in vars(subject.model)
+        subject.model.callbacks = registry
+        assert same(subject.image(), subject.cached)

@@ -18,6 +18,14 @@ from mflux_teacache import Decision, PluginError, PluginWarning, Step, attach
 
 STOPS = (KeyboardInterrupt, StopImageGenerationException)
 
+
+class Unspeakable(Exception):
+    """An error whose words cannot be had."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
 RAISED: dict[str, Callable[[], BaseException]] = {
     "value_error": lambda: ValueError("no"),
     "error_without_a_word": lambda: RuntimeError(),
@@ -31,6 +39,7 @@ RAISED: dict[str, Callable[[], BaseException]] = {
     "mflux_stop": lambda: StopImageGenerationException("stopped"),
     "plugin_error": lambda: PluginError("a plugin raises one of ours itself, which is its right"),
     "warning": lambda: PluginWarning("a warning that is an error"),
+    "unspeakable": lambda: Unspeakable(),
     "unicode": lambda: UnicodeDecodeError("utf-8", b"\xff", 0, 1, "no text"),
 }
 
@@ -83,7 +92,41 @@ for _kinds, _make in ((IN_THE_LOOP, _in_the_loop), (AFTERWARDS, _afterwards), (B
 
 # What is no decision: the image is not made, and plugin, hook and what is allowed are named.
 
+
+class Unreadable:
+    """What raises, however it is looked at."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        raise RuntimeError("no shape")
+
+    def __bool__(self) -> bool:
+        raise RuntimeError("neither true nor false")
+
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError("not to be compared")
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class HalfMade(Decision):
+    """A decision without numbers and reason."""
+
+    def __init__(self) -> None:
+        object.__setattr__(self, "residuals", None)
+
+
+class NoFloat(float):
+    def __float__(self) -> float:
+        raise RuntimeError("no number")
+
+
 NO_DECISIONS: dict[str, Callable[[EverySecond], Any]] = {
+    "a_number_beyond_printing": lambda self: 10**5000,
+    "what_cannot_be_read": lambda self: Unreadable(),
+    "half_of_one": lambda self: HalfMade(),
+    "nothing_to_reuse": lambda self: Decision.reuse(None),  # type: ignore[arg-type]
+    "an_array_to_reuse": lambda self: Decision.reuse(self.residuals[0]),  # type: ignore[arg-type]
     "true": lambda self: True,
     "text": lambda self: "skip",
     "a_class": lambda self: Decision,
@@ -153,6 +196,9 @@ ODD: dict[str, Any] = {
     "an_mlx_array": mx.array([0.1, 0.2]),
     "a_numpy_array": np.zeros(3),
     "a_huge_whole_number": 10**400,
+    "beyond_printing": 10**5000,
+    "unreadable": Unreadable(),
+    "no_float": NoFloat(0.5),
     "a_dict": {},
     "a_class": int,
     "true": True,
@@ -213,7 +259,16 @@ for _name, _value in REASONS.items():
 
 # What its hooks return after the image is made.
 
+
+class NoMapping:
+    def keys(self) -> Any:
+        raise RuntimeError("no keys")
+
+
 METADATA: dict[str, Callable[[], Any]] = {
+    "a_mapping_that_raises": NoMapping,
+    "a_number_of_many_digits": lambda: {"score": 10**2000},
+    "many_lines": lambda: {"all": [1] * 100_000},
     "a_number": lambda: 5,
     "a_list": lambda: [1],
     "an_array": lambda: {"residual": mx.zeros((3,))},
@@ -270,6 +325,8 @@ def _factories() -> dict[str, Any]:
 
     def asking_for_more(self: Any, step: Any, colour: Any) -> None: ...
 
+    def without_self(step: Any) -> None: ...
+
     return {
         "returns_none": lambda: None,
         "returns_a_class": lambda: EverySecond,
@@ -285,6 +342,12 @@ def _factories() -> dict[str, Any]:
         "has_an_unmarked_hook": plugin(mflux_step_start=lambda self: None),
         "has_a_hook_with_unknown_arguments": plugin(mflux_step_start=method("mflux_step_start", asking_for_more)),
         "has_a_hook_that_is_a_number": plugin(mflux_step_start=5),
+        "has_a_hook_without_self": plugin(mflux_step_start=method("mflux_step_start", without_self)),
+        "has_no_hooks": type("P", (), {}),
+        "gives_what_cannot_be_compared": Unreadable,
+        "has_a_residual_after_beyond_printing": plugin(residual_after=-(10**5000)),
+        "has_families_that_are_an_array": plugin(mflux_families=hook("mflux_families", lambda: np.zeros(3))),
+        "has_families_that_cannot_be_read": plugin(mflux_families=hook("mflux_families", Unreadable)),
         "has_a_negative_residual_after": plugin(residual_after=-1),
         "has_a_residual_after_beyond_the_body": plugin(residual_after=99),
         "has_a_residual_after_of_text": plugin(residual_after="1"),

@@ -220,8 +220,8 @@ def test_a_full_disk_costs_neither_the_image_nor_the_file_before(path, monkeypat
         record(plugin)
     assert [str(warning.message) for warning in caught] == [
         f"teacache-record has written nothing: --teacache-record-output is {path}, which could not be written: No "
-        f"space left on device. What it was to hold is lost, but for what was printed; a file that was there before is "
-        f"as it was."
+        f"space left on device. What it was to hold is lost, except for what was printed; a file that was there "
+        f"before is unchanged."
     ]
     assert path.read_bytes() == before
 

@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import mlx.core as mx
 
@@ -19,7 +19,7 @@ from mflux_teacache.adapters.entry_check import Listed, changed, check_blocks, e
 from mflux_teacache.adapters.seam.compiled_blocks import CompiledBlocks
 from mflux_teacache.adapters.seam.run import Carry, Decide, Dtypes, Here, Pause, Probe, Run, gate, own
 from mflux_teacache.adapters.swaps import Swaps, subclass
-from mflux_teacache.errors import UnsupportedModel
+from mflux_teacache.errors import AlreadyAttached, HookFailed, UnsupportedModel
 from mflux_teacache.family import Dual, Family, Joint
 from mflux_teacache.forward import Forward, Ran, Residuals
 from mflux_teacache.records import Status
@@ -45,6 +45,7 @@ class Body:
 
     Attributes:
         here: what each thread is in the middle of.
+        installed: its blocks ask what to do.
 
     Raises:
         UnsupportedModel: the blocks are not as the family's entry describes them, or too few for ``residual_after``.
@@ -64,6 +65,7 @@ class Body:
         check_blocks(blocks, family, residual_after)
         self.family = family
         self.here = Here()
+        self.installed = False
         self.compiled_blocks = CompiledBlocks(family.looked_at, family.numbered) if compile_blocks else None
         self._residual_after = residual_after
         self._length = len(blocks[0])
@@ -75,6 +77,7 @@ class Body:
 
         Raises:
             UnsupportedModel: a block lacks what the family's entry names, or there are more or fewer than before.
+            AlreadyAttached: a block is another attached model's as well.
         """
         for reference in self._transformers:
             if (transformer := reference()) is None:
@@ -86,12 +89,21 @@ class Body:
                     f"it has {len(blocks)}. Attach again."
                 )
             for place, (stage, block) in enumerate(blocks):
-                if getattr(type(block), _BODY, None) is not self:
+                asked = getattr(type(block), _BODY, None)
+                if asked is not self:
+                    if asked is not None and asked.installed:
+                        raise AlreadyAttached(
+                            f"another model that plugins are attached to shares block {place} of this one "
+                            f"({type(block).__name__}). Call restore() on that model's handle first, which "
+                            f"mflux_teacache.attached(model) returns."
+                        )
                     self._swaps.swap(block, self._asking(block, place, stage))
+        self.installed = True
 
     def restore(self) -> None:
         """Give the blocks their classes back."""
         self._swaps.undo()
+        self.installed = False
 
     def run(
         self, forward: Callable[[], Any], decide: Decide, carry: Carry | None = None, dtypes: Dtypes | None = None
@@ -128,6 +140,17 @@ def blocks_of(transformer: Any, family: Family) -> list[Listed]:
     return found
 
 
+class Watch(Protocol):
+    """Looks after a call of ``generate_image`` that nobody sees return or fail."""
+
+    def is_under_way(self) -> bool: ...
+    def fail(self, error: BaseException) -> None:
+        """An error of plugins has ended it."""
+
+    def leave(self) -> None:
+        """It is over."""
+
+
 class Image:
     """One denoising loop.
 
@@ -137,6 +160,7 @@ class Image:
             its steps.
         finish: called with that and the status when the loop has ended. May be called again where an interrupt cut it
             off.
+        watch: over the call that makes it, where nobody else sees it end.
 
     Attributes:
         runtime: what ``start`` gave; ``None`` until the loop begins.
@@ -146,7 +170,13 @@ class Image:
         branches: its guidance branches.
     """
 
-    def __init__(self, body: Body, start: Callable[[Any], Runtime], finish: Callable[[Runtime, Status], None]) -> None:
+    def __init__(
+        self,
+        body: Body,
+        start: Callable[[Any], Runtime],
+        finish: Callable[[Runtime, Status], None],
+        watch: Watch | None = None,
+    ) -> None:
         self.body = body
         self.runtime: Runtime | None = None
         self.over = False
@@ -155,17 +185,21 @@ class Image:
         self.branches = Branches(body.family)
         self._start = start
         self._finish = finish
+        self._watch = watch
 
     @property
     def is_waiting(self) -> bool:
         """The loop is between its first step and its last, and no call of its for a prediction is being answered."""
+        if self._watch is not None and not self.over and not self._watch.is_under_way():
+            self._watch.leave()
         return self.runtime is not None and not self.over and self.body.here.run is None
 
     def begin(self, latents: Any) -> None:
         """The loop is about to take its first step."""
-        self.body.install()  # also on blocks that have been replaced since the image before
-        self.runtime = self._start(latents)
-        self.runtime.start()
+        with self._failing():
+            self.body.install()  # also on blocks that have been replaced since the image before
+            self.runtime = self._start(latents)
+            self.runtime.start()
 
     def run(self, predict: Callable[..., Any], arguments: dict[str, Any]) -> Any:
         """A call for a prediction that runs as Python: ``predict``, with these ``arguments`` by name."""
@@ -174,14 +208,26 @@ class Image:
     def answer(self, forward: Forward) -> Any:
         """A call for a prediction."""
         assert self.runtime is not None
-        return self.runtime.predict(forward)
+        with self._failing():
+            return self.runtime.predict(forward)
 
     def end_step(self, latents: Any) -> None:
         """mflux's scheduler has taken its step; ``latents`` are the new ones, not evaluated."""
         if self.runtime is not None and not self.over:
-            self.runtime.end_step(latents)
-            self.branches.end_step()
-            self.body.install()  # also on blocks that a callback has replaced
+            with self._failing():
+                self.runtime.end_step(latents)
+                self.branches.end_step()
+                self.body.install()  # also on blocks that a callback has replaced
+
+    @contextlib.contextmanager
+    def _failing(self) -> Iterator[None]:
+        """Errors of plugins end an image whose call nobody sees fail."""
+        try:
+            yield
+        except (HookFailed, UnsupportedModel) as error:
+            if self._watch is not None:
+                self._watch.fail(error)
+            raise
 
     def end(self, status: Status) -> None:
         """Does nothing if the loop never began, or is over. May be called again where an interrupt cut it off."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mflux_teacache.cli.mflux.arguments import OPTION
+from mflux_teacache.cli.mflux.arguments import NONE, OPTION
 from mflux_teacache.discovery import built_in, installed
 from mflux_teacache.errors import OptionError, PluginError
 from mflux_teacache.messages import did_you_mean
@@ -25,10 +25,11 @@ def refuse_unknown(line: Line, plugins: Sequence[Declared] = (), *, anybodys: bo
             is left to argparse.
     """
     on = {plugin.plugin.name: plugin for plugin in plugins}
+    none = any(OPTION in given.action.option_strings and given.words == (NONE,) for given in line.given)
     names = [*on, *((plugin.name for plugin in installed()) if anybodys else built_in())]
     for option in line.unknown_options:
         if (name := _owner(option, names)) is not None:
-            raise OptionError(_not_its(option, on[name]) if name in on else _off(option, name))
+            raise OptionError(_not_its(option, on[name]) if name in on else _off(option, name, none=none))
         if near := _nearest(option, plugins):
             raise OptionError(f"unknown option {option}.{near}")
 
@@ -38,8 +39,9 @@ def _owner(option: str, names: Sequence[str]) -> str | None:
     return next((name for name in longest_first if option.startswith((f"--{name}-", f"--no-{name}-"))), None)
 
 
-def _off(option: str, name: str) -> str:
-    off = f"{option} is for the plugin {name}, which is off. Add {OPTION} {name}, or leave it out."
+def _off(option: str, name: str, *, none: bool) -> str:
+    instead = f" in place of {OPTION} {NONE}" if none else ""
+    off = f"{option} is for the plugin {name}, which is off. Add {OPTION} {name}{instead}, or leave it out."
     try:
         declared = Declared(load(name))
     except PluginError:

@@ -18,8 +18,8 @@ from mflux_teacache.cli.mflux.arguments import COMPILE_BLOCKS
 from mflux_teacache.discovery import Installed, Unreadable, search
 from mflux_teacache.errors import PluginError
 from mflux_teacache.family import Family
-from mflux_teacache.messages import visible
 from mflux_teacache.options import Declared
+from mflux_teacache.spelling import visible
 from mflux_teacache.teacache.calibration import shipped
 
 SPACE = "  "

@@ -66,7 +66,7 @@ BEFORE_WEIGHTS = {
     ),
     "switch of a plugin that is off": (
         (*FLUX1, "--plugin", "none", "--no-alternate-noted"),
-        "--no-alternate-noted is for the plugin alternate, which is off. ",
+        "--no-alternate-noted is for the plugin alternate, which is off. Add --plugin alternate in place of --plugin n",
     ),
     "two deciders of a sidecar": (
         (*FLUX2, "-C", "two.json"),
