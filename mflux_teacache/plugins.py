@@ -275,11 +275,6 @@ class PluginSet(Hooks):
             plugin.name: shared[plugin.name] if plugin.name in shared else _make(plugin) for plugin in plugins
         }
         super().__init__(self._instances)
-        for name in self._instances:
-            if not any(name in callers for callers in self._callers.values()):
-                raise BrokenPlugin(
-                    f"plugin {name!r} has no hooks, so it would do nothing. {_known_hooks()} Mark each with @hookimpl."
-                )
         deciders = self.implementers(DECIDES)
         if len(deciders) > 1:
             # A class may say why nobody can decide beside it.
