@@ -221,7 +221,8 @@ def test_a_plugin_s_own_options_and_why_nothing_was_skipped(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PluginWarning)
         assert demo.run(parsed(*words, "--steps", "5")) == 0
-    *table, last = capsys.readouterr().out.splitlines()
+    *table, last, picture = capsys.readouterr().out.splitlines()
+    assert picture == f"picture     {tmp_path / 'mflux-teacache-demo.png'}"
     if note is None:
         table.append(last)
     else:

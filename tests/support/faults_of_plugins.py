@@ -343,7 +343,6 @@ def _factories() -> dict[str, Any]:
         "has_a_hook_with_unknown_arguments": plugin(mflux_step_start=method("mflux_step_start", asking_for_more)),
         "has_a_hook_that_is_a_number": plugin(mflux_step_start=5),
         "has_a_hook_without_self": plugin(mflux_step_start=method("mflux_step_start", without_self)),
-        "has_no_hooks": type("P", (), {}),
         "gives_what_cannot_be_compared": Unreadable,
         "has_a_residual_after_beyond_printing": plugin(residual_after=-(10**5000)),
         "has_families_that_are_an_array": plugin(mflux_families=hook("mflux_families", lambda: np.zeros(3))),
