@@ -217,6 +217,8 @@ class ResidualCache:
 
 def _forecast(sigma: float | None, history: Sequence[_Computed], order: int) -> mx.array:
     newest = history[0].residual
+    if order == 0 or len(history) == 1:
+        return newest.restored()
     [first, *others] = weights(sigma, [computed.sigma for computed in history], order)
     if not others:
         return newest.restored()
