@@ -14,7 +14,8 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from mflux_teacache.alternatives import calibration_free
+from mflux_teacache.about import about_of
+from mflux_teacache.discovery import PACKAGE, installed
 from mflux_teacache.errors import OptionError, PluginWarning, Refused
 from mflux_teacache.pieces.input_files import Unreadable, read_text
 from mflux_teacache.pieces.json_fields import (
@@ -92,6 +93,13 @@ AnyFigures = TypeVar("AnyFigures", bound=Figures)
 def as_text(figures: Figures) -> str:
     """A file that says these figures."""
     return json.dumps({"schema": SCHEMA, **asdict(figures)}, indent=2) + "\n"
+
+
+def calibration_free() -> list[str]:
+    """Names of this package's installed strategies that decide on any model, without figures measured on it."""
+    ours = {plugin.name: plugin for plugin in installed() if plugin.package == PACKAGE}
+    said = {name: about_of(plugin.entry_point.load()) for name, plugin in ours.items()}
+    return sorted(name for name, about in said.items() if about.kind == "strategy" and not about.needs_calibration)
 
 
 def loras_of(target: Target) -> dict[str, float]:

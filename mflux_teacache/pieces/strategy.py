@@ -63,7 +63,7 @@ class Strategy(Generic[State]):
         skips_while: what holds while steps are skipped, of a threshold that is "this"; for the help.
         order: of the forecast, where no option says otherwise.
         least_first: how many first steps are computed whatever the window is.
-        first: the rule's state at the start of an image.
+        first: the rule's state at the start of an image; all images begin with this very object.
         state: what the last verdict handed on.
         limits, threshold: of this attachment, from ``settings``.
         budget: of this image; with one, ``judge`` leaves the step to ``spend``.
@@ -160,7 +160,7 @@ class Strategy(Generic[State]):
         if about.threshold is not None:
             default = cls.models_own.get(about.threshold, "%(default)s")
             how_much.add_argument(
-                f"--{cls.name}-{about.threshold}",
+                f"--{cls.name}-{about.threshold.replace('_', '-')}",
                 type=option_types.threshold,
                 default=about.default_threshold,
                 metavar="FLOAT",
