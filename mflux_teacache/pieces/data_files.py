@@ -211,6 +211,7 @@ class DataFiles(Generic[AnyFigures]):
         return self.parse(content, shown)
 
     def _shipped(self, name: str) -> AnyFigures:
+        # One by one: whoever names a calibration, or asks for help, does not pay for reading all of them.
         if name not in self._parsed:
             file = f"{name}.json"
             self._parsed[name] = self.parse(self.folder.joinpath(file).read_text("utf-8"), file)
@@ -230,7 +231,7 @@ class DataFiles(Generic[AnyFigures]):
         except ValueError as error:
             raise OptionError(f"{what} is not read: {error}. Compare it with a shipped one.") from error
         schema = data.pop("schema", None) if isinstance(data, dict) else None
-        if type(schema) is not int or schema != SCHEMA:
+        if type(schema) is not int or schema != SCHEMA:  # True is 1 to Python
             raise OptionError(
                 f'{what} is not a JSON object with "schema": {SCHEMA}, the only one that this version reads. '
                 f"Write it anew, or upgrade mflux-teacache-plugin."
@@ -254,7 +255,7 @@ class DataFiles(Generic[AnyFigures]):
                 f"({target.pipeline}). It has: {', '.join(figures.model for figures in self.shipped.values())}. "
                 f"Use one of the plugins that need none ({', '.join(calibration_free())}); or {self.otherwise}."
             )
-        _, name = min(near)
+        _, name = min(near)  # of equals, the first by name
         return self.shipped[name]
 
     def warn_if_made_elsewhere(self, figures: AnyFigures, target: Target) -> None:

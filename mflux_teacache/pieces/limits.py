@@ -91,6 +91,7 @@ def from_options(options: argparse.Namespace, defaults: Limits | None = None) ->
         defaults: the model's own, for options that are not given.
     """
     defaults = defaults or Limits()
+    # A strategy without a cap declares no option for one.
     given = {name: getattr(options, name, None) for name in (*WINDOWS, CAP)}
     return replace(defaults, **{name: value for name, value in given.items() if value is not None})
 
