@@ -186,6 +186,7 @@ def decide(state: BudgetState, prediction: float | None, step: int, budget: Budg
         return _compute(state, prediction, reason, forced=True, drop_cache=True)
     if prediction is not None:
         prediction = min(prediction, _LARGEST)
+    # The windows come after that: a bad number has to drop the cache in them as well.
     if step < budget.first:
         return _compute(state, prediction, "first steps", forced=True)
     if step >= budget.total - budget.skip_last:
@@ -207,10 +208,12 @@ def _between(state: BudgetState, prediction: float, steps: int, left: int, budge
         steps: how many are left before the last window, this one included.
         left: how many of them may be computed.
     """
+    # Without this, a still end of the run would leave computed steps over, which were paid for.
     if left >= steps:
         return _compute(state, prediction, "the budget computes all that is left", forced=True)
     if left == 0 and state.skips < budget.max_skips:
         return _reuse(state, prediction, "the budget is spent", None)
+    # Spread what is left of the change evenly over the runs that are left, this one included.
     running_sum = state.running_sum + prediction
     expected = fmean(_remembered(state, prediction))
     threshold = (running_sum + expected * (steps - 1)) / (left + 1)

@@ -178,6 +178,7 @@ class ResidualCache:
             body: what the step's body did. Branches that it does not have are dropped: mflux may end guidance before
                 the run ends.
         """
+        # Made anew in each step, so that a branch that mflux no longer runs takes its arrays with it.
         before, self._branches = self._branches, {}
         for branch in body.branches:
             history = self._branches[branch.index] = before.get(branch.index) or deque(maxlen=self.order + 1)
@@ -185,6 +186,7 @@ class ResidualCache:
                 residual = keep(branch.residual, self.dtype)
                 if residual.narrowed:
                     residual.evaluate()
+                # Of another size, or after the model was cast, the old ones are no nodes of the same curve.
                 if history and not _alike(history[0].residual, residual):
                     history.clear()
                 history.appendleft(_Computed(sigma, residual))
@@ -217,9 +219,12 @@ class ResidualCache:
 
 def _forecast(sigma: float | None, history: Sequence[_Computed], order: int) -> mx.array:
     newest = history[0].residual
+    if order == 0 or len(history) == 1:
+        return newest.restored()
     [first, *others] = weights(sigma, [computed.sigma for computed in history], order)
     if not others:
         return newest.restored()
+    # In float32 to the end: the weights have both signs, and what they cancel would be lost in a narrow dtype.
     total = first * newest.in_float32()
     for weight, computed in zip(others, list(history)[1:], strict=False):
         total = total + weight * computed.residual.in_float32()

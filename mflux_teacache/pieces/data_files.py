@@ -8,13 +8,14 @@ import os
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, asdict, dataclass, fields
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from functools import cached_property
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from mflux_teacache.alternatives import calibration_free
+from mflux_teacache.about import about_of
+from mflux_teacache.discovery import PACKAGE, installed
 from mflux_teacache.errors import OptionError, PluginWarning, Refused
 from mflux_teacache.pieces.input_files import Unreadable, read_text
 from mflux_teacache.pieces.json_fields import (
@@ -94,6 +95,13 @@ def as_text(figures: Figures) -> str:
     return json.dumps({"schema": SCHEMA, **asdict(figures)}, indent=2) + "\n"
 
 
+def calibration_free() -> list[str]:
+    """Names of this package's installed strategies that decide on any model, without figures measured on it."""
+    ours = {plugin.name: plugin for plugin in installed() if plugin.package == PACKAGE}
+    said = {name: about_of(plugin.entry_point.load()) for name, plugin in ours.items()}
+    return sorted(name for name, about in said.items() if about.kind == "strategy" and not about.needs_calibration)
+
+
 def loras_of(target: Target) -> dict[str, float]:
     """A target's LoRAs: what they are called wherever they lie, and their scales. They add up, so order is nothing."""
     scales = (*target.lora_scales, *(1.0 for _ in target.loras))
@@ -120,10 +128,11 @@ def _type_of(field: Field[Any]) -> str:
     return getattr(field.type, "__name__", str(field.type)).removesuffix(" | None")
 
 
+@dataclass(eq=False, kw_only=True)
 class DataFiles(Generic[AnyFigures]):
     """The files of one strategy. A file is a JSON object with the fields of a dataclass and ``"schema": 1``.
 
-    Args:
+    Attributes:
         strategy: its name in sentences, such as ``TeaCache``.
         noun: what one file is, such as ``calibration``.
         option: that names one, such as ``--teacache-calibration``.
@@ -136,35 +145,28 @@ class DataFiles(Generic[AnyFigures]):
             raise ``OptionError``.
     """
 
-    def __init__(
-        self,
-        *,
-        strategy: str,
-        noun: str,
-        option: str,
-        otherwise: str,
-        recorder: str | None = None,
-        folder: Traversable,
-        record: type[AnyFigures],
-        allowed: Mapping[str, Allowed],
-        derive: Callable[[dict[str, Any], str], dict[str, Any]] = lambda data, where: {},
-    ) -> None:
-        self._strategy = strategy
-        self._noun = noun
-        self._option = option
-        self._otherwise = otherwise
-        self._recorder = recorder
-        self._folder = folder
-        self._record = record
-        by_type = {field.name: OF_TYPE[kind] for field in fields(record) if (kind := _type_of(field)) in OF_TYPE}
-        self._allowed = {**by_type, **_ALLOWED, **allowed}
-        self._derive = derive
-        self._parsed: dict[str, AnyFigures] = {}
+    strategy: str
+    noun: str
+    option: str
+    otherwise: str
+    recorder: str | None = None
+    folder: Traversable
+    record: type[AnyFigures]
+    allowed: Mapping[str, Allowed]
+    derive: Callable[[dict[str, Any], str], dict[str, Any]] = lambda data, where: {}
+    _parsed: dict[str, AnyFigures] = field(default_factory=dict)
+
+    @cached_property
+    def _tests(self) -> Mapping[str, Allowed]:
+        """What each field may hold."""
+        types = {field.name: _type_of(field) for field in fields(self.record)}
+        by_type = {name: OF_TYPE[kind] for name, kind in types.items() if kind in OF_TYPE}
+        return {**by_type, **_ALLOWED, **self.allowed}
 
     @cached_property
     def names(self) -> tuple[str, ...]:
         """Of what is shipped, in order. No file is read for it."""
-        files = (entry.name for entry in self._folder.iterdir())
+        files = (entry.name for entry in self.folder.iterdir())
         return tuple(sorted(name.removesuffix(".json") for name in files if name.endswith(".json")))
 
     @cached_property
@@ -175,9 +177,9 @@ class DataFiles(Generic[AnyFigures]):
     def add_option(self, group: argparse._ActionsContainer) -> None:
         """Declare the option that names one."""
         group.add_argument(
-            self._option,
+            self.option,
             metavar="NAME|FILE",
-            help=f"use this {self._noun}: a .json file, or one of {', '.join(self.names)} (default: the model's)",
+            help=f"use this {self.noun}: a .json file, or one of {', '.join(self.names)} (default: the model's)",
         )
 
     def load(self, name_or_path: str | Path) -> AnyFigures:
@@ -196,22 +198,23 @@ class DataFiles(Generic[AnyFigures]):
             return self._shipped(text)
         if not (text.endswith(".json") or any(separator in text for separator in (os.sep, os.altsep) if separator)):
             raise OptionError(
-                f"{self._strategy} has no {self._noun} {shown!r}. It has: {', '.join(self.names)}. "
+                f"{self.strategy} has no {self.noun} {shown!r}. It has: {', '.join(self.names)}. "
                 f"A file of your own is named by its path, such as ./{shown or 'mine'}.json."
             )
         try:
             content = read_text(Path(text).expanduser(), MOST_BYTES)
         except (Unreadable, RuntimeError, ValueError) as error:  # the latter two: ~ of nobody, or of no name at all
             raise OptionError(
-                f"{self._strategy} cannot read the {self._noun} {shown}: {error}. Give the path of a UTF-8 JSON file, "
+                f"{self.strategy} cannot read the {self.noun} {shown}: {error}. Give the path of a UTF-8 JSON file, "
                 f"or one of the names {', '.join(self.names)}."
             ) from error
         return self.parse(content, shown)
 
     def _shipped(self, name: str) -> AnyFigures:
+        # One by one: whoever names a calibration, or asks for help, does not pay for reading all of them.
         if name not in self._parsed:
             file = f"{name}.json"
-            self._parsed[name] = self.parse(self._folder.joinpath(file).read_text("utf-8"), file)
+            self._parsed[name] = self.parse(self.folder.joinpath(file).read_text("utf-8"), file)
         return self._parsed[name]
 
     def parse(self, content: str, where: str) -> AnyFigures:
@@ -220,7 +223,7 @@ class DataFiles(Generic[AnyFigures]):
         Raises:
             OptionError: it says something that is not allowed.
         """
-        what = f"The {self._noun} {where}"
+        what = f"The {self.noun} {where}"
         try:
             data = parse_json(content)
         except (json.JSONDecodeError, RecursionError) as error:
@@ -228,14 +231,14 @@ class DataFiles(Generic[AnyFigures]):
         except ValueError as error:
             raise OptionError(f"{what} is not read: {error}. Compare it with a shipped one.") from error
         schema = data.pop("schema", None) if isinstance(data, dict) else None
-        if type(schema) is not int or schema != SCHEMA:
+        if type(schema) is not int or schema != SCHEMA:  # True is 1 to Python
             raise OptionError(
                 f'{what} is not a JSON object with "schema": {SCHEMA}, the only one that this version reads. '
                 f"Write it anew, or upgrade mflux-teacache-plugin."
             )
         self._check(data, what)
         values = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
-        return self._record(**(values | self._derive(data, what)))
+        return self.record(**(values | self.derive(data, what)))
 
     def nearest(self, target: Target) -> AnyFigures:
         """What is nearest to a target, of what is shipped.
@@ -248,20 +251,20 @@ class DataFiles(Generic[AnyFigures]):
         ]
         if not near:
             raise Refused(
-                f"{self._strategy} has no {self._noun} for {target.model or 'a model without a name'} "
+                f"{self.strategy} has no {self.noun} for {target.model or 'a model without a name'} "
                 f"({target.pipeline}). It has: {', '.join(figures.model for figures in self.shipped.values())}. "
-                f"Use one of the plugins that need none ({', '.join(calibration_free())}); or {self._otherwise}."
+                f"Use one of the plugins that need none ({', '.join(calibration_free())}); or {self.otherwise}."
             )
-        _, name = min(near)
+        _, name = min(near)  # of equals, the first by name
         return self.shipped[name]
 
     def warn_if_made_elsewhere(self, figures: AnyFigures, target: Target) -> None:
         """Tell the user of a target that is not the very model, pipeline and LoRAs that these figures were made on."""
         if difference := self._difference(figures, target):
-            own = "a file of your own" + (f", which --plugin {self._recorder} makes" if self._recorder else "")
+            own = "a file of your own" + (f", which --plugin {self.recorder} makes" if self.recorder else "")
             warnings.warn(
                 f"{shortened(difference, _LONGEST_SHOWN)}. Compare an image with one of a full run before you rely on "
-                f"it, or give {self._option} {own}.",
+                f"it, or give {self.option} {own}.",
                 PluginWarning,
                 stacklevel=2,
             )
@@ -270,10 +273,10 @@ class DataFiles(Generic[AnyFigures]):
         made, here = figures.loras, loras_of(target)
         if figures.distance(target) != 0:
             return (
-                f"{self._strategy} has no {self._noun} of {target.pipeline} on {target.model}; it uses {figures.name}, "
+                f"{self.strategy} has no {self.noun} of {target.pipeline} on {target.model}; it uses {figures.name}, "
                 f"made with {', '.join(figures.pipelines)} on {figures.model}{f' and {spelt(made)}' if made else ''}"
             )
-        what = f"{self._strategy}'s {self._noun} {figures.name} was made on {figures.model}"
+        what = f"{self.strategy}'s {self.noun} {figures.name} was made on {figures.model}"
         # With -C, mflux passes a built-in model's own id as a path.
         checkpoint = None if target.model_path == figures.model else target.model_path
         if made is None:
@@ -284,7 +287,7 @@ class DataFiles(Generic[AnyFigures]):
         return f"{what} with {spelt(made)}, and this is {checkpoint or 'a run'} with {spelt(here)}"
 
     def _check(self, data: dict[str, Any], what: str) -> None:
-        defaults = {field.name: field.default for field in fields(self._record)}
+        defaults = {field.name: field.default for field in fields(self.record)}
         missing = [name for name, default in defaults.items() if default is MISSING and name not in data]
         unknown = [name for name in data if name not in defaults]
         if missing or unknown:
@@ -295,7 +298,7 @@ class DataFiles(Generic[AnyFigures]):
             )
             raise OptionError(f"{what} {problem}. Its fields are schema, {', '.join(defaults)}.")
         for name, value in data.items():
-            test, words = self._allowed[name]
+            test, words = self._tests[name]
             nullable = defaults[name] is None
             if not (test(value) or (value is None and nullable)):
                 raise OptionError(

@@ -44,9 +44,9 @@ class Limits:
 
     def window(self, step: int, total: int) -> str | None:
         """Why a step lies in a window, from the step's index and the run's steps; ``None`` if it does not."""
-        if step < max(1, resolve_window(self.skip_first, total)):
+        if step < max(1, _steps(self.skip_first, total)):
             return "first steps"
-        if step >= total - resolve_window(self.skip_last, total):
+        if step >= total - _steps(self.skip_last, total):
             return "last steps"
         return None
 
@@ -91,6 +91,7 @@ def from_options(options: argparse.Namespace, defaults: Limits | None = None) ->
         defaults: the model's own, for options that are not given.
     """
     defaults = defaults or Limits()
+    # A strategy without a cap declares no option for one.
     given = {name: getattr(options, name, None) for name in (*WINDOWS, CAP)}
     return replace(defaults, **{name: value for name, value in given.items() if value is not None})
 
@@ -134,7 +135,7 @@ def resolve_window(value: float, total: int) -> int:
         OptionError: neither steps nor a fraction.
     """
     _check_window(value)
-    return value if isinstance(value, int) else math.ceil(_exact(value) * total)
+    return _steps(value, total)
 
 
 def leaves_a_step(skip_first: float, skip_last: float, total: int, least_first: int = 1) -> bool:
@@ -156,9 +157,9 @@ def _check_window(value: float) -> None:
         )
 
 
-def _exact(fraction: float) -> Fraction:
-    """The decimal as it was written: 0.07 of 100 steps is 7, but ``math.ceil(0.07 * 100)`` is 8."""
-    return Fraction(str(fraction))
+def _steps(window: float, total: int) -> int:
+    """In exact decimals, as they were written: 0.07 of 100 steps is 7, but ``math.ceil(0.07 * 100)`` is 8."""
+    return window if isinstance(window, int) else math.ceil(Fraction(str(window)) * total)
 
 
 def _spell_first(window: float, least: int) -> str:

@@ -153,7 +153,9 @@ class Recording(Generic[AnyImage, Run]):
             self.warn(f"leaves out image {generation.number + 1}: {problem}")
             return
         self._steps = generation.num_inference_steps
+        # The image's arrays go with it; only numbers are kept of it.
         self._runs.append(self.run_of(image, generation))
+        # The file is written outside of any lock, from all images that are there when it begins.
         written = 0
         while written < len(self._runs):  # another thread may add one meanwhile
             some = tuple(self._runs)

@@ -65,7 +65,7 @@ class Strategy(Generic[State]):
         skips_while: what holds while steps are skipped, of a threshold that is "this"; for the help.
         order: of the forecast, where no option says otherwise.
         least_first: how many first steps are computed whatever the window is.
-        first: the rule's state at the start of an image.
+        first: the rule's state at the start of an image; all images begin with this very object.
         state: what the last verdict handed on.
         limits, threshold: of this attachment, from ``settings``.
         budget: of this image; with one, ``judge`` leaves the step to ``spend``.
@@ -103,6 +103,7 @@ class Strategy(Generic[State]):
 
     def check(self, options: argparse.Namespace, target: Target) -> None:
         """Refuse what cannot work, as ``mflux_check`` does."""
+        # This comes first: options that are at odds with each other are refused whatever the run is.
         settings, steps = self.settings(options, target), target.active_steps
         limits.refuse_short_run(self.title, self.name, settings.limits, steps, least_first=self.least_first)
         if steps is not None:
@@ -154,6 +155,7 @@ class Strategy(Generic[State]):
         assert self.budget is not None, "it is asked for where there is a budget"
         verdict = budgets.decide(self._spent, prediction, step.index, self.budget)
         self._spent = verdict.state
+        # The budget keeps a state of its own; the strategy's stays as it was.
         return replace(verdict, state=self.state, change=change)  # type: ignore[arg-type, return-value]
 
     # The hooks.
@@ -162,11 +164,12 @@ class Strategy(Generic[State]):
     @hookimpl
     def mflux_add_options(cls, group: argparse._ArgumentGroup) -> None:
         about = cls.about
+        # In one group, so that a budget on the command line lifts a threshold that a sidecar has recorded.
         how_much = group.add_mutually_exclusive_group() if about.budgets else group
         if about.threshold is not None:
             default = cls.models_own.get(about.threshold, "%(default)s")
             how_much.add_argument(
-                f"--{cls.name}-{about.threshold}",
+                f"--{cls.name}-{about.threshold.replace('_', '-')}",
                 type=option_types.threshold,
                 default=about.default_threshold,
                 metavar="FLOAT",
@@ -188,6 +191,7 @@ class Strategy(Generic[State]):
 
     @hookimpl
     def mflux_attach(self, options: argparse.Namespace, target: Target) -> None:
+        # The model is known by now, which it need not have been in mflux_check: a file may have other defaults for it.
         self._settings = self.settings(options, target)
         self.limits, self.threshold = self._settings.limits, self._settings.threshold
         self.cache = caches.from_options(options)
@@ -195,7 +199,7 @@ class Strategy(Generic[State]):
 
     @hookimpl
     def mflux_generation_start(self, generation: Generation) -> None:
-        self._clear()
+        self._clear()  # the image before may have ended in the middle, without mflux_generation_end
         self.budget = self.budget_of(generation.active_steps)
         self.start(generation)
 
@@ -203,6 +207,7 @@ class Strategy(Generic[State]):
     def mflux_pre_transformer(self, step: Step) -> Decision:
         verdict = self.judge(step)
         self.state, self._keep = verdict.state, verdict.keep
+        # Before anything is handed out: what cannot be trusted must not be the base of a forecast either.
         if verdict.drop_cache:
             self.cache.clear()
         numbers: Numbers = {

@@ -95,6 +95,7 @@ class Shadow:
 
     @hookimpl
     def mflux_pre_transformer(self, step: Step) -> Decision:
+        # What they decide is noted and not followed: every step is computed.
         for simulation in self._plan.simulations:
             simulation.decide(step)
         return Decision.compute("a shadow run")
@@ -103,6 +104,7 @@ class Shadow:
     def mflux_post_transformer(self, step: Step, body: Body) -> None:
         computed = ComputedStep(step, body)
         errors = [(simulation, simulation.follow(computed)) for simulation in self._plan.simulations]
+        # All at once: a wait for each strategy would make the run as slow as there are strategies.
         mx.eval(computed.made, [error for _, error in errors if error is not None])
         for simulation, error in errors:
             simulation.note(None if error is None else float(error))

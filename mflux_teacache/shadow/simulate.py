@@ -89,6 +89,7 @@ class Simulation:
 
     def attach(self, target: Target, model: Any) -> None:
         """Raises ``PluginError`` where the strategy refuses, or reuses at a place that a full run does not show."""
+        # As a real run does, so that what is refused there is left out here.
         self.check(target)
         self._plugins.check(self.name, "mflux_attach", options=self.options, target=target, model=model)
         if self._plugins.residual_after > MOST_BLOCKS:
@@ -122,6 +123,7 @@ class Simulation:
         """
         if self.fault:
             return None
+        # Shared between the strategies, so that each residual is made and kept once.
         full = computed.after(self._plugins.residual_after)
         body = _as_reused(full, (self._decision and self._decision.residuals) or ())
         self._tell("mflux_post_transformer", step=computed.step, body=body)

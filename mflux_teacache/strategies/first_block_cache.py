@@ -98,6 +98,7 @@ class FirstBlockCache(Strategy[State]):
         signal = step.target_part(step.first_block_residual)
         change = None if self._reference is None else step.relative_l1(signal, self._reference)
         verdict = decide(self.state, change, step.index, step.active_steps, self._config)
+        # Against the last computed step and not the one before: so a slow drift adds up, and is noticed.
         if verdict.kind != "reuse":
             self._reference = signal
         return verdict

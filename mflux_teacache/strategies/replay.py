@@ -70,6 +70,7 @@ class Replay(Strategy[None]):
                 stacklevel=2,
             )
         self.residual_after = self._decided.residual_after
+        # Of the recorded kind, whatever this version's defaults are.
         self.cache = ResidualCache(self._decided.forecast, self._decided.cache_dtype)
 
     def check(self, options: argparse.Namespace, target: Target) -> None:

@@ -92,6 +92,7 @@ class TeaCache(Strategy[PolicyState]):
         return settings
 
     def check(self, options: argparse.Namespace, target: Target) -> None:
+        # Before a calibration is looked for: of a distilled model there may be none, which is not what is wrong.
         if not options.force:
             _refuse_distilled(target, target.distilled or is_distilled(target))
         calibration = self._chosen(options, target)
@@ -108,6 +109,7 @@ class TeaCache(Strategy[PolicyState]):
             upper=calibration.upper,
             limits=self.limits,
         )
+        # Coefficients by hand are for whatever model their author had in mind.
         if options.coefficients is None:
             FILES.warn_if_made_elsewhere(calibration, target)
         _warn_if_poor(calibration)

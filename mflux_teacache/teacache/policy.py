@@ -101,12 +101,14 @@ def decide(
             drop_cache=True,
             keep=False,
         )
+    # Only now: a bad number drops the cache in the windows as well.
     rule = _rule(state, rel_l1, step, total, config)
     if rule is not None or prediction is None:
         return _computed("force", rule or "change above the calibrated range", rel_l1, prediction)
     running_sum = state.running_sum + prediction
     if running_sum >= config.threshold:
         return _computed("compute", "predicted change reached the threshold", rel_l1, prediction, running_sum)
+    # Last, so that its reason is given only where the cap is what stood in the way.
     if cap := config.limits.cap(state.skips):
         return _computed("force", cap, rel_l1, prediction, running_sum)
     return Verdict(

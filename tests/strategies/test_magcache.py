@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from scripted import DEV, Plugin, generation
 
 from mflux_teacache import Limits, PluginWarning, Refused
-from mflux_teacache.alternatives import calibration_free
 from mflux_teacache.errors import OptionError
 from mflux_teacache.options import as_json, from_keywords
+from mflux_teacache.pieces.data_files import calibration_free
 from mflux_teacache.plugins import Loaded
 from mflux_teacache.records import Target
 from mflux_teacache.strategies.magcache.plugin import MagCache

@@ -5,8 +5,8 @@ from importlib.resources import files
 
 import pytest
 
-from mflux_teacache.alternatives import calibration_free
 from mflux_teacache.errors import Refused
+from mflux_teacache.pieces.data_files import calibration_free
 from mflux_teacache.records import Target
 from mflux_teacache.teacache.calibration import (
     Calibration,

@@ -56,6 +56,7 @@ class EasyCache(Strategy[State]):
         latents, before = step.latents, self._latents
         self._latents = latents
         change, state = None, self.state
+        # What the last computed step has shown is read here and not when it was computed: in one wait with the change.
         if before is not None:
             change, *shown = _numbers(mean_change(latents, before), *self._shown)
             state = learn(state, *shown)

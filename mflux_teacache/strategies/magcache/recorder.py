@@ -44,6 +44,7 @@ class _Image:
         return "a step was skipped, or its residual has another shape than the step before's, or is zero or not finite"
 
     def measure(self, step: Step, body: Body) -> None:
+        # By the branches' numbers, since mflux may end guidance before the run ends.
         now = {branch.index: step.target_part(branch.residual) for branch in body.branches}
         before, self.residuals = self.residuals, now
         ratio = 1.0 if step.index == 0 else _ratio(now, before)

@@ -6,10 +6,11 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
-from mflux_teacache import About, Refused, Target, alternatives, hookimpl, plugins
-from mflux_teacache.alternatives import calibration_free
+from mflux_teacache import About, Refused, Target, hookimpl, plugins
 from mflux_teacache.discovery import GROUP, Installed, installed
 from mflux_teacache.options import from_keywords
+from mflux_teacache.pieces import data_files
+from mflux_teacache.pieces.data_files import calibration_free
 
 UNCALIBRATED = Target(pipeline="Nothing", model="nobody/has-measured-this")
 
@@ -53,5 +54,5 @@ def test_a_stranger_s_plugin_is_not_offered(monkeypatch: pytest.MonkeyPatch) -> 
     theirs = Installed("stranger", "strange-package", "1.0", point)
     everything = [*installed(), theirs]
     before = calibration_free()
-    monkeypatch.setattr(alternatives, "installed", lambda: everything)
+    monkeypatch.setattr(data_files, "installed", lambda: everything)
     assert calibration_free() == before
