@@ -17,7 +17,7 @@ from mflux_teacache.words import add_keyword, keywords_among
 class _Strategy(NamedTuple):
     """A built-in strategy in the grid: what says how much it skips, from careful to coarse, with which forecasts."""
 
-    entry: str  # point of pyproject.toml, for a package that is only on the path: it announces none
+    entry_point: str  # as in pyproject.toml: a package that is only on the path announces none
     option: str
     values: str
     forecasts: tuple[int, ...] = (0, 1)
@@ -96,4 +96,4 @@ def load(name: str) -> Loaded:
     except UnknownPlugin:
         if name not in BUILT_IN:
             raise
-        return Loaded(name, EntryPoint(name, BUILT_IN[name].entry, plugins.GROUP).load())
+        return Loaded(name, EntryPoint(name, BUILT_IN[name].entry_point, plugins.GROUP).load())

@@ -70,10 +70,12 @@ class Result:
             NotWritten: of all files that could not be written.
             Exception: what went wrong with the content of one.
         """
-        if self.interrupted is not None:
-            print(f"\ninterrupted: {self.interrupted}")
-        print(f"\n{self.table}")
-        self._write(outputs)
+        try:
+            if self.interrupted is not None:
+                print(f"\ninterrupted: {self.interrupted}")
+            print(f"\n{self.table}")
+        finally:  # a closed standard output costs no file either
+            self._write(outputs)
         return INTERRUPTED if self.interrupted else 0
 
     def _write(self, outputs: Mapping[str, Path]) -> None:

@@ -60,7 +60,7 @@ def test_the_grid_holds_every_built_in_strategy_with_allowed_options() -> None:
 
 def test_built_ins_are_the_announced_ones() -> None:
     announced = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["mflux.plugins"]
-    assert {name: strategy.entry for name, strategy in settings.BUILT_IN.items()}.items() <= announced.items()
+    assert {name: strategy.entry_point for name, strategy in settings.BUILT_IN.items()}.items() <= announced.items()
     computing_or_repeating = {"magcache-record", "teacache-record", "shadow", "replay"}  # nothing to compare
     assert set(announced) - set(settings.BUILT_IN) == computing_or_repeating
 

@@ -74,3 +74,14 @@ def test_what_cannot_be_drawn_or_spelt_costs_no_other_file(tmp_path: Path) -> No
     with pytest.raises(ValueError, match="not JSON compliant"):
         result(value=float("nan")).tell(outputs(tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_a_closed_standard_output_costs_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Closed:
+        def write(self, text: str) -> None:
+            raise BrokenPipeError
+
+    monkeypatch.setattr("sys.stdout", Closed())
+    with pytest.raises(BrokenPipeError):
+        result().tell(outputs(tmp_path))
+    assert {path.name for path in tmp_path.iterdir()} == {"a.json", "a.png"}
