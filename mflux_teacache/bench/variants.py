@@ -20,7 +20,6 @@ from mflux_teacache.bench.needs import laboratory
 from mflux_teacache.bench.plugin_settings import load
 from mflux_teacache.bench.runs import COMPILED, COMPUTED, PLAIN, SKIPPING, Done, Setting
 from mflux_teacache.bench.settings import SpeedSettings
-from mflux_teacache.demo.clock import computed
 from mflux_teacache.plugins import Loaded, Request
 from mflux_teacache.summary import why_idle
 
@@ -96,7 +95,7 @@ def _attaching(
                 stats = handle.stats.last_generation
                 assert stats is not None, "an image was made"
                 note = why_idle(stats, plugin, keywords) if decides else None
-                return Done(stats.pattern, computed(stats.decisions), note)
+                return Done(stats.pattern, stats.cost, note)
 
             yield last_image
 

@@ -1,17 +1,15 @@
-"""Times mflux's denoising loop, the same way with and without plugins, and counts what was computed in it."""
+"""Times mflux's denoising loop, the same way with and without plugins."""
 
 from __future__ import annotations
 
 import contextlib
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import mlx.core as mx
 from mflux.models.common.config.config import Config
-
-from mflux_teacache.records import StepRecord
 
 
 class LoopClock:
@@ -52,8 +50,3 @@ def listening(model: Any, listener: Any) -> Iterator[None]:
         for callbacks in (registry.before_loop, registry.in_loop, registry.after_loop, registry.interrupt):
             if listener in callbacks:
                 callbacks.remove(listener)
-
-
-def computed(steps: Iterable[StepRecord]) -> float:
-    """How many steps' worth of work was done. Over all steps it is the floor: the time ratio if reuse took no time."""
-    return sum(step.cost for step in steps)
