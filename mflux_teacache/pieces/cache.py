@@ -1,4 +1,4 @@
-"""What is reused: residuals of the last computed steps, held or foretold, in their own dtype or in half the memory."""
+"""What is reused: residuals of the last computed steps, held or forecast, in their own dtype or in half the memory."""
 
 from __future__ import annotations
 

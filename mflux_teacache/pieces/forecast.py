@@ -1,6 +1,6 @@
 """How a forecast weighs the computed steps: a polynomial in the noise level, with a bound on its errors. Pure, no mlx.
 
-A residual is a smooth function of the noise level, so the computed steps' residuals foretell the next ones. The
+A residual is a smooth function of the noise level, so the computed steps' residuals predict the next ones. The
 forecast is the polynomial through the newest ones, taken at the skipped step's sigma (not at its index: schedules
 are uneven). TaylorSeer (Liu et al., arXiv 2503.06923) forecasts by finite differences of the step index.
 """
@@ -28,7 +28,7 @@ _SAME = 1e-6
 
 
 def weights(sigma: float | None, nodes: Sequence[float | None], order: int) -> tuple[float, ...]:
-    """How much of each computed residual goes into the one that is foretold for ``sigma``.
+    """How much of each computed residual goes into the one that is predicted for ``sigma``.
 
     These are Lagrange's weights of the polynomial through the newest nodes, evaluated beyond them. They sum to 1.
     The sum of their absolute values is the gain: what rounding errors and whatever is not smooth in the residuals

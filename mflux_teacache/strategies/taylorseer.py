@@ -1,9 +1,9 @@
-"""The plugin ``taylorseer``: compute at a fixed interval, and foretell the residual in between.
+"""The plugin ``taylorseer``: compute at a fixed interval, and predict the residual in between.
 
 Needs no calibration and reads no signal. Method: TaylorSeer, Liu et al., "From Reusing to Forecasting: Accelerating
 Diffusion Models with TaylorSeers", arXiv 2503.06923. Interval, warm-up and order are the defaults of its
 implementation in diffusers (``TaylorSeerCacheConfig``: 5, 3 and 1). Different here: one residual of the whole
-body is foretold and not the output of every block, which takes less memory; and the polynomial runs in the
+body is predicted and not the output of every block, which takes less memory; and the polynomial runs in the
 noise level and not in the step's index, within the bound of ``mflux_teacache.pieces.forecast``; and the last step, the
 longest one in noise level, is computed.
 """
@@ -69,7 +69,7 @@ class TaylorSeer(Strategy[State]):
     title = "TaylorSeer"
     about = replace(
         COMMON,
-        description="Computes every n-th step, and foretells the residual in between.",
+        description="Computes every n-th step, and predicts the residual in between.",
         cap=None,
     )
     defaults = DEFAULTS

@@ -31,7 +31,7 @@ from mflux_teacache.teacache.policy import evaluate
 # grows with the cube of their number.
 MOST_COEFFICIENTS = 17
 
-# Below this, more than half of what is to be foretold is not. Some published fits are as weak; but of those, images
+# Below this, more than half of what is to be predicted is not. Some published fits are as weak; but of those, images
 # have been published as well, and of a user's own nothing else is known.
 _FAIR_FIT = 0.5
 BETTER = (

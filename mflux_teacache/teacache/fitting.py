@@ -77,7 +77,7 @@ def r_squared_held_out(images: Sequence[Sequence[Change]], degree: int = DEGREE)
 
 
 def predicted(polynomial: Sequence[float], changes: Sequence[Change]) -> list[float]:
-    """The residual changes that the signals' foretell."""
+    """The residual changes that the signals' predict."""
     with np.errstate(all="ignore"):
         predictions: list[float] = np.polyval(polynomial, [change.signal for change in changes]).tolist()
     return predictions

@@ -120,10 +120,10 @@ def test_the_sum_is_rounded_once():
     cache = ResidualCache(1)
     cache.store(0.9, body(far))
     cache.store(0.8, body(near))
-    [foretold] = cache.residuals(0.77)
+    [predicted] = cache.residuals(0.77)
     exact = 1.3 * near.astype(mx.float32) - 0.3 * far.astype(mx.float32)
-    assert foretold.dtype == mx.bfloat16
-    assert mx.allclose(foretold.astype(mx.float32), exact, rtol=2**-8, atol=1e-6).item()
+    assert predicted.dtype == mx.bfloat16
+    assert mx.allclose(predicted.astype(mx.float32), exact, rtol=2**-8, atol=1e-6).item()
 
 
 def test_clearing_drops():

@@ -45,8 +45,8 @@ def test_within_the_bound_a_forecast_is_exact_for_polynomials_of_its_degree(sigm
     def polynomial(x):
         return sum(c * x**power for power, c in enumerate(coefficients[: degree + 1]))
 
-    foretold = sum(w * polynomial(node) for w, node in zip(weights(sigma, nodes, order), nodes, strict=False))
-    assert foretold == pytest.approx(polynomial(sigma), abs=1e-9)
+    predicted = sum(w * polynomial(node) for w, node in zip(weights(sigma, nodes, order), nodes, strict=False))
+    assert predicted == pytest.approx(polynomial(sigma), abs=1e-9)
 
 
 @given(SIGMA, GAPS)

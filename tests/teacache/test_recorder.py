@@ -132,7 +132,7 @@ def test_it_says_that_it_wrote_and_how_good_the_fit_is(path, capsys):
 
 
 def noise(plugin, seed):
-    """An image of which the signal foretells nothing."""
+    """An image of which the signal predicts nothing."""
     chance = random.Random(seed)
     rates = [chance.uniform(0.01, 0.3) for _ in range(STEPS - 1)]
     residuals = grown([chance.uniform(0.01, 0.3) for _ in rates])

@@ -3,7 +3,7 @@
 Method: Zhou et al., "Less is Enough: Training-Free Video Diffusion Acceleration via Runtime-Adaptive Caching",
 arXiv 2507.02860, https://github.com/H-EmbodVis/EasyCache. The *transformation rate* is the change of the output over
 the change of the input between the last two computed steps. It is taken to stay what it is, so that the input's
-change since the step before (skipped or not) foretells the output's, as a share of the last computed output. Steps
+change since the step before (skipped or not) predicts the output's, as a share of the last computed output. Steps
 are skipped while the sum of these shares since the last computed step stays under a threshold.
 """
 
