@@ -11,17 +11,8 @@ from hypothesis import strategies as st
 from mflux.utils.exceptions import StopImageGenerationException
 
 from mflux_teacache.errors import HookFailed, NotWritten, PluginError, PluginWarning, Refused
-from mflux_teacache.messages import (
-    LONGEST,
-    interruptible,
-    reported,
-    shortened,
-    show_warnings,
-    spellable,
-    tell,
-    visible,
-    visible_lines,
-)
+from mflux_teacache.messages import interruptible, reported, show_warnings, spellable, tell
+from mflux_teacache.spelling import LONGEST, shortened, visible, visible_lines
 
 
 @pytest.mark.parametrize("kind", [Refused, PluginError])

@@ -11,7 +11,6 @@ from typing import Any
 import mlx.core as mx
 import pytest
 import tiny_models
-from mflux_teacache.recorded import read
 from strategies import Observer, Pattern, ProbedPattern, kept
 from tiny_models import generate, same
 
@@ -25,6 +24,7 @@ from mflux_teacache import (
     hookimpl,
 )
 from mflux_teacache.adapters.families import FLUX2
+from mflux_teacache.image_record.read import read
 
 pytestmark = pytest.mark.usefixtures("tiny")
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from fences import ROOT
-from mflux_teacache.cli.arguments import COMPILE_BLOCKS_HELP
 
 from mflux_teacache import attach
+from mflux_teacache.cli.mflux.arguments import COMPILE_BLOCKS_HELP
 from mflux_teacache.image_quality import psnr
 
 PAGE = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")

@@ -68,7 +68,7 @@ LONG = "a" * 300 + ".png"
         ("no/a.png", r"--png is no/a\.png, but there is no folder no\. Make it first"),
         ("old.png/a.png", r"--png is old\.png/a\.png, but there is no folder old\.png\."),
         ("folder.png", r"--png is folder\.png, which is a folder\. Give the name of a file in it\."),
-        ("a\0.png", "--png is a\0\\.png, where no file can be: embedded null byte\\. Name a file in a folder of"),
+        ("a\0.png", "--png is a\\\\x00\\.png, where no file can be: embedded null byte\\. Name a file in a folder of"),
         (LONG, r"--png is a+\.png, where no file can be: File name too long\. Name a file"),
         (f"{LONG}/a.png", "where no file can be: File name too long"),
         ("loop.png", r"--png is loop\.png, where no file can be: Too many levels of symbolic links"),

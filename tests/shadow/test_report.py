@@ -15,7 +15,7 @@ SECOND = Row("every-second", None, (None, 1.5, None, math.nan))
 
 
 def test_what_a_row_comes_to():
-    assert (TEACACHE.pattern, TEACACHE.computed_count, TEACACHE.speedup) == ("CSSC", 2, 2.0)
+    assert (TEACACHE.pattern, TEACACHE.computed, TEACACHE.speedup) == ("CSSC", 2, 2.0)
     assert TEACACHE.mean == pytest.approx(0.0781)
     assert TEACACHE.worst == 0.125
     assert (CAREFUL.pattern, CAREFUL.mean, CAREFUL.worst, CAREFUL.speedup) == ("CCCC", None, None, 1.0)
@@ -48,7 +48,7 @@ def test_json_is_plain_and_short():
     content = as_json(Report([TEACACHE, SECOND], {"magcache": "no table"}))
     assert json.loads(json.dumps(content, allow_nan=False)) == {
         "path": "full run",
-        "error": "relative L1 of the body's output, first branch",
+        "error": "relative L1 of the body's output, first branch that reuses",
         "runs": [
             {"strategy": "teacache", "threshold": 0.2, "pattern": "CSSC", "errors": [0.0312, 0.125]},
             {"strategy": "every-second", "threshold": None, "pattern": "CSCS", "errors": [1.5, None]},

@@ -90,7 +90,7 @@ def test_a_loop_that_asks_for_other_branches_in_each_step() -> None:
             if branch.reused:
                 assert same(branch.output, branch.input + computed[branch.index])
     assert not same(computed[0], computed[1])
-    assert handle.stats.last_generation.pattern == "CSSSCS"
+    assert handle.stats.last_generation.pattern == "CSSSPS"
 
 
 def _arguments(**more: Any) -> dict[str, Any]:

@@ -12,6 +12,8 @@ import pytest
 import write_faults
 from commands import SCRIPTS
 
+pytestmark = pytest.mark.slow
+
 ONE = ("mflux-generate", "--model", "dev", "--prompt", "apple", "--width", 64, "--height", 64, "--seed", 1)
 SHADOW = ("--plugin", "shadow", "--shadow-strategies", "first-block-cache")
 

@@ -18,6 +18,8 @@ ODD = '''
 import decimal
 from mflux_teacache import Decision, hookimpl
 
+pytestmark = pytest.mark.slow
+
 class Odd:
     """Says odd things of its decisions, and has an option that is no JSON."""
 
