@@ -10,8 +10,10 @@ from typing import Any
 import all_cases
 import mlx.core as mx
 import pytest
+from installed import MFLUX
 from tiny_models import generate, same
 
+from mflux_teacache import attach
 from mflux_teacache.adapters.families import FAMILIES, FLUX1, FLUX2
 from mflux_teacache.adapters.pipelines import family_of
 from mflux_teacache.errors import AlreadyAttached, UnsupportedModel
@@ -92,10 +94,9 @@ def test_rows_of_the_wrong_end_are_found_out(photo: Path) -> None:
 
 def test_what_it_cannot_work_with_is_refused(photo: Path) -> None:
     model, family, image = made("flux2-guidance", photo)
-    with pytest.raises(UnsupportedModel, match="the image has 1 steps; it takes 2 at least"):
-        check_family(model, family, **{**image, "num_inference_steps": 1})
-    from mflux_teacache import attach
-
+    if MFLUX >= (0, 18):  # before, a schedule of one step divides by zero in mflux itself
+        with pytest.raises(UnsupportedModel, match="the image has 1 steps; it takes 2 at least"):
+            check_family(model, family, **{**image, "num_inference_steps": 1})
     with attach(model, "first-block-cache"), pytest.raises(AlreadyAttached):
         check_family(model, family, **image)
 

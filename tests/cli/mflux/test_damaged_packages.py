@@ -13,9 +13,13 @@ import pytest
 from commands import FLUX1, Commands
 from installed import MFLUX
 
-pytestmark = pytest.mark.skipif(
-    MFLUX < (0, 21), reason="this mflux imports PyTorch, which reads all entry points and fails among them by itself"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        MFLUX < (0, 21),
+        reason="this mflux imports PyTorch, which reads all entry points and fails among them by itself",
+    ),
+]
 
 IMAGE = ("--prompt", "apple", "--width", 64, "--height", 64, "--steps", 4, "--seed", 1)
 

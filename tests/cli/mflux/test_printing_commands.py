@@ -14,11 +14,12 @@ from commands import FLUX1, SCRIPTS, Commands
 
 IMAGE = ("--prompt", "apple", "--width", 64, "--height", 64, "--steps", 4, "--seed", 1)
 
+pytestmark = pytest.mark.slow
+
 ODD = '''
 import decimal
 from mflux_teacache import Decision, hookimpl
 
-pytestmark = pytest.mark.slow
 
 class Odd:
     """Says odd things of its decisions, and has an option that is no JSON."""
