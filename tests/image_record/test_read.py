@@ -265,7 +265,7 @@ def test_what_is_no_file(tmp_path, name):
     os.mkfifo(tmp_path / "fifo.png")
     (tmp_path / "folder.png").mkdir()
     with pytest.raises(
-        OptionError, match="cannot be read: (it is a (pipe|device|folder)|embedded null|File name too lo)"
+        OptionError, match="cannot be read: (it is a (pipe|device|folder)|(stat: )?embedded null|File name too lo)"
     ):
         read(tmp_path / name)
 
