@@ -35,6 +35,19 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def axes(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The axes of all pictures that a test writes, in the order in which they were made."""
+    from matplotlib.figure import Figure
+
+    made: list[Any] = []
+    savefig = Figure.savefig
+    monkeypatch.setattr(
+        Figure, "savefig", lambda figure, *where, **how: made.extend(figure.axes) or savefig(figure, *where, **how)
+    )
+    return made
+
+
+@pytest.fixture
 def tiny() -> Iterator[None]:
     """mflux in float32, FLUX.1 and FIBO narrow, images of any size, while the test runs."""
     from tiny_models import float32, narrow, small

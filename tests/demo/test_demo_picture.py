@@ -10,7 +10,6 @@ import numpy as np
 import PIL.Image
 import pytest
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from mflux_teacache import drawing
 from mflux_teacache.demo import picture
@@ -105,17 +104,6 @@ def test_the_timeline_has_a_cell_in_its_colour_for_each_step(tmp_path: Path) -> 
     none = drawn(tmp_path / "none.png", records("CCCCCCCCCC"))
     assert count(none, yellow) == 0
     assert count(none, blue) > 1.5 * count(half, blue)
-
-
-@pytest.fixture
-def axes(monkeypatch: pytest.MonkeyPatch) -> list[Axes]:
-    """All that the picture of a test is made of: three images, then the timeline."""
-    made: list[Axes] = []
-    savefig = Figure.savefig
-    monkeypatch.setattr(
-        Figure, "savefig", lambda figure, *where, **how: made.extend(figure.axes) or savefig(figure, *where, **how)
-    )
-    return made
 
 
 def legend(axes: Axes) -> list[str]:

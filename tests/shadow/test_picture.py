@@ -12,7 +12,6 @@ import PIL.Image
 import pytest
 from hypothesis import given
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from mflux_teacache.shadow import picture
 from mflux_teacache.shadow.report import Report, Row
@@ -33,17 +32,6 @@ def drawn(path: Path, *rows: Row) -> np.ndarray:
 def count(pixels: np.ndarray, hexadecimal: str) -> int:
     colour = [int(hexadecimal[place : place + 2], 16) for place in (1, 3, 5)]
     return int((np.abs(pixels - colour).max(axis=2) <= 1).sum())
-
-
-@pytest.fixture
-def axes(monkeypatch: pytest.MonkeyPatch) -> list[Axes]:
-    """The axes of the pictures that a test draws: errors over steps, the grid of steps, and the colours' if any."""
-    made: list[Axes] = []
-    savefig = Figure.savefig
-    monkeypatch.setattr(
-        Figure, "savefig", lambda figure, *where, **how: made.extend(figure.axes) or savefig(figure, *where, **how)
-    )
-    return made
 
 
 def labels(axis: Any) -> list[str]:
