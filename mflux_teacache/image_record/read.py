@@ -19,7 +19,15 @@ from mflux_teacache.image_record import keys
 from mflux_teacache.image_record.write import too_much
 from mflux_teacache.pieces.cache import DTYPES
 from mflux_teacache.pieces.forecast import ORDERS
-from mflux_teacache.pieces.input_files import NotAFile, TooLarge, Unreadable, contains, open_file, read_text, reason
+from mflux_teacache.pieces.input_files import (
+    NotAFile,
+    TooLarge,
+    Unreadable,
+    open_file,
+    read_text,
+    read_text_with,
+    reason,
+)
 from mflux_teacache.pieces.json_fields import BOOLEAN, LONGEST_NAME, LONGEST_TEXT, Allowed, parse_json
 from mflux_teacache.records import COMPUTED, REUSED, Target
 from mflux_teacache.spelling import brief
@@ -154,9 +162,8 @@ def read_beside_mflux(path: Path) -> Recorded:
         OptionError: the file is larger than any sidecar, or the entry is not one that this version writes.
     """
     try:
-        if not contains(path, keys.ENTRY.encode(), _MOST_SEARCHED):
-            return Recorded()
-        content = parse_json(read_text(path, MOST_BYTES))
+        text = read_text_with(keys.ENTRY, path, MOST_BYTES, _MOST_SEARCHED)
+        content = None if text is None else parse_json(text)
     except TooLarge as error:
         raise OptionError(f"it cannot be a sidecar: {error}.") from error
     except NotAFile:

@@ -36,17 +36,25 @@ def read_text(path: Path, most: int) -> str:
         Unreadable: it cannot be opened or read, is no regular file, is larger, or is not UTF-8.
     """
     with open_file(path) as file:
-        content = read_bounded(file, most)
+        return _decoded(read_bounded(file, most))
+
+
+def read_text_with(word: str, path: Path, most: int, searched: int) -> str | None:
+    """The same, of a file that has a word in it; ``None`` for one of at most ``searched`` bytes that has not."""
+    with open_file(path) as file:
+        content = read_bounded(file, searched)
+    if word.encode() not in content:
+        return None
+    if len(content) > most:
+        raise _too_large(len(content), most)
+    return _decoded(content)
+
+
+def _decoded(content: bytes) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise Unreadable(f"it is not UTF-8 text ({error.reason} at byte {error.start})") from error
-
-
-def contains(path: Path, word: bytes, most: int) -> bool:
-    """Whether a file of at most ``most`` bytes has these bytes somewhere; raises as ``read_text`` does."""
-    with open_file(path) as file:
-        return word in read_bounded(file, most)
 
 
 def open_file(path: Path) -> BinaryIO:
@@ -73,8 +81,12 @@ def read_bounded(file: BinaryIO, most: int) -> bytes:
     if content is None:  # some files of /proc are pipes in all but name
         raise Unreadable("it has nothing to be read yet")
     if max(size, len(content)) > most:
-        raise TooLarge(f"it has {_spelt(max(size, len(content)))}, and at most {_spelt(most)} are read of such a file")
+        raise _too_large(max(size, len(content)), most)
     return content
+
+
+def _too_large(size: int, most: int) -> TooLarge:
+    return TooLarge(f"it has {_spelt(size)}, and at most {_spelt(most)} are read of such a file")
 
 
 def reason(error: OSError | ValueError) -> str:

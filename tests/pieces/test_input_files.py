@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mflux_teacache.pieces import input_files
-from mflux_teacache.pieces.input_files import NotAFile, TooLarge, Unreadable, contains, open_file, read_text
+from mflux_teacache.pieces.input_files import NotAFile, TooLarge, Unreadable, open_file, read_text, read_text_with
 
 MOST = 1000
 
@@ -27,10 +27,11 @@ def test_a_file_is_read_whole(content):
 
 def test_a_word_is_looked_for_in_a_file_of_bounded_size():
     Path("a").write_bytes(b"x" * 100 + b"needle")
-    assert contains(Path("a"), b"needle", 106)
-    assert not contains(Path("a"), b"needles", 106)
-    with pytest.raises(TooLarge, match="it has 106 bytes, and at most 105 bytes are read"):
-        contains(Path("a"), b"needle", 105)
+    assert read_text_with("needle", Path("a"), 106, 106) == "x" * 100 + "needle"
+    assert read_text_with("needles", Path("a"), 5, 106) is None
+    for most, searched in ((106, 105), (105, 106)):
+        with pytest.raises(TooLarge, match="it has 106 bytes, and at most 105 bytes are read"):
+            read_text_with("needle", Path("a"), most, searched)
 
 
 def test_a_byte_order_mark_is_none_of_the_text():
