@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -164,16 +164,22 @@ def _misfit(error: Exception) -> str:
 
 def _refuse_without_self(manager: pluggy.PluginManager, name: str, plugin: Any) -> None:
     """A method that was written without ``self`` would take the plugin for its first argument."""
+    for caller, implementation in _implementations(manager, plugin):
+        function = implementation.function
+        if inspect.ismethod(function) and not isinstance(function.__self__, type):
+            first = next(iter(inspect.signature(function.__func__).parameters), None)
+            if caller.spec is not None and first in caller.spec.argnames:
+                raise BrokenPlugin(
+                    f"plugin {name!r}: the first parameter of {caller.name} is {first!r}, and Python passes the plugin "
+                    f"itself there. Write it as def {caller.name}(self, {first})."
+                )
+
+
+def _implementations(manager: pluggy.PluginManager, plugin: Any) -> Iterator[tuple[Any, Any]]:
+    """The hooks of a plugin: pluggy's caller, and what it calls."""
     for caller in manager.get_hookcallers(plugin) or ():
         for implementation in caller.get_hookimpls():
-            function = implementation.function
-            if inspect.ismethod(function) and not isinstance(function.__self__, type):
-                first = next(iter(inspect.signature(function.__func__).parameters), None)
-                if caller.spec is not None and first in caller.spec.argnames:
-                    raise BrokenPlugin(
-                        f"plugin {name!r}: the first parameter of {caller.name} is {first!r}, and Python passes the "
-                        f"plugin itself there. Write it as def {caller.name}(self, {first})."
-                    )
+            yield caller, implementation
 
 
 def _refuse_unmarked(manager: pluggy.PluginManager, name: str, plugin: Any) -> None:
@@ -188,17 +194,16 @@ def _refuse_unmarked(manager: pluggy.PluginManager, name: str, plugin: Any) -> N
 
 def _refuse_what_waits(manager: pluggy.PluginManager, name: str, plugin: Any) -> None:
     """Calling a coroutine or a generator only makes one, and its body never runs."""
-    for caller in manager.get_hookcallers(plugin) or ():
-        for implementation in caller.get_hookimpls():
-            wraps = implementation.wrapper or implementation.hookwrapper
-            function = implementation.function
-            generates = inspect.isgeneratorfunction(function) and not wraps
-            if generates or inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-                kind = "a generator" if generates else "async"
-                raise BrokenPlugin(
-                    f"plugin {name!r}: {caller.name} is {kind}, and hooks are called as plain functions. Write it "
-                    f"without {'yield' if generates else 'async'}."
-                )
+    for caller, implementation in _implementations(manager, plugin):
+        wraps = implementation.wrapper or implementation.hookwrapper
+        function = implementation.function
+        generates = inspect.isgeneratorfunction(function) and not wraps
+        if generates or inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+            kind = "a generator" if generates else "async"
+            raise BrokenPlugin(
+                f"plugin {name!r}: {caller.name} is {kind}, and hooks are called as plain functions. Write it "
+                f"without {'yield' if generates else 'async'}."
+            )
 
 
 def _known_hooks() -> str:
