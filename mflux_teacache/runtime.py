@@ -30,13 +30,14 @@ from mflux_teacache.records import (
     BodyBranch,
     Decision,
     Generation,
+    Numbers,
     Outcome,
     Step,
     StepRecord,
 )
 from mflux_teacache.spelling import brief
 
-_NUMBERS = ("change", "prediction", "running_sum", "threshold")
+_NUMBERS = tuple(Numbers.__annotations__)
 _LONGEST_REASON = 200  # characters: a few words
 
 
@@ -329,33 +330,28 @@ def _branch(decision: Decision, number: int, ran: Ran, target_rows: int | None) 
 
 
 def _record(step: Step, decision: Decision, branches: Mapping[int, Ran], signals: _Signals) -> StepRecord:
+    letters = "".join(REUSED if branch.reused else COMPUTED for branch in branches.values())
+    why = _why_computed(decision, branches)
+    # Where nothing was reused at all, the plugin's reason to reuse would be misleading.
+    own = "" if why and REUSED not in letters else decision.reason
     return StepRecord(
         index=step.index,
         sigma=signals.sigma(),
-        decision=_outcome(decision, branches),
-        reason=_reason(decision, branches),
-        branches="".join(REUSED if branch.reused else COMPUTED for branch in branches.values()),
-        change=decision.change,
-        prediction=decision.prediction,
-        running_sum=decision.running_sum,
-        threshold=decision.threshold,
+        decision=_outcome(letters, forced=decision.forced or bool(why)),
+        reason="; ".join(filter(None, [own, *why])),
+        branches=letters,
+        **{name: getattr(decision, name) for name in _NUMBERS},
     )
 
 
-def _outcome(decision: Decision, branches: Mapping[int, Ran]) -> Outcome:
-    if any(branch.reused for branch in branches.values()):
-        return "skipped" if all(branch.reused for branch in branches.values()) else "partial"
-    return "forced" if decision.forced or _why_computed(decision, branches) else "computed"
-
-
-def _reason(decision: Decision, branches: Mapping[int, Ran]) -> str:
-    """The plugin's own, and what kept branches from reusing what it gave for them.
-
-    Where nothing was reused at all, the plugin's reason to reuse would be misleading.
+def _outcome(letters: str, *, forced: bool) -> Outcome:
+    """Args:
+    letters: of the branches, what each did.
+    forced: whatever was computed, was computed by a rule.
     """
-    why = _why_computed(decision, branches)
-    own = decision.reason if not why or _outcome(decision, branches) == "partial" else ""
-    return "; ".join(filter(None, [own, *why]))
+    if REUSED in letters:
+        return "partial" if COMPUTED in letters else "skipped"
+    return "forced" if forced else "computed"
 
 
 def _why_computed(decision: Decision, branches: Mapping[int, Ran]) -> list[str]:
