@@ -226,7 +226,7 @@ def test_runs_are_compared_with_their_full_run(subject: Any, monkeypatch: pytest
 
 @contextlib.contextmanager
 def attached(*_: Any, **more: Any) -> Iterator[Any]:
-    stats = SimpleNamespace(pattern="CSCS", skipped_count=2, decisions=())
+    stats = SimpleNamespace(pattern="CSCS", skipped_count=2, cost=2.0, decisions=())
     yield SimpleNamespace(stats=SimpleNamespace(last_generation=stats))
 
 
