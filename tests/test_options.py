@@ -7,22 +7,22 @@ import decimal
 import enum
 import json
 import math
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import one_option
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mflux_teacache import PluginWarning, hookimpl
-from mflux_teacache.errors import BrokenPlugin, OptionError
+from mflux_teacache.errors import OptionError
 from mflux_teacache.image_record.read import parse
 from mflux_teacache.options import Declared, as_json, from_keywords
 from mflux_teacache.plugins import Loaded
-from mflux_teacache.words import Given, is_json
+from mflux_teacache.words import is_json
 
 
 def _numbers(text: str) -> list[float]:
@@ -100,20 +100,6 @@ def test_wrong_keywords_say_what_is_allowed(keywords: dict[str, Any], message: s
     with pytest.raises(OptionError) as caught:
         from_keywords(SKIPS, keywords)
     assert message in str(caught.value)
-
-
-def _plugin(add: Any) -> Loaded:
-    class P:
-        @staticmethod
-        @hookimpl
-        def mflux_add_options(group: Any) -> None:
-            add(group)
-
-    return Loaded("p", P)
-
-
-def _option(**details: Any) -> Loaded:
-    return _plugin(lambda group: group.add_argument("--p-x", **details))
 
 
 # --- whatever argparse knows comes back from a record -------------------------------------------------------------
@@ -194,7 +180,7 @@ def _taken(plugin: Loaded, words: list[str], complete: bool = True) -> argparse.
 @pytest.mark.parametrize("case", GIVEN)
 def test_what_is_given_is_recorded_as_json_that_brings_it_back(case: str) -> None:
     details, words, value = GIVEN[case]
-    plugin = _option(**details)
+    plugin = one_option.option(**details)
     options = _taken(plugin, words)
     assert type(options.x) is type(value)
     assert np.array_equal(options.x, value)
@@ -216,7 +202,7 @@ DEFAULT: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("case", DEFAULT)
 def test_a_default_comes_back(case: str) -> None:
-    plugin = _option(**DEFAULT[case])
+    plugin = one_option.option(**DEFAULT[case])
     options = from_keywords(plugin, {})
     again = _again(plugin, options)
     assert options.x == again.x or (math.isnan(options.x) and math.isnan(again.x))
@@ -225,7 +211,7 @@ def test_a_default_comes_back(case: str) -> None:
 def test_a_default_that_no_text_gives_is_left_out_with_a_word() -> None:
     sentinel = object()
     with pytest.warns(PluginWarning, match=r"^plugin 'p': --p-x is <object .*>, which no text .*recorded"):
-        options = from_keywords(_option(default=sentinel), {})
+        options = from_keywords(one_option.option(default=sentinel), {})
     assert options.x is sentinel
     assert as_json(options) == {}
 
@@ -259,93 +245,14 @@ def test_values_that_may_not(value: Any) -> None:
 
 @pytest.mark.parametrize("name", ["self", "from", "x-records", "_records", "values", "1"])
 def test_any_name_will_do(name: str) -> None:
-    plugin = _plugin(lambda group: group.add_argument(f"--p-{name}", type=int))
+    plugin = one_option.plugin(lambda group: group.add_argument(f"--p-{name}", type=int))
     keyword = name.replace("-", "_")
     options = from_keywords(plugin, {keyword: 3})
     assert vars(options) == {keyword: 3}
     assert vars(_again(plugin, options)) == {keyword: 3}
 
 
-# --- plugins whose options are broken -------------------------------------------------------------------------------
-
-
-def _raises(error: BaseException) -> Any:
-    def raising(*_: Any) -> Any:
-        raise error
-
-    return raising
-
-
-@pytest.mark.parametrize(
-    ("add", "message"),
-    [
-        (lambda group: group.add_argument("--other"), "plugin 'p': option --other does not start with --p-"),
-        (lambda group: group.add_argument("--p-ok", "-x"), "plugin 'p': option -x does not start with --p-"),
-        (lambda group: group.add_argument("positional"), "plugin 'p': option positional does not start with --p-"),
-        (lambda group: group.add_argument("--p-"), "plugin 'p': option --p- has no name of its own"),
-        (
-            lambda group: (group.add_argument("--p-a-b"), group.add_argument("--p-a_b")),
-            "plugin 'p': option --p-a_b has the keyword of another one, a_b",
-        ),
-        (
-            lambda group: (group.add_argument("--p-a"), group.add_argument("--p-a")),
-            "plugin 'p': argument --p-a: conflicting option string: --p-a. Its authors must rename that option.",
-        ),
-        (
-            lambda group: group.add_argument("--p-x", nargs=3, metavar=("A", "B")),
-            "plugin 'p': option --p-x has nargs 3 and metavar ('A', 'B'), which do not fit (",
-        ),
-        (
-            lambda group: group.add_argument("--p-x", nargs="many"),
-            "plugin 'p': option --p-x has nargs 'many' and metavar None, which do not fit (",
-        ),
-        (lambda group: 1 / 0, "plugin 'p' failed in mflux_add_options: ZeroDivisionError: division by zero. The hook"),
-        (lambda group: sys.exit(5), "plugin 'p' failed in mflux_add_options: SystemExit: 5. The hook is called on the"),
-    ],
-)
-def test_options_that_would_get_in_the_way_are_refused(add: Any, message: str) -> None:
-    with pytest.raises(BrokenPlugin) as caught:
-        Declared(_plugin(add))
-    assert str(caught.value).startswith(message)
-
-
-@pytest.mark.parametrize(
-    ("details", "words", "message"),
-    [
-        (
-            {"type": _raises(ZeroDivisionError("division by zero"))}, ("1",),
-            "plugin 'p' failed to read --p-x '1': ZeroDivisionError: division by zero. Give another value, leave it",
-        ),
-        ({"type": _raises(KeyError("a"))}, ("1",), "plugin 'p' failed to read --p-x '1': KeyError: 'a'. "),
-        ({"type": _raises(SystemExit(3))}, ("1",), "plugin 'p' failed to read --p-x '1': SystemExit: 3. "),
-        (
-            {"type": int, "default": "many"}, None,
-            "plugin 'p' failed to read the default of --p-x 'many': ArgumentError: argument --p-x: invalid int value",
-        ),
-        (
-            {"type": _raises(ZeroDivisionError("division by zero")), "default": "1"}, None,
-            "plugin 'p' failed to read --p-x '1': ZeroDivisionError",
-        ),
-        ({"action": "version", "version": "1"}, (), "plugin 'p' failed to read its options ('--p-x'): SystemExit: 0"),
-        (
-            {"action": type("Fails", (argparse.Action,), {"__call__": _raises(ValueError("no"))})}, ("1",),
-            "plugin 'p' failed to read its options ('--p-x=1'): ValueError: no. ",
-        ),
-    ],
-)  # fmt: skip
-def test_options_that_fail_as_they_are_read_name_the_plugin(
-    details: Any, words: Any, message: str, capsys: Any
-) -> None:
-    declared = Declared(_option(**details))
-    [action] = declared.actions
-    with pytest.raises(BrokenPlugin) as caught:
-        declared.take([] if words is None else [Given(action, "--p-x", words)])
-    assert str(caught.value).startswith(message)
-
-
-def test_a_type_refuses_as_argparse_would_have_it() -> None:
-    with pytest.raises(OptionError, match=r"^plugin 'p': argument --p-x: 'a' is odd$"):
-        from_keywords(_option(type=_raises(argparse.ArgumentTypeError("'a' is odd"))), {"x": "a"})
+# --- what options are to each other, and to the parser that they are put on -----------------------------------------
 
 
 def test_what_is_required_is_named_unless_it_may_still_come() -> None:
@@ -355,7 +262,7 @@ def test_what_is_required_is_named_unless_it_may_still_come() -> None:
         one_of.add_argument("--p-a")
         one_of.add_argument("--p-b")
 
-    declared = Declared(_plugin(add))
+    declared = Declared(one_option.plugin(add))
     assert vars(declared.take([], complete=False)) == {"x": None, "a": None, "b": None}
     with pytest.raises(OptionError, match="^the following arguments are required: --p-x$"):
         declared.take([])
@@ -369,7 +276,7 @@ def test_options_that_exclude_each_other() -> None:
         one_of.add_argument("--p-a")
         one_of.add_argument("--p-b")
 
-    declared = Declared(_plugin(add))
+    declared = Declared(one_option.plugin(add))
     assert [[action.dest for action in group] for group in declared.exclusive] == [["p_a", "p_b"]]
     with pytest.raises(OptionError, match="argument --p-b: not allowed with argument --p-a"):
         declared.take(declared.given({"a": "1", "b": "2"}))
@@ -380,7 +287,7 @@ def test_what_a_plugin_does_to_its_parser_stays_there() -> None:
         group.add_argument("--p-x", dest="steps")
         group.set_defaults(steps=7, seed=3)
 
-    declared = Declared(_plugin(add))
+    declared = Declared(one_option.plugin(add))
     parser = argparse.ArgumentParser()
     parser.add_argument("--steps", type=int, default=20)
     declared.put_on(parser)
@@ -396,7 +303,7 @@ def test_odd_options_are_shown_in_mflux_s_help() -> None:
         group.add_argument("--p-hidden", help=argparse.SUPPRESS)
 
     parser = argparse.ArgumentParser("mflux-generate")
-    Declared(_plugin(add)).put_on(parser)
+    Declared(one_option.plugin(add)).put_on(parser)
     helped = " ".join(parser.format_help().split())
     assert "--p-share P_SHARE of 50% or more (default: %(default)s) --p-all A B 100%" in helped
     assert "hidden" not in helped
@@ -410,17 +317,8 @@ def test_choices_without_end_cost_nothing_where_they_are_not_shown() -> None:
         def __iter__(self) -> Any:
             raise AssertionError("nobody asked")
 
-    options = _taken(_option(type=int, choices=Even()), ["--p-x=4"])
+    options = _taken(one_option.option(type=int, choices=Even()), ["--p-x=4"])
     assert options.x == 4
-
-
-def test_a_hook_on_the_instance_is_explained() -> None:
-    class P:
-        @hookimpl
-        def mflux_add_options(self, group: Any) -> None: ...
-
-    with pytest.raises(BrokenPlugin, match="it must be a staticmethod or classmethod"):
-        Declared(Loaded("p", P))
 
 
 def test_a_plugin_without_options_has_none() -> None:
@@ -430,4 +328,4 @@ def test_a_plugin_without_options_has_none() -> None:
 def test_reading_options_warns_of_nothing_else() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        from_keywords(_option(type=lambda text: np.array([float(text)])), {"x": "1"})
+        from_keywords(one_option.option(type=lambda text: np.array([float(text)])), {"x": "1"})

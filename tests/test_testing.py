@@ -22,7 +22,7 @@ from mflux_teacache.testing import check_family
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
-CASES = all_cases.cases_of(*all_cases.MODULES)
+CASES = all_cases.cases_of()
 IMAGE = {"seed": 1, "prompt": "x", "num_inference_steps": 4, "height": 64, "width": 64}
 
 # Two streams, one stream, one batch for both branches, signals that lie among other rows, caches that are filled.

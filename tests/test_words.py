@@ -157,10 +157,10 @@ def test_an_option_given_twice_is_refused() -> None:
     [
         (["demo", "--schedule-every", "2"], "unrecognized arguments: --schedule-every 2"),
         (["plugins", "--teacache-thresh", "2"], "unrecognized arguments: --teacache-thresh 2"),
-        (["demo", "--teacache-tresh", "2"], "plugin 'teacache' has no option 'tresh'."),
+        (["demo", "--teacache-tresh", "2"], "has no option 'tresh'"),
         (["demo", "--teacache-thresh"], "--teacache-thresh takes a value"),
         (["demo", "--teacache-thresh", "1", "--teacache-thresh", "2"], "once more"),
-        (["bench", "speed", "--plugin", "teacache", "--teacache-max-skips=-1"], "'-1' is not a whole number from 0"),
+        (["bench", "speed", "--plugin", "teacache", "--teacache-max-skips=-1"], "--teacache-max-skips: '-1' is "),
     ],
 )
 def test_what_no_command_knows_is_refused(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ from mflux_teacache import PluginWarning, attach
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
-CASES = all_cases.cases_of(*all_cases.MODULES)
+CASES = all_cases.cases_of()
 NAMES = [name for name in ("anima-guidance", "krea2-controlnet") if name in CASES]
 
 

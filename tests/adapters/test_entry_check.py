@@ -19,7 +19,7 @@ from mflux_teacache.errors import UnsupportedModel
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
-ADVICE = r", which the entry for flux2 names\. This version of mflux may be newer .* upgrade mflux-teacache-plugin\.$"
+ADVICE = r", which the entry for flux2 names\. .* upgrade mflux-teacache-plugin\.$"
 
 
 @pytest.fixture
@@ -104,11 +104,7 @@ def test_a_renamed_block_argument_that_the_signal_reads(model: Any) -> None:
         raise AssertionError("attaching runs no block")
 
     block.__class__ = type(cls.__name__, (cls,), {"__call__": call})
-    refused(
-        model,
-        r"Flux2TransformerBlock in 'transformer_blocks' has no argument 'temb_mod_params_img' "
-        r"\(it has hidden_states, encoder_hidden_states, modulation, kv_cache\)",
-    )
+    refused(model, r".* no argument 'temb_mod_params_img' \(it has .*, modulation, kv_cache\)")
 
 
 def test_a_renamed_part_of_the_block(model: Any) -> None:

@@ -23,7 +23,7 @@ from mflux_teacache.bench.memory import kept_by_mlx
 pytestmark = pytest.mark.usefixtures("tiny")
 
 ATTRIBUTES = {family.name: family.attributes for family in FAMILIES}
-CASES = all_cases.cases_of(*all_cases.MODULES)
+CASES = all_cases.cases_of()
 FAMILY = {name: str(PIPELINES[case.pipeline.__name__].family) for name, case in CASES.items()}
 ONE_OF_EACH = {family: name for name, family in reversed(FAMILY.items())}
 IMAGES = 8

@@ -27,10 +27,10 @@ def test_an_unknown_plugin_lists_what_is_installed(model: Any, unchanged: None) 
 @pytest.mark.parametrize(
     ("keywords", "message"),
     [
-        ({"tresh": 0.2}, r"plugin 'teacache' has no option 'tresh'. It has: .*thresh"),
+        ({"tresh": 0.2}, "plugin 'teacache' .*'tresh'.*thresh"),
         ({"thresh": "high"}, "plugin 'teacache': .*--teacache-thresh"),
         ({"thresh": -1}, "plugin 'teacache': .*--teacache-thresh"),
-        ({"force": "yes"}, "--teacache-force is on or off: True or False, not 'yes'"),
+        ({"force": "yes"}, "--teacache-force .*'yes'"),
     ],
 )
 def test_keywords_are_checked_as_flags_are(model: Any, unchanged: None, keywords: dict[str, Any], message: str) -> None:

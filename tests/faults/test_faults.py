@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import faults_of_apps
+import faults_of_callbacks
+import faults_of_calls
+import faults_of_decisions
 import faults_of_images
 import faults_of_models
 import faults_of_plugins
 import pytest
 from faults import FAMILIES, FAULTS, Subject
 
-REGISTRIES = (faults_of_apps, faults_of_images, faults_of_models, faults_of_plugins)
+REGISTRIES = (
+    faults_of_apps,
+    faults_of_callbacks,
+    faults_of_calls,
+    faults_of_decisions,
+    faults_of_images,
+    faults_of_models,
+    faults_of_plugins,
+)
 ONE_FAMILY_EACH = [(name, tuple(FAMILIES)[place % len(FAMILIES)]) for place, name in enumerate(FAULTS)]
 THE_OTHERS = [(name, family) for name in FAULTS for family in FAMILIES if (name, family) not in ONE_FAMILY_EACH]
 

@@ -10,8 +10,8 @@ import pytest
 import tiny_models
 from mflux.models.common.config.model_config import ModelConfig
 from recording import Watch
+from skipping import OPTIONS, STEPS
 from strategies import kept
-from test_every_strategy import OPTIONS, STEPS
 from tiny_models import generate, same
 
 from mflux_teacache.attachment import Request, attach_requests

@@ -9,6 +9,7 @@ from typing import Any
 import all_cases
 import mlx.core as mx
 import pytest
+from skipping import OPTIONS, STEPS
 from strategies import Pattern
 from tiny_models import generate, same
 
@@ -39,19 +40,7 @@ NAMES = (
     "qwen21-edit-guidance",
     "z-image-guidance",
 )
-CASES = {name: case for name, case in all_cases.cases_of(*all_cases.MODULES).items() if name in NAMES}
-
-# Options with which a strategy skips some of a few steps of a model with random weights.
-OPTIONS: dict[str, dict[str, Any]] = {
-    "teacache": {"coefficients": (1.0, 0.0), "thresh": 9.0, "skip_first": 2, "force": True, "forecast": 1},
-    "first-block-cache": {"thresh": 9.0, "skip_first": 2, "skip_last": 1, "forecast": 1},
-    "easycache": {"thresh": 1e9, "skip_first": 2, "skip_last": 1, "forecast": 1},
-    "magcache": {"table": "flux1-dev", "thresh": 9.0, "skip_first": 2, "skip_last": 1, "forecast": 1},
-    "taylorseer": {"skip_first": 2},
-    "schedule": {"ratio": 0.25, "skip_first": 2, "forecast": 1},
-}
-
-STEPS = 5
+CASES = {name: case for name, case in all_cases.cases_of().items() if name in NAMES}
 
 
 def test_every_family_has_a_case() -> None:

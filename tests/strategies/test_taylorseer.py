@@ -91,11 +91,11 @@ def test_the_options():
         "forecast": 1,
         "cache_dtype": None,
     }
-    with pytest.raises(OptionError, match="--taylorseer-interval: '1' is not a whole number from 2"):
+    with pytest.raises(OptionError, match="--taylorseer-interval: '1' is .* from 2"):
         from_keywords(PLUGIN, {"interval": 1})
 
 
 def test_a_run_that_the_windows_cover_is_refused():
-    with pytest.raises(Refused, match="TaylorSeer always .* first 3 steps and the last 1 step, .* of 4 .* least 5 "):
+    with pytest.raises(Refused, match="TaylorSeer .* first 3 .* last 1 .* of 4 .* least 5 "):
         TaylorSeer().mflux_check(from_keywords(PLUGIN, {}), Target(pipeline="Flux1", active_steps=4))
     TaylorSeer().mflux_check(from_keywords(PLUGIN, {}), Target(pipeline="Flux1", active_steps=5))

@@ -13,9 +13,9 @@ MODULES = sorted(path.stem for path in Path(__file__).parent.glob("cases_*.py"))
 
 
 def cases_of(*modules: str) -> dict[str, Case]:
-    """By their names, the cases of the modules whose pipelines are there."""
+    """By their names, the cases of these modules, or of all, whose pipelines are there."""
     cases: dict[str, Case] = {}
-    for name in modules:
+    for name in modules or MODULES:
         if all(map(has, _pipelines(name))):
             cases |= importlib.import_module(name).CASES
     return cases

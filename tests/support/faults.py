@@ -11,6 +11,7 @@ import contextlib
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import cases_fibo
@@ -182,3 +183,37 @@ def method(name: str, function: Callable[..., Any]) -> Any:
     """A hook of a plugin, of a function of ``self`` and arguments of the hook's."""
     function.__name__, function.__qualname__ = name, f"Odd.{name}"  # by which pluggy tells methods from functions
     return hookimpl(function)
+
+
+@contextlib.contextmanager
+def listening(model: Any, **methods: Any) -> Iterator[None]:
+    """A user's callback, for as long as it lasts."""
+    listener = SimpleNamespace(**methods)
+    model.callbacks.register(listener)
+    try:
+        yield
+    finally:
+        for callbacks in vars(vars(model)["callbacks"]).values():
+            if listener in callbacks:
+                callbacks.remove(listener)
+
+
+def fails(**_: Any) -> None:
+    """A callback that raises."""
+    raise ValueError("boom")
+
+
+class Unreadable:
+    """What raises, however it is looked at."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        raise RuntimeError("no shape")
+
+    def __bool__(self) -> bool:
+        raise RuntimeError("neither true nor false")
+
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError("not to be compared")
+
+    __hash__ = None  # type: ignore[assignment]

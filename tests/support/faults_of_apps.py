@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import mlx.core as mx
-from faults import EverySecond, Subject, fault, hook, named, plugin, quiet, raising
-from faults_of_images import listening
+from faults import EverySecond, Subject, fault, hook, listening, named, plugin, quiet, raising
 from mflux.utils.exceptions import StopImageGenerationException
 from tiny_models import same
 

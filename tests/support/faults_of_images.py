@@ -1,36 +1,21 @@
-"""Images that overlap: within one another, in turns and in threads, by every way to call for one."""
+"""Images that overlap: within one another, in turns and in threads, and plugins switched on and off meanwhile."""
 
 from __future__ import annotations
 
 import contextlib
-import copy
 import threading
-from collections.abc import Callable, Iterator
-from types import SimpleNamespace
+from collections.abc import Callable
 from typing import Any
 
 import mlx.core as mx
 import pytest
-from faults import STEPS, EverySecond, Subject, fault, method, named, plugin, quiet, raising
+from faults import STEPS, EverySecond, Subject, fails, fault, listening, method, named, plugin, raising
 from tiny_models import same
 
 from mflux_teacache import About, Refused, attach
-from mflux_teacache.errors import AlreadyAttached, HookFailed
+from mflux_teacache.errors import AlreadyAttached
 
 INNER = {"seed": 7, "num_inference_steps": 3, "height": 48}
-
-
-@contextlib.contextmanager
-def listening(model: Any, **methods: Any) -> Iterator[None]:
-    """A user's callback, for as long as it lasts."""
-    listener = SimpleNamespace(**methods)
-    model.callbacks.register(listener)
-    try:
-        yield
-    finally:
-        for callbacks in vars(vars(model)["callbacks"]).values():
-            if listener in callbacks:
-                callbacks.remove(listener)
 
 
 def _alone(subject: Subject) -> mx.array:
@@ -136,16 +121,12 @@ def an_image_within_an_image_within_an_image(subject: Subject) -> None:
 def an_image_within_that_fails(subject: Subject) -> None:
     def preview(*, t: int, config: Any, **_: Any) -> None:
         if t == 1 and config.num_inference_steps == STEPS:
-            with raising(ValueError), listening(subject.model, call_in_loop=_fails):
+            with raising(ValueError), listening(subject.model, call_in_loop=fails):
                 subject.image(**INNER)
 
     with attach(subject.model, EverySecond) as handle, listening(subject.model, call_in_loop=preview):
         assert same(subject.image(), subject.cached)
     assert sorted(image.status for image in handle.stats.history) == ["failed", "finished"]
-
-
-def _fails(**_: Any) -> None:
-    raise ValueError("boom")
 
 
 @fault
@@ -186,91 +167,6 @@ def the_transformer_called_within_a_callback(subject: Subject) -> None:
     assert _patterns(handle) == ["CSCS"]
     if not hasattr(subject.model, "_predict"):  # what mflux compiles was called with placeholders
         assert same(results[0], transformer(*args, **kwargs))
-
-
-# Ways to call for an image.
-
-
-def _extended(subject: Subject) -> Any:
-    class Mine(type(subject.model)):  # type: ignore[misc]
-        def preview(self, **arguments: Any) -> Any:
-            return super().generate_image(**arguments)
-
-        def twice(self, **arguments: Any) -> Any:
-            self.generate_image(**{**arguments, "seed": 99})
-            return super().generate_image(**arguments)
-
-    return Mine
-
-
-@contextlib.contextmanager
-def _of_class(model: Any, cls: type) -> Iterator[None]:
-    before, model.__class__ = type(model), cls
-    try:
-        yield
-    finally:
-        model.__class__ = before
-
-
-def _arguments(subject: Subject) -> dict[str, Any]:
-    from faults import FAMILIES, SIZE
-
-    return {"seed": 1, "prompt": "x", "num_inference_steps": STEPS, **SIZE, **FAMILIES[subject.family][1]}
-
-
-@fault
-def a_subclass_that_calls_the_method_of_its_base(subject: Subject) -> None:
-    with _of_class(subject.model, _extended(subject)):
-        with attach(subject.model, EverySecond) as handle:
-            image = subject.model.preview(**_arguments(subject))
-            again = subject.model.twice(**_arguments(subject))
-        assert [entry.pattern for entry in handle.stats.history] == ["CSCS"] * 3
-        for each in (image, again):
-            assert each._get_metadata()["mflux_plugins"]["pattern"] == "CSCS"
-        with attach(subject.model, EverySecond):
-            assert image.image.tobytes() == subject.model.generate_image(**_arguments(subject)).image.tobytes()
-
-
-@fault
-def a_subclass_whose_image_fails(subject: Subject) -> None:
-    with _of_class(subject.model, _extended(subject)), attach(subject.model, EverySecond) as handle:
-        with raising(ValueError), listening(subject.model, call_in_loop=_fails):
-            subject.model.preview(**_arguments(subject))
-        assert [image.status for image in handle.stats.history] == ["failed"]
-        assert same(subject.image(), subject.cached)
-
-
-@fault
-def generate_image_of_the_class(subject: Subject) -> None:
-    cls = type(subject.model)
-    with quiet() as caught, attach(subject.model, EverySecond) as handle:
-        plain = cls.generate_image(subject.make(), **_arguments(subject))
-        assert handle.stats.history == []
-        cls.generate_image(subject.model, **_arguments(subject))
-        assert [image.pattern for image in handle.stats.history] == ["CSCS"]
-        with raising(ValueError), listening(subject.model, call_in_loop=_fails):
-            cls.generate_image(subject.model, **_arguments(subject))
-        assert [image.status for image in handle.stats.history] == ["finished", "failed"]
-        assert same(subject.image(), subject.cached)
-    assert {"pipeline's class" in str(warning.message) for warning in caught} == {True}
-    assert plain is not None
-
-
-@fault
-def generate_image_of_what_the_class_is_while_attached(subject: Subject) -> None:
-    with attach(subject.model, EverySecond) as handle:
-        image = type(subject.model).generate_image(subject.model, **_arguments(subject))
-    assert image._get_metadata()["mflux_plugins"]["pattern"] == "CSCS"
-    assert len(handle.stats.history) == 1
-
-
-@fault
-def wrong_arguments(subject: Subject) -> None:
-    with raising(TypeError):
-        subject.model.generate_image(colour="red")
-    with attach(subject.model, EverySecond) as handle, raising(TypeError):
-        subject.model.generate_image(colour="red")
-    assert handle.stats.history == []
 
 
 # A plugin that is one object for all images.
@@ -403,51 +299,3 @@ def attached_by_two_threads_at_once(subject: Subject) -> None:
         assert len(handles) == 1
         assert same(subject.image(), subject.cached)
         handles[0].restore()
-
-
-# Images that are asked of the class, and fail where nobody sees it.
-
-
-def _by_class(model: Any, **arguments: Any) -> None:
-    cls = next(cls for cls in reversed(type(model).__mro__) if "generate_image" in vars(cls))
-    cls.generate_image(model, **arguments)  # type: ignore[attr-defined]
-
-
-@fault
-def a_failed_image_of_the_class_whose_error_is_kept(subject: Subject) -> None:
-    """The error holds the frame of the call, and with it all that the image has."""
-    kept: list[BaseException] = []
-    other = copy.copy(subject.model)  # of the same transformer
-    with quiet(), attach(subject.model, EverySecond) as handle:
-        with listening(subject.model, call_in_loop=_fails):
-            try:
-                _by_class(subject.model, **_arguments(subject))
-            except ValueError as error:
-                kept.append(error)
-        assert same(subject.image(other), subject.plain)
-        assert [image.status for image in handle.stats.history] == ["failed"]
-        assert same(subject.image(), subject.cached)
-        handle.restore()
-        assert not handle.attached
-    assert kept
-
-
-@fault
-def a_failed_hook_in_an_image_of_the_class(subject: Subject) -> None:
-    """It is taken off, as the message says, also while the error is kept."""
-    kept: list[BaseException] = []
-    failing = plugin(mflux_step_start=method("mflux_step_start", _fails_at_step_1))
-    handle = attach(subject.model, failing)
-    with quiet():
-        try:
-            _by_class(subject.model, **_arguments(subject))
-        except HookFailed as error:
-            kept.append(error)
-    assert kept
-    assert not handle.attached
-    assert [image.status for image in handle.stats.history] == ["failed"]
-
-
-def _fails_at_step_1(self: Any, step: Any) -> None:
-    if step.index == 1:
-        raise RuntimeError("hook")

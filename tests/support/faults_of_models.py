@@ -10,8 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import mlx.core as mx
-from faults import EverySecond, Subject, fault, named, raising
-from mflux.callbacks.callback_registry import CallbackRegistry
+from faults import EverySecond, Subject, fault, listening, named, raising
 from tiny_models import same
 
 from mflux_teacache import PluginError, attach, attached
@@ -113,7 +112,7 @@ def a_block_replaced_within_an_image(subject: Subject) -> None:
         if t == 0:
             blocks[0] = replacement
 
-    with attach(subject.model, EverySecond), _callback(subject.model, call_in_loop=replace):
+    with attach(subject.model, EverySecond), listening(subject.model, call_in_loop=replace):
         assert same(subject.image(), subject.cached)
     blocks[0] = block
 
@@ -180,78 +179,6 @@ def the_transformer_freed(subject: Subject) -> None:
         with raising(TypeError, AttributeError):
             subject.image()
     model.transformer = transformer
-
-
-# Callback registries.
-
-
-class _Listener:
-    def call_in_loop(self, **_: Any) -> None: ...
-
-
-def _callback(model: Any, **methods: Any) -> Any:
-    """Registered for as long as a with statement lasts."""
-    import contextlib
-    import types
-
-    @contextlib.contextmanager
-    def registered() -> Any:
-        listener = types.SimpleNamespace(**methods)
-        model.callbacks.register(listener)
-        try:
-            yield listener
-        finally:
-            for callbacks in vars(vars(model)["callbacks"]).values():
-                if listener in callbacks:
-                    callbacks.remove(listener)
-
-    return registered()
-
-
-def _fresh_registry(model: Any) -> None:
-    model.callbacks = CallbackRegistry()
-    model.callbacks.register(_Listener())
-
-
-def _own_list(model: Any) -> None:
-    model.callbacks.in_loop = [_Listener()]
-
-
-def _cleared(name: str) -> Callable[[Any], None]:
-    return lambda model: getattr(model.callbacks, name).clear()
-
-
-def _view_put_back(model: Any) -> None:
-    kept = model.callbacks
-    model.callbacks = CallbackRegistry()
-    model.callbacks = kept
-
-
-REGISTRY_CHANGES: dict[str, Callable[[Any], None]] = {
-    "a_fresh_registry": _fresh_registry,
-    "a_list_of_their_own": _own_list,
-    "a_registry_put_back": _view_put_back,
-    **{f"{name}_cleared": _cleared(name) for name in ("before_loop", "in_loop", "after_loop", "interrupt")},
-}
-
-
-def _registry(change: Callable[[Any], None]) -> Callable[[Subject], None]:
-    def run(subject: Subject) -> None:
-        model = subject.model
-        registry = vars(model)["callbacks"]
-        kept = {name: list(callbacks) for name, callbacks in vars(registry).items()}
-        with attach(model, EverySecond) as handle:
-            change(model)
-            assert same(subject.image(), subject.cached)
-            assert [image.pattern for image in handle.stats.history] == ["CSCS"]
-        vars(model)["callbacks"] = registry
-        vars(registry).update(kept)
-
-    return run
-
-
-for _name, _change in REGISTRY_CHANGES.items():
-    named(f"callbacks_{_name}", _registry(_change))
 
 
 # Wrappers.
@@ -458,20 +385,3 @@ def _shared(name: str) -> Callable[[Subject], None]:
 
 for _name in ("a_block_list", "all_blocks"):
     named(f"another_model_that_shares_{_name}", _shared(_name))
-
-
-@fault
-def a_pickled_callback_registry(subject: Subject) -> None:
-    with attach(subject.model, EverySecond):
-        registry = pickle.loads(pickle.dumps(subject.model.callbacks))
-    assert type(registry) is CallbackRegistry
-
-
-@fault
-def a_deleted_callback_registry(subject: Subject) -> None:
-    registry = subject.model.callbacks
-    with attach(subject.model, EverySecond):
-        del subject.model.callbacks
-        assert "callbacks" not in vars(subject.model)
-        subject.model.callbacks = registry
-        assert same(subject.image(), subject.cached)

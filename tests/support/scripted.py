@@ -142,6 +142,27 @@ class Plugin:
         self.call("mflux_generation_end", generation=image.generation)
         return image
 
+    def watch(
+        self,
+        bodies: Sequence[Sequence[BodyBranch]],
+        *,
+        signals: Sequence[mx.array] | None = None,
+        target_rows: int | None = None,
+    ) -> None:
+        """One finished image of which everything is given: the branches of each step, and its signal."""
+        image = generation(len(bodies), target_rows=target_rows)
+        self.call("mflux_generation_start", generation=image)
+        for index, branches in enumerate(bodies):
+            step = Step(index, image, len(branches), Script(None, signals and signals[index]))
+            self.call("mflux_post_transformer", step=step, body=Body(tuple(branches)))
+        image.status = "finished"
+        self.call("mflux_generation_end", generation=image)
+
+
+def body_branch(residual: mx.array, *, reused: bool = False) -> BodyBranch:
+    """A branch of a step that added this residual."""
+    return BodyBranch(None, None, residual, reused)
+
 
 def level(value: float, rows: int = 4) -> mx.array:
     """A signal that is ``value`` everywhere: from 1.0 to 1.25 it changes by 0.25."""

@@ -111,12 +111,12 @@ def test_a_calibration_that_does_not_exist():
 @pytest.mark.parametrize(
     ("steps", "keywords", "message"),
     [
-        (2, {}, r"first 1 step and the last 1 step, .* of 2 active steps\. It takes at least 3 "),
-        (1, {"skip_first": 0, "skip_last": 0}, r"first 1 step, .* of 1 active step\. It takes at least 2 "),
-        (6, {"skip_first": 4, "skip_last": 2}, r"first 4 steps and the last 2 steps, .* at least 7 "),
-        (3, {"skip_first": 0.4, "skip_last": 0.3}, r"first 0\.4 of the run and the last 0\.3 of .* at least 5 "),
-        (None, {"skip_first": 0.5, "skip_last": 0.5}, "nothing to skip of a run of 1000 steps, or of any shorter"),
-        (50, {"skip_first": 0.5, "skip_last": 0.5}, "nothing to skip of a run of 1000 steps, or of any shorter"),
+        (2, {}, "first 1 .* last 1 .* of 2 .* at least 3 "),
+        (1, {"skip_first": 0, "skip_last": 0}, "first 1 .* of 1 .* at least 2 "),
+        (6, {"skip_first": 4, "skip_last": 2}, "first 4 .* last 2 .* at least 7 "),
+        (3, {"skip_first": 0.4, "skip_last": 0.3}, "first 0.4 .* last 0.3 .* at least 5 "),
+        (None, {"skip_first": 0.5, "skip_last": 0.5}, "of a run of 1000 "),
+        (50, {"skip_first": 0.5, "skip_last": 0.5}, "of a run of 1000 "),
     ],
 )
 def test_a_run_that_is_shorter_than_its_windows(steps, keywords, message):
@@ -159,14 +159,12 @@ def test_a_pipeline_without_a_calibration_of_its_own_is_told_which_one_it_gets()
     "changes", [{"model_path": "/models/mine"}, {"loras": ("style.safetensors", "more.safetensors")}]
 )
 def test_a_checkpoint_or_lora_is_told_that_the_calibration_was_made_without(changes):
-    with pytest.warns(PluginWarning, match=r"flux1-dev was made on .*dev as published, without .*(mine|style.*, more)"):
+    with pytest.warns(PluginWarning, match="flux1-dev .* without .*(mine|style.*, more)"):
         attached(replace(DEV, **changes))
 
 
 def test_a_named_calibration_of_another_model_is_told_too():
-    with pytest.warns(
-        PluginWarning, match=r"no calibration of ErnieImage on .*; it uses flux1-dev, made with Flux1 on"
-    ):
+    with pytest.warns(PluginWarning, match="no calibration of ErnieImage .* flux1-dev"):
         attached(UNKNOWN, calibration="flux1-dev")
 
 

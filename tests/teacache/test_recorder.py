@@ -10,12 +10,12 @@ from itertools import accumulate, pairwise
 
 import mlx.core as mx
 import pytest
-from scripted import DEV, Plugin, Script, generation, level
+from scripted import DEV, Plugin, body_branch, level
 
-from mflux_teacache import Body, PluginWarning, Refused, Step
+from mflux_teacache import PluginWarning, Refused
 from mflux_teacache.options import from_keywords
 from mflux_teacache.plugins import Loaded
-from mflux_teacache.records import BodyBranch, Target
+from mflux_teacache.records import Target
 from mflux_teacache.teacache.calibration import load
 from mflux_teacache.teacache.plugin import TeaCache
 from mflux_teacache.teacache.policy import evaluate
@@ -82,14 +82,11 @@ def test_all_images_are_fitted_and_each_is_predicted_from_the_others(path):
 
 
 def test_only_the_image_being_made_counts(path):
-    plugin, image = attached(path), generation(STEPS, target_rows=2)
-    plugin.call("mflux_generation_start", generation=image)
-    for index, (signal, residual) in enumerate(zip(grown(RATES), grown([rate / 2 for rate in RATES]), strict=True)):
-        rows = [mx.concatenate([level(value, 2), level(100.0 * index, 1)], axis=1) for value in (signal, residual)]
-        step = Step(index, image, 1, Script(None, rows[0], None))
-        plugin.call("mflux_post_transformer", step=step, body=Body((BodyBranch(None, None, rows[1], False),)))
-    image.status = "finished"
-    plugin.call("mflux_generation_end", generation=image)
+    signals, residuals = (
+        [mx.concatenate([level(value, 2), level(100.0 * index, 1)], axis=1) for index, value in enumerate(values)]
+        for values in (grown(RATES), grown([rate / 2 for rate in RATES]))
+    )
+    attached(path).watch([[body_branch(residual)] for residual in residuals], signals=signals, target_rows=2)
     assert load(path).polynomial == pytest.approx((0, 0, 0, 0.5, 0), abs=1e-3)
 
 
@@ -145,16 +142,13 @@ def test_a_poor_fit_is_said_when_it_is_written_and_when_it_is_used(path, capsys)
         noise(plugin, seed)
     held_out = load(path).r2_held_out
     assert held_out < 0
-    poor = (
-        f"predicts images that it was not fitted on with R2 {held_out:.3g}, which is poor: 0 is no better than their "
-        f"mean, and from 0.5 it is fair. Record more images in one run, of other prompts and seeds; or use a plugin "
-        f"that needs no calibration, such as easycache or first-block-cache."
-    )
     *_, line = capsys.readouterr().out.splitlines()
-    assert line == f"teacache-record: wrote {path}, fitted to 3 images: it {poor}"
     with pytest.warns(PluginWarning) as caught:
         Plugin("teacache", TeaCache, calibration=str(path))
-    assert [str(warning.message) for warning in caught] == [f"TeaCache's calibration flux.1-dev-recorded {poor}"]
+    [warned] = caught
+    poor = str(warned.message).removeprefix("TeaCache's calibration flux.1-dev-recorded ")
+    assert f" R2 {held_out:.3g}, which is poor" in poor
+    assert line == f"teacache-record: wrote {path}, fitted to 3 images: it {poor}"
 
 
 def with_loras(**loras):
@@ -218,11 +212,9 @@ def test_a_full_disk_costs_neither_the_image_nor_the_file_before(path, monkeypat
     monkeypatch.setattr(os, "fsync", refuse)
     with pytest.warns(PluginWarning) as caught:
         record(plugin)
-    assert [str(warning.message) for warning in caught] == [
-        f"teacache-record has written nothing: --teacache-record-output is {path}, which could not be written: No "
-        f"space left on device. What it was to hold is lost, except for what was printed; a file that was there "
-        f"before is unchanged."
-    ]
+    [warned] = caught
+    assert str(warned.message).startswith(f"teacache-record has written nothing: --teacache-record-output is {path}, ")
+    assert "No space left" in str(warned.message)
     assert path.read_bytes() == before
 
 
@@ -254,26 +246,15 @@ def test_an_image_that_tells_nothing_is_left_out(path, more, message):
 
 
 def test_branches_that_come_or_go_tell_nothing(path):
-    plugin, image = attached(path), generation(2)
-    plugin.call("mflux_generation_start", generation=image)
-    for index in range(2):
-        step = Step(index, image, 1, Script(None, level(1.0), None))
-        branch = BodyBranch(None, None, level(1.0), False)
-        plugin.call("mflux_post_transformer", step=step, body=Body((branch,) * (2 - index)))
-    image.status = "finished"
+    bodies = [[body_branch(level(1.0))] * 2, [body_branch(level(1.0))]]
     with pytest.warns(PluginWarning, match="has another shape"):
-        plugin.call("mflux_generation_end", generation=image)
+        attached(path).watch(bodies, signals=[level(1.0)] * 2)
 
 
 def test_a_run_with_skipped_steps_is_left_out(path):
-    plugin, image = attached(path), generation(2)
-    plugin.call("mflux_generation_start", generation=image)
-    for index, reused in enumerate([False, True]):
-        step = Step(index, image, 1, Script(None, level(1.0 + index), None))
-        plugin.call("mflux_post_transformer", step=step, body=Body((BodyBranch(None, None, level(1.0), reused),)))
-    image.status = "finished"
+    bodies = [[body_branch(level(1.0), reused=reused)] for reused in (False, True)]
     with pytest.warns(PluginWarning, match="a step was skipped"):
-        plugin.call("mflux_generation_end", generation=image)
+        attached(path).watch(bodies, signals=[level(1.0), level(2.0)])
 
 
 def test_an_interrupted_image_is_forgotten(path):

@@ -174,9 +174,8 @@ STEP_REUSE = pytest.mark.parametrize("name", ["moss-guidance", "fibo2-guidance",
 @STEP_REUSE
 def test_a_deciding_plugin_refuses_mflux_s_own_step_reuse(name: str, photo: Path) -> None:
     model, arguments = CASES[name].make(photo)
-    message = "which would reuse what it reused: step_cache_ratio=0.25 asks for it. Turn it off"
     with attach(model, Pattern) as handle:
-        with pytest.raises(UnsupportedModel, match=message):
+        with pytest.raises(UnsupportedModel, match=r"step_cache_ratio=0\.25"):
             generate(model, step_cache_ratio=0.25, **arguments)
         generate(model, **arguments)
     assert handle.stats.generations == 1
@@ -198,7 +197,7 @@ def test_an_observer_sees_the_steps_that_mflux_s_own_step_reuse_leaves(name: str
 
 @pytest.mark.parametrize("name", ["MOSSImage", "Fibo2", "Fibo2Edit"])
 def test_step_reuse_is_refused_before_there_is_a_model(name: str) -> None:
-    with pytest.raises(UnsupportedModel, match=f"plugins run on the pipeline {name}, but none that decides"):
+    with pytest.raises(UnsupportedModel, match=f"pipeline {name}, but none that decides"):
         refuse_partly(PIPELINES[name], {"step_cache_ratio": 0.5}, deciding=True)
     refuse_partly(PIPELINES[name], {"step_cache_ratio": 0.5}, deciding=False)
     refuse_partly(PIPELINES[name], {"step_cache_ratio": None}, deciding=True)

@@ -6,6 +6,7 @@ import weakref
 from pathlib import Path
 from typing import Any
 
+import all_cases
 import mlx.core as mx
 import pytest
 import tiny_models
@@ -13,7 +14,6 @@ from mflux.utils.apple_silicon import AppleSiliconUtil
 from mlx import nn
 from recording import seen_by
 from strategies import Pattern, ReadsEverything
-from test_pipelines_run import CASES
 from tiny_models import generate, memory_saver, same
 
 from mflux_teacache import PluginWarning, attach
@@ -24,7 +24,7 @@ from mflux_teacache.errors import OptionError, UnsupportedModel
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
-
+CASES = all_cases.cases_of()
 BY_THEMSELVES = {family.name for family in FAMILIES if family.compiles}
 HELD_TO_PYTHON = {family.name for family in FAMILIES if not family.compilable}
 

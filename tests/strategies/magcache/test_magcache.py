@@ -211,23 +211,23 @@ def test_a_file_of_one_s_own(tmp_path):
         name="mine", model="me/mine", pipelines=("Flux1",), ratios=(1, 1.5, 0.5), threshold=0.1, skip_first=1,
         max_skips=2, source="me",
     )  # fmt: skip
-    with pytest.warns(PluginWarning, match=r"no table of Flux1 on black-forest-labs/FLUX.1-Krea-dev; it uses mine"):
+    with pytest.warns(PluginWarning, match="no table of Flux1 on .*-Krea-dev; .* mine"):
         assert attached(KREA, table=own_file(tmp_path), thresh=9).run(3).pattern == "CSS"
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"schema": 2}, 'not a JSON object with "schema": 1'),
-        ({"ratios": "leave out"}, "lacks ratios. Its fields are schema, name, model"),
+        ({"schema": 2}, '"schema": 1'),
+        ({"ratios": "leave out"}, "lacks ratios"),
         ({"ratio": [1]}, "has the unknown fields ratio"),
         ({"ratios": [1]}, r"ratios = \[1\]; it must be a list of numbers above 0, at least two"),
         ({"ratios": [1, 0]}, "a list of numbers above 0"),
         ({"ratios": [1, True]}, "a list of numbers above 0"),
-        ({"threshold": -1}, "threshold = -1; it must be a number from 0"),
+        ({"threshold": -1}, "threshold = -1"),
         ({"threshold": None}, "threshold = None"),
-        ({"skip_first": 1.5}, "skip_first = 1.5; it must be steps from 0, or a fraction"),
-        ({"max_skips": -1}, "max_skips = -1; it must be a whole number from 0"),
+        ({"skip_first": 1.5}, "skip_first = 1.5"),
+        ({"max_skips": -1}, "max_skips = -1"),
         ({"pipelines": []}, "a list of class names, at least one"),
         ({"always": [-1]}, "a list of steps from 0"),
         ({"source": " "}, "it must be text"),
@@ -261,13 +261,8 @@ def test_other_loras_than_the_table_was_made_with_are_told(tmp_path):
     style = replace(DEV, loras=("/home/me/style.safetensors",), lora_scales=(0.8,))
     table = own_file(tmp_path, model=DEV.model, loras={"style.safetensors": 0.8})
     attached(style, table=table)
-    with pytest.warns(PluginWarning) as caught:
+    with pytest.warns(PluginWarning, match="table mine .* style.safetensors at 0.8.* no LoRA.* magcache-record"):
         attached(DEV, table=table)
-    assert [str(warning.message) for warning in caught] == [
-        f"MagCache's table mine was made on {DEV.model} with style.safetensors at 0.8, and this is a run with no LoRA. "
-        f"Compare an image with one of a full run before you rely on it, or give --magcache-table a file of your own, "
-        f"which --plugin magcache-record makes."
-    ]
 
 
 def test_a_long_list_of_steps_is_looked_up_and_not_searched():
@@ -298,10 +293,8 @@ def test_a_model_without_a_table_is_refused_with_the_alternatives():
     message = str(refusal.value)
     assert message.startswith(f"MagCache has no table for {KREA.model} (Flux1). It has: ")
     assert DEV.model in message
-    assert message.endswith(
-        f"Use one of the plugins that need none ({', '.join(calibration_free())}); "
-        "or --magcache-table with a name or a file of your own."
-    )
+    assert f"({', '.join(calibration_free())})" in message
+    assert message.endswith("or --magcache-table with a name or a file of your own.")
     check(KREA, table="flux1-dev")
     check(Target(pipeline="Flux1"))  # nothing is known yet
 
@@ -312,15 +305,15 @@ def test_a_checkpoint_that_is_based_on_a_model_uses_its_table():
 
 
 def test_windows_that_leave_nothing_are_refused():
-    with pytest.raises(Refused, match="MagCache always computes the first 0.1 of the run, .* skip of 1 active step"):
+    with pytest.raises(Refused, match="MagCache .* first 0.1 .* of 1 "):
         check(DEV, 1)
     check(DEV, 2)
 
 
 def test_figures_made_elsewhere_are_said_to_be():
-    with pytest.warns(PluginWarning, match="no table of Flux1Fill on .*; it uses flux1-dev, made with Flux1 on"):
+    with pytest.warns(PluginWarning, match="no table of Flux1Fill .* flux1-dev"):
         attached(FILL)
-    with pytest.warns(PluginWarning, match=r"flux1-dev was made on .* as published, without a\.safetensors"):
+    with pytest.warns(PluginWarning, match=r"flux1-dev .* without a\.safetensors"):
         attached(replace(DEV, loras=("a.safetensors",)))
     with warnings.catch_warnings():
         warnings.simplefilter("error")

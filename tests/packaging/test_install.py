@@ -7,7 +7,7 @@ import subprocess
 import tomllib
 from pathlib import Path
 
-from fences import ROOT
+ROOT = Path(__file__).parents[2]
 
 
 def test_mflux_as_a_uv_tool_with_the_plugin(tmp_path: Path) -> None:
