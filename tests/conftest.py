@@ -16,11 +16,16 @@ hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
 
 
+# What a test asks for where it runs models, or console scripts in processes of their own.
+SLOW = {"tiny", "commands"}
+
+
 @pytest.hookimpl(tryfirst=True)  # before -m is looked at
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What is exhaustive is slow, so that ``-m "not slow"`` leaves it out too."""
+    """What is exhaustive or uses models or console scripts is slow, and no test has to say so; samples are not."""
     for item in items:
-        if item.get_closest_marker("exhaustive"):
+        slow = SLOW & set(item.fixturenames) and not item.get_closest_marker("sample")
+        if slow or item.get_closest_marker("exhaustive"):
             item.add_marker("slow")
 
 

@@ -49,9 +49,12 @@ def test_what_is_said_of_compiling_is_so() -> None:
     assert (compiled | by_themselves) & installed == said & installed
 
 
+RUNS = [(name, False) for name in CASES] + [(name, True) for name in CASES if CASES[name].compiled]
+# One that mflux runs as Python, and one that it compiles.
+SAMPLES = [("flux1-dev", False), ("flux2-guidance", False)]
 EAGER_TOO = pytest.mark.parametrize(
     ("name", "eager"),
-    [(name, False) for name in CASES] + [(name, True) for name in CASES if CASES[name].compiled],
+    [pytest.param(*run, marks=pytest.mark.sample if run in SAMPLES else ()) for run in RUNS],
     indirect=["eager"],
 )
 

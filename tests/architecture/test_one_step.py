@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from one_step import Passed, command_line, compiled_step, eager_step
 
+pytestmark = pytest.mark.slow
+
 # Of a step's files: those of the strategy, and those of the host and its adapters.
 STRATEGY = ("pieces/", "strategies/", "teacache/")
 STEP, HOST = 10, 5

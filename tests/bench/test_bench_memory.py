@@ -16,6 +16,7 @@ def run(*words: str) -> Any:
     return leaving.value.code
 
 
+@pytest.mark.slow
 def test_nothing_is_kept(capsys):
     assert run("--images", "3", "--steps", "4") == 0
     first, *_, growth = capsys.readouterr().out.splitlines()
@@ -23,6 +24,7 @@ def test_nothing_is_kept(capsys):
     assert growth.startswith("growth from image 2 to 3: ")
 
 
+@pytest.mark.slow
 def test_the_setting_is_at_work_in_images_of_so_many_steps(monkeypatch):
     handles = []
     attach_requests = variants.attach_requests

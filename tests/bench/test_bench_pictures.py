@@ -16,6 +16,8 @@ from mflux_teacache.bench.runs import TimedRun
 from mflux_teacache.drawing import LIMIT
 from mflux_teacache.pieces.output_files import png_of
 
+pytestmark = pytest.mark.slow
+
 
 def drawn(path: Path, runs: list[TimedRun]) -> np.ndarray:
     path.write_bytes(png_of(pictures.of_speed("a model", figures.speeds(runs))))

@@ -43,6 +43,7 @@ def test_the_command(commands: Any) -> None:
 SETTINGS = SpeedSettings(steps=2, pattern="CS", width=32, height=32, warm_up=1, repetitions=4)
 
 
+@pytest.mark.slow
 def test_a_run_in_a_process_of_its_own() -> None:
     load, run, [first] = turns._in_process(SETTINGS, "skipping", 3)
     assert (run.variant, run.repetition, run.pattern) == ("skipping", 3, "CS")
@@ -50,6 +51,7 @@ def test_a_run_in_a_process_of_its_own() -> None:
     assert load.seconds > 0
 
 
+@pytest.mark.slow
 def test_a_process_that_fails_ends_the_command(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         turns._in_process(SpeedSettings(model="someone/something", pattern="CS", steps=2), "plain", 0)

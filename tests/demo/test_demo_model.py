@@ -15,6 +15,8 @@ from mflux_teacache.demo import model as demo
 from mflux_teacache.demo.model import DemoKlein, draw, tiny_klein
 from mflux_teacache.errors import OptionError
 
+pytestmark = pytest.mark.slow
+
 PROMPT = "large red plain circle top left on white"
 
 

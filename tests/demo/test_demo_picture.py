@@ -15,6 +15,8 @@ from mflux_teacache import drawing
 from mflux_teacache.demo import picture
 from mflux_teacache.records import StepRecord
 
+pytestmark = pytest.mark.slow
+
 RED, GREY = (200, 30, 30), (90, 90, 90)
 
 

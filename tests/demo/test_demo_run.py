@@ -174,6 +174,7 @@ def test_a_picture_that_cannot_be_written_leaves_the_table(
     assert output.read_text() == "old"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("plugin", "thresh", "steps"), [("teacache", 0.3, 12), ("first-block-cache", 0.5, 6)])
 def test_the_whole_demo(
     plugin: str, thresh: float, steps: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -197,6 +198,7 @@ def test_the_whole_demo(
         assert picture.size == (1600, 1320)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "pattern", "note"),
     [

@@ -69,6 +69,7 @@ def test_every_hook_is_a_heading_with_its_signature(hook: str) -> None:
     assert f"\n## `{hooks_page.signature(getattr(hookspecs, hook))}`\n" in hooks_page.PAGE.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if any(f.language == "python" for f in fences(page))], ids=lambda p: p.name
 )
@@ -85,6 +86,7 @@ def test_python_runs_from_top_to_bottom_and_prints_what_it_says(page: Path) -> N
             assert printed == fence.text, f"{page.name}:{fence.line}"
 
 
+@pytest.mark.slow
 def test_strategies_of_the_tutorial_do_what_it_says() -> None:
     from mflux_teacache import Refused, attach
     from mflux_teacache.demo.model import tiny_klein

@@ -29,6 +29,8 @@ from mflux_teacache.strategies.magcache.plugin import MagCache
 from mflux_teacache.strategies.replay import Replay
 from mflux_teacache.teacache.plugin import TeaCache
 
+pytestmark = pytest.mark.slow
+
 COUNT = 500
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 PACKAGE = "mflux_teacache"
 ONLY_HERE = (f"{PACKAGE}/bench/laboratory/", f"{PACKAGE}/demo/trainer/")

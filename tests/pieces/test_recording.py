@@ -24,6 +24,8 @@ from mflux_teacache.teacache.fitting import Change
 from mflux_teacache.teacache.recorder import TeaCacheRecord
 from mflux_teacache.teacache.recorder import _Image as TeaCacheImage
 
+pytestmark = pytest.mark.slow
+
 ODD = st.one_of(
     st.text(max_size=30),
     st.sampled_from(

@@ -16,6 +16,8 @@ from matplotlib.axes import Axes
 from mflux_teacache.shadow import picture
 from mflux_teacache.shadow.report import Report, Row
 
+pytestmark = pytest.mark.slow
+
 FAST = Row("teacache", 0.2, (None, 0.01, 0.1, None, 0.02, 0.2))
 SLOW = Row("teacache", 0.1, (None, 0.01, None, None, 0.02, None))
 OTHER = Row("first-block-cache", 0.08, (None, 0.03, None, 0.03, None, None))

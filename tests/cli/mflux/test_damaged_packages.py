@@ -14,7 +14,7 @@ from commands import FLUX1, Commands
 from installed import MFLUX
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.any_mflux,
     pytest.mark.skipif(
         MFLUX < (0, 21),
         reason="this mflux imports PyTorch, which reads all entry points and fails among them by itself",

@@ -12,7 +12,7 @@ import pytest
 import write_faults
 from commands import SCRIPTS
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.any_mflux
 
 ONE = ("mflux-generate", "--model", "dev", "--prompt", "apple", "--width", 64, "--height", 64, "--seed", 1)
 SHADOW = ("--plugin", "shadow", "--shadow-strategies", "first-block-cache")
@@ -122,7 +122,6 @@ WRITERS = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("writer", WRITERS)
 def test_every_file_is_old_or_new_as_a_whole(commands, writer):
     """Killed, interrupted, or out of space at each point of each of its writes, with and without a file before."""

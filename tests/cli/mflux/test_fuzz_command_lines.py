@@ -27,7 +27,7 @@ from mflux_teacache.errors import PluginWarning
 from mflux_teacache.options import Declared
 from mflux_teacache.plugins import load
 
-pytestmark = pytest.mark.usefixtures("plugins_in_process")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("plugins_in_process")]
 
 LINES = 150  # for each seed
 

@@ -60,6 +60,7 @@ def skipping(commands):
     return commands.run(*COMMAND, *IMAGE, "--seed", 1, 2, *ALTERNATE, "--output", "skip.png")
 
 
+@pytest.mark.sample
 def test_each_image_has_its_line_and_its_record(commands, plain, skipping):
     assert (skipping.code, skipping.weights) == (0, [PIPELINE])
     one_line = rf"alternate: computed 2 of 4 steps, skipped 2 \(threshold 0\.5, {SECONDS}\)\n"

@@ -14,7 +14,7 @@ from commands import FLUX1, SCRIPTS, Commands
 
 IMAGE = ("--prompt", "apple", "--width", 64, "--height", 64, "--steps", 4, "--seed", 1)
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.any_mflux
 
 ODD = '''
 import decimal

@@ -85,6 +85,7 @@ def test_a_refusal_is_one_line(monkeypatch, capsys):
     assert capsys.readouterr() == ("", "mflux-teacache: error: no. Do this.\n")
 
 
+@pytest.mark.slow
 def test_a_reader_who_has_seen_enough_is_no_error():
     words, pipe = [SCRIPTS / "mflux-teacache", "plugins"], subprocess.PIPE
     with subprocess.Popen(words, stdout=pipe, stderr=pipe) as command:
@@ -95,6 +96,7 @@ def test_a_reader_who_has_seen_enough_is_no_error():
         assert command.wait() == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", ["plugins", "plugins --json", "--help", "plugins --help"])
 @pytest.mark.parametrize(
     ("redirect", "reason"), [(">&-", "it is closed"), (">/dev/full", "No space left on device"), ("| true", None)]

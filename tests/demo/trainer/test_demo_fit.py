@@ -17,6 +17,7 @@ from mflux_teacache.records import Target
 from mflux_teacache.teacache.calibration import find, load
 
 
+@pytest.mark.slow
 def test_the_command_writes_what_the_recorder_found_under_the_demo_s_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
