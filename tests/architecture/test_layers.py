@@ -153,6 +153,15 @@ def test_no_two_import_each_other_not_even_for_their_types(group: Callable[[str]
     assert _circles(graph) == []
 
 
+def test_no_test_imports_a_test() -> None:
+    """What they share is in tests/support."""
+    paths = list(Path(__file__).parents[1].rglob("*.py"))
+    tests = {path.stem for path in paths if path.stem.startswith("test_")}
+    assert Path(__file__).stem in tests
+    for path in paths:
+        assert tests.isdisjoint(_imports(path)), path
+
+
 def test_only_adapters_command_line_demo_and_bench_know_mflux() -> None:
     for path in ROOT.rglob("*.py"):
         knows = any(name == "mflux" or name.startswith("mflux.") for name in _imports(path))
