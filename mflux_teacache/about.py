@@ -26,13 +26,12 @@ class About:
         windows: options for steps at both ends that are always computed.
         cap: the option for the most skipped steps in a row, of which 0 never skips.
         source: the option that names a file whose decisions are repeated.
-        reuses: what a skipped step reuses: the body's ``residual``. ``None`` for a plugin that skips nothing.
         residual_after: how many of the body's first blocks run in every step; residuals are taken after them. An
             instance whose options decide it sets its attribute ``residual_after`` in ``mflux_attach``.
         needs_calibration: it runs only on models that it has figures of.
         simulated: a shadow run can tell what it would have skipped.
         replay_values: what its ``mflux_image_metadata`` has to give so that a replay reuses in the same way; empty =
-            its decisions cannot be replayed.
+            its decisions are not repeated, and it decides anew.
         keeps_images_apart: one instance serves all images of an attachment, also those that overlap, and tells them
             apart by ``generation.number``.
         alone: why no other plugin can decide beside it, to stand after its name.
@@ -46,7 +45,6 @@ class About:
     windows: tuple[str, ...] = ()
     cap: str | None = None
     source: str | None = None
-    reuses: Literal["residual"] | None = None
     residual_after: int = 0
     needs_calibration: bool = False
     simulated: bool = True
@@ -63,17 +61,3 @@ class About:
         for name in ("budgets", "windows", "replay_values"):
             if not isinstance(value := getattr(self, name), tuple):
                 raise TypeError(f"About.{name} is {value!r}; it must be a tuple of names")
-
-
-def about_of(plugin: object) -> About:
-    """The record of a plugin's class or factory, or of an instance; without one, that of a plain plugin.
-
-    Raises:
-        TypeError: its ``about`` is something else.
-    """
-    record = getattr(plugin, "about", None)
-    if record is None:
-        return About()
-    if not isinstance(record, About):
-        raise TypeError(f"its about is {record!r}; it must be an mflux_teacache.About, or be left out")
-    return record

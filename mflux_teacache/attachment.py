@@ -13,10 +13,11 @@ from mflux_teacache.adapters.families import FAMILIES
 from mflux_teacache.adapters.lifecycle import MARK, Lifecycle
 from mflux_teacache.adapters.pipelines import Pipeline, family_of, of_model, pipeline_of, refuse_unsupported
 from mflux_teacache.adapters.seam.image import Body
+from mflux_teacache.discovery import named
 from mflux_teacache.errors import AlreadyAttached, BrokenPlugin, OptionError, UnsupportedModel
 from mflux_teacache.family import Family
 from mflux_teacache.generations import Generations, Report
-from mflux_teacache.plugins import Loaded, PluginSet, attach_all, check_fit, load, named
+from mflux_teacache.plugins import Loaded, PluginSet, attach_all, check_fit, load
 from mflux_teacache.plugins import Request as Request
 from mflux_teacache.plugins import check_all as check_all
 from mflux_teacache.records import AttachmentStats

@@ -12,6 +12,8 @@ from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, d
 from pathlib import PurePath
 from typing import NamedTuple
 
+from mflux_teacache.errors import BrokenPlugin, OptionError, UnknownPlugin
+from mflux_teacache.messages import did_you_mean
 from mflux_teacache.spelling import described
 
 GROUP = "mflux.plugins"
@@ -88,6 +90,56 @@ def search() -> Found:
         for point, package, version in reversed(points)  # of a package that is there twice, the first one counts
     }
     return Found(sorted(found.values(), key=lambda plugin: (plugin.name, plugin.package)), unreadable)
+
+
+def find(name: str) -> Installed:
+    """The one plugin of this name.
+
+    Raises:
+        UnknownPlugin: no installed package provides it; the message lists what is installed.
+        BrokenPlugin: several packages provide it, or nobody could name it.
+    """
+    found = search()
+    matches = [plugin for plugin in found.plugins if plugin.name == name]
+    if not matches:
+        raise UnknownPlugin(_unknown(name, found))
+    if len(matches) > 1:
+        packages = " and ".join(f"{plugin.package} {plugin.version}" for plugin in matches)
+        raise BrokenPlugin(f"plugin {name!r} is provided by {packages}. Uninstall all but one of them.")
+    [plugin] = matches
+    if plugin.unusable:
+        raise BrokenPlugin(
+            f"plugin {name!r} of package {plugin.package} {plugin.version} cannot be used: {plugin.unusable}. "
+            f"Its authors must rename it."
+        )
+    return plugin
+
+
+def named(keyword: str) -> str:
+    """The name of the installed plugin that a keyword of ``attach`` stands for: most keywords can have no hyphens.
+
+    Raises:
+        OptionError: it could stand for several.
+    """
+    names = {plugin.name for plugin in installed() if keyword in (plugin.name, plugin.name.replace("-", "_"))}
+    if len(names) > 1:
+        spelt = " and ".join(map(repr, sorted(names)))
+        raise OptionError(
+            f"{keyword}={{...}} could be each of the plugins {spelt}, which are all installed. Attach it by its name, "
+            f"attach(model, {min(names)!r}), or as attach(model, **{{{min(names)!r}: {{...}}}}) beside others."
+        )
+    return next(iter(names), keyword.replace("_", "-"))
+
+
+def _unknown(name: str, found: Found) -> str:
+    names = dict.fromkeys(plugin.name for plugin in found.plugins if not plugin.unusable)
+    unread = ", ".join(f"{package.package} ({package.problem})" for package in found.unreadable)
+    hidden = f" These packages cannot be read, and may provide it; reinstall them: {unread}." if unread else ""
+    return (
+        f"unknown plugin {name!r}. Installed: {', '.join(names) or 'none'}.{did_you_mean(name, names)} "
+        f"Check the spelling, or pip install the package that provides it; `mflux-teacache plugins` shows details."
+        f"{hidden}"
+    )
 
 
 class Point(NamedTuple):

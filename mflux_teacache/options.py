@@ -358,14 +358,14 @@ class _Parser(argparse.ArgumentParser):
 
     def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
         """The value that an option's word stands for, or a default that is a text."""
-        what = f"{'/'.join(action.option_strings)} {brief(arg_string)}"
         try:
             return super()._get_value(action, arg_string)
-        except argparse.ArgumentError as error:
-            if arg_string is action.default:
-                raise self._broken(f"the default of {what}", error) from error
-            raise
         except (Exception, SystemExit) as error:
+            what = f"{'/'.join(action.option_strings)} {brief(arg_string)}"
+            if isinstance(error, argparse.ArgumentError):
+                if arg_string is not action.default:
+                    raise
+                what = f"the default of {what}"
             raise self._broken(what, error) from error
 
     def _broken(self, what: str, error: BaseException) -> BrokenPlugin:

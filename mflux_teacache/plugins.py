@@ -13,20 +13,12 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from mflux_teacache import hookspecs
-from mflux_teacache.about import About, about_of
+from mflux_teacache.about import About
 from mflux_teacache.discovery import GROUP as GROUP
-from mflux_teacache.discovery import Found, search
+from mflux_teacache.discovery import PACKAGE, find
 from mflux_teacache.discovery import Installed as Installed
 from mflux_teacache.discovery import installed as installed
-from mflux_teacache.errors import (
-    BrokenPlugin,
-    OptionError,
-    PluginError,
-    PluginWarning,
-    Refused,
-    UnknownPlugin,
-    is_interruption,
-)
+from mflux_teacache.errors import BrokenPlugin, PluginError, PluginWarning, Refused, is_interruption
 from mflux_teacache.messages import did_you_mean
 from mflux_teacache.spelling import brief, described
 
@@ -57,7 +49,7 @@ class Loaded:
     @property
     def about(self) -> About:
         """What it says of itself; raises ``BrokenPlugin`` where that is no such record."""
-        return _about(self.name, self.factory)
+        return about_of(self.name, self.factory)
 
 
 def load(name: str) -> Loaded:
@@ -68,49 +60,17 @@ def load(name: str) -> Loaded:
         BrokenPlugin: several packages provide it, nobody could name it, importing it fails, or it does not fit the
             hooks.
     """
-    found = search()
-    matches = [plugin for plugin in found.plugins if plugin.name == name]
-    if not matches:
-        raise UnknownPlugin(_unknown(name, found))
-    if len(matches) > 1:
-        packages = " and ".join(f"{plugin.package} {plugin.version}" for plugin in matches)
-        raise BrokenPlugin(f"plugin {name!r} is provided by {packages}. Uninstall all but one of them.")
-    [plugin] = matches
-    if plugin.unusable:
-        raise BrokenPlugin(
-            f"plugin {name!r} of package {plugin.package} {plugin.version} cannot be used: {plugin.unusable}. "
-            f"Its authors must rename it."
-        )
+    plugin = find(name)
     loaded = Loaded(name, _imported(plugin), plugin.package, plugin.version)
     check_fit(loaded)
     return loaded
 
 
-def named(keyword: str) -> str:
-    """The name of the installed plugin that a keyword of ``attach`` stands for: most keywords can have no hyphens.
-
-    Raises:
-        OptionError: it could stand for several.
-    """
-    names = {plugin.name for plugin in search().plugins if keyword in (plugin.name, plugin.name.replace("-", "_"))}
-    if len(names) > 1:
-        spelt = " and ".join(map(repr, sorted(names)))
-        raise OptionError(
-            f"{keyword}={{...}} could be each of the plugins {spelt}, which are all installed. Attach it by its name, "
-            f"attach(model, {min(names)!r}), or as attach(model, **{{{min(names)!r}: {{...}}}}) beside others."
-        )
-    return next(iter(names), keyword.replace("_", "-"))
-
-
-def _unknown(name: str, found: Found) -> str:
-    names = dict.fromkeys(plugin.name for plugin in found.plugins if not plugin.unusable)
-    unread = ", ".join(f"{package.package} ({package.problem})" for package in found.unreadable)
-    hidden = f" These packages cannot be read, and may provide it; reinstall them: {unread}." if unread else ""
-    return (
-        f"unknown plugin {name!r}. Installed: {', '.join(names) or 'none'}.{did_you_mean(name, names)} "
-        f"Check the spelling, or pip install the package that provides it; `mflux-teacache plugins` shows details."
-        f"{hidden}"
-    )
+def our_own() -> Iterator[tuple[str, About]]:
+    """This package's installed plugins: their names, and what they say of themselves. Nobody else's are imported."""
+    for plugin in installed():
+        if plugin.package == PACKAGE:
+            yield plugin.name, about_of(plugin.name, plugin.entry_point.load())
 
 
 def _imported(plugin: Installed) -> Factory:
@@ -262,7 +222,7 @@ class PluginSet(Hooks):
             plugin.name: shared[plugin.name] if plugin.name in shared else _make(plugin) for plugin in plugins
         }
         super().__init__(self._instances)
-        self._abouts = {name: _about(name, plugin) for name, plugin in self._instances.items()}
+        self._abouts = {name: about_of(name, plugin) for name, plugin in self._instances.items()}
         deciders = self.implementers(DECIDES)
         if len(deciders) > 1:
             # A class may say why nobody can decide beside it.
@@ -390,11 +350,21 @@ def _make(plugin: Loaded) -> Any:
     return made
 
 
-def _about(name: str, plugin: object) -> About:
-    try:
-        return about_of(plugin)
-    except Exception as error:
-        raise BrokenPlugin(f"plugin {name!r} does not say what it is: {error}. Its authors must mend that.") from error
+def about_of(name: str, plugin: object) -> About:
+    """What a plugin's class, factory or instance says of itself; without a record, what a plain one would.
+
+    Raises:
+        BrokenPlugin: its ``about`` is something else, or cannot be read.
+    """
+    record = _attribute(name, plugin, "about", None)
+    if record is None:
+        return About()
+    if not isinstance(record, About):
+        raise BrokenPlugin(
+            f"plugin {name!r} does not say what it is: its about is {record!r}; it must be an mflux_teacache.About, or "
+            f"be left out. Its authors must mend that."
+        )
+    return record
 
 
 def _attribute(name: str, plugin: Any, attribute: str, default: Any) -> Any:

@@ -5,11 +5,14 @@ What is printed holds names and values of files, packages and plugins that anybo
 
 from __future__ import annotations
 
-TYPE_CHECKING = False  # imported at the start of every mflux command, where typing alone would cost milliseconds
-if TYPE_CHECKING:
-    from typing import Any
+import reprlib
+from typing import Any
+from unicodedata import category
 
 LONGEST = 4000  # characters of a message: more than any of ours has with all that it lists
+
+_BRIEF = reprlib.Repr()
+_BRIEF.maxstring = _BRIEF.maxother = 90
 
 # Two format characters that words of some languages need; the others turn or hide text.
 _JOINERS = "\u200c\u200d"
@@ -22,8 +25,6 @@ def visible(text: object) -> str:
 
 
 def _spelt_out(character: str) -> str:
-    from unicodedata import category
-
     kind = category(character)
     acts = kind in ("Cc", "Cs", "Zl", "Zp") or (kind == "Cf" and character not in _JOINERS)
     return character.encode("unicode_escape").decode("ascii") if acts else character
@@ -53,9 +54,7 @@ def described(error: BaseException) -> str:
 
 def brief(value: Any) -> str:
     """A value as a message shows it: whole if it is short, and never long."""
-    import reprlib
-
     try:
-        return reprlib.repr(value)
+        return _BRIEF.repr(value)
     except Exception:  # noqa: BLE001 - of a number with too many digits, or whatever its __repr__ raises
         return f"a value of the type {type(value).__name__}"

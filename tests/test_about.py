@@ -8,12 +8,11 @@ import pytest
 from scripted import DEV, Plugin, generation
 
 from mflux_teacache import About, hookimpl
-from mflux_teacache.about import about_of
 from mflux_teacache.discovery import built_in
 from mflux_teacache.errors import BrokenPlugin
 from mflux_teacache.options import Declared
 from mflux_teacache.pieces.recorder import Recording
-from mflux_teacache.plugins import Loaded, PluginSet, load
+from mflux_teacache.plugins import Loaded, PluginSet, about_of, load
 
 STRATEGIES = [name for name in built_in() if load(name).about.kind == "strategy"]
 OPTIONS: dict[str, dict[str, Any]] = {"schedule": {"every": 2}}
@@ -25,7 +24,7 @@ class Plain:
 
 
 def test_a_class_without_the_record_is_a_plain_plugin() -> None:
-    assert about_of(Plain) == about_of(Plain()) == Loaded("p", Plain).about == About()
+    assert about_of("p", Plain) == about_of("p", Plain()) == Loaded("p", Plain).about == About()
     assert PluginSet([Loaded("p", Plain)]).about == About()
 
 

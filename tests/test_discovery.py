@@ -9,9 +9,9 @@ import damaged
 import pytest
 
 from mflux_teacache import attach
-from mflux_teacache.discovery import Unreadable, entry_points, search
+from mflux_teacache.discovery import Unreadable, entry_points, named, search
 from mflux_teacache.errors import BrokenPlugin, OptionError, UnknownPlugin
-from mflux_teacache.plugins import load, named
+from mflux_teacache.plugins import load
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from mflux_teacache import __main__ as module_form
 from mflux_teacache.cli import startup
-from mflux_teacache.cli.after_import import AfterImport
+from mflux_teacache.cli.startup import AfterImport
 
 
 def test_mfluxs_commands_are_known_and_ours_is_not():

@@ -25,7 +25,6 @@ VALUES = "values"
 FORECAST = "forecast"
 CACHE_DTYPE = "cache_dtype"
 
-# The plugin that repeats decisions, and where its values have whose they are.
-REPLAY = "replay"
+# Among the values of a plugin that repeats decisions: whose they are.
 REPLAYS = "replays"
 PLUGIN = "plugin"

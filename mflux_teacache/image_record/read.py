@@ -24,11 +24,13 @@ from mflux_teacache.pieces.input_files import (
     TooLarge,
     Unreadable,
     open_file,
+    parse_json,
     read_text,
     read_text_with,
     reason,
 )
-from mflux_teacache.pieces.json_fields import BOOLEAN, LONGEST_NAME, LONGEST_TEXT, Allowed, parse_json
+from mflux_teacache.pieces.option_types import BOOLEAN, LONGEST_NAME, LONGEST_TEXT, Allowed
+from mflux_teacache.plugins import our_own
 from mflux_teacache.records import COMPUTED, REUSED, Target
 from mflux_teacache.spelling import brief
 from mflux_teacache.words import is_json
@@ -259,9 +261,9 @@ def _facts(entry: dict[str, Any]) -> dict[str, Any]:
 def _original(recorded: Recorded) -> Recorded:
     """The same, with the plugin that is replayed in place of the one that replayed it."""
     decided = recorded.decided
-    if decided is None or decided.plugin != keys.REPLAY:
+    if decided is None or not any(about.source for name, about in our_own() if name == decided.plugin):
         return recorded
-    where = f"{keys.ENTRY}.{keys.PLUGINS}.{keys.REPLAY}.{keys.VALUES}.{keys.REPLAYS}"
+    where = f"{keys.ENTRY}.{keys.PLUGINS}.{decided.plugin}.{keys.VALUES}.{keys.REPLAYS}"
     replayed = _table(where, decided.entry[keys.VALUES].get(keys.REPLAYS), keys.PLUGIN, keys.VALUES)
     another = Allowed(
         lambda value: isinstance(value, str) and value not in recorded.options,
@@ -271,7 +273,7 @@ def _original(recorded: Recorded) -> Recorded:
     _table(f"{where}.{keys.VALUES}", replayed[keys.VALUES])
     own = _options(where, replayed)
     options = dict(
-        (name, own) if plugin == keys.REPLAY else (plugin, given) for plugin, given in recorded.options.items()
+        (name, own) if plugin == decided.plugin else (plugin, given) for plugin, given in recorded.options.items()
     )
     return replace(recorded, options=options, decided=replace(decided, plugin=name, entry=_facts(replayed)))
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mflux_teacache.image_record import keys
 from mflux_teacache.messages import warn_kept
 from mflux_teacache.options import as_json
-from mflux_teacache.pieces.json_fields import levels, parse_json
+from mflux_teacache.pieces.input_files import levels, parse_json
 from mflux_teacache.records import Generation
 from mflux_teacache.spelling import described
 

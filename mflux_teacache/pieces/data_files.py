@@ -14,26 +14,24 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from mflux_teacache.about import about_of
+from mflux_teacache.about import About
 from mflux_teacache.discovery import PACKAGE, installed
 from mflux_teacache.errors import OptionError, PluginWarning, Refused
-from mflux_teacache.pieces.input_files import Unreadable, read_text
-from mflux_teacache.pieces.json_fields import (
+from mflux_teacache.pieces.input_files import Unreadable, parse_json, read_text
+from mflux_teacache.pieces.option_types import (
     BOOLEAN,
     NAME,
     NUMBER,
     TEXT,
     Allowed,
-    brief,
-    count_from,
     is_list_of,
     is_number,
     is_table_of,
     is_text,
-    parse_json,
+    whole_number_from,
 )
 from mflux_teacache.records import Target
-from mflux_teacache.spelling import shortened
+from mflux_teacache.spelling import brief, shortened
 
 SCHEMA = 1
 
@@ -85,7 +83,7 @@ _ALLOWED: Mapping[str, Allowed] = {
 }
 
 # What a field may hold whose dataclass says no more than its type; ``| None`` is told by its default.
-OF_TYPE: Mapping[str, Allowed] = {"str": TEXT, "float": NUMBER, "int": count_from(1), "bool": BOOLEAN}
+OF_TYPE: Mapping[str, Allowed] = {"str": TEXT, "float": NUMBER, "int": whole_number_from(1), "bool": BOOLEAN}
 
 AnyFigures = TypeVar("AnyFigures", bound=Figures)
 
@@ -98,7 +96,7 @@ def as_text(figures: Figures) -> str:
 def calibration_free() -> list[str]:
     """Names of this package's installed strategies that decide on any model, without figures measured on it."""
     ours = {plugin.name: plugin for plugin in installed() if plugin.package == PACKAGE}
-    said = {name: about_of(plugin.entry_point.load()) for name, plugin in ours.items()}
+    said: dict[str, About] = {name: plugin.entry_point.load().about for name, plugin in ours.items()}
     return sorted(name for name, about in said.items() if about.kind == "strategy" and not about.needs_calibration)
 
 
@@ -214,7 +212,8 @@ class DataFiles(Generic[AnyFigures]):
         # One by one: whoever names a calibration, or asks for help, does not pay for reading all of them.
         if name not in self._parsed:
             file = f"{name}.json"
-            self._parsed[name] = self.parse(self.folder.joinpath(file).read_text("utf-8"), file)
+            data = json.loads(self.folder.joinpath(file).read_text("utf-8"))
+            self._parsed[name] = self._made(data, f"The {self.noun} {file}")
         return self._parsed[name]
 
     def parse(self, content: str, where: str) -> AnyFigures:
@@ -230,6 +229,10 @@ class DataFiles(Generic[AnyFigures]):
             raise OptionError(f"{what} is not JSON: {error}. Compare it with a shipped one.") from error
         except ValueError as error:
             raise OptionError(f"{what} is not read: {error}. Compare it with a shipped one.") from error
+        return self._made(data, what)
+
+    def _made(self, data: Any, what: str) -> AnyFigures:
+        """The figures that a file holds, checked; ``what`` is its name at the beginning of a message."""
         schema = data.pop("schema", None) if isinstance(data, dict) else None
         if type(schema) is not int or schema != SCHEMA:  # True is 1 to Python
             raise OptionError(

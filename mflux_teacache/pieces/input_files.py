@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+from mflux_teacache.spelling import brief
+
+# The largest float has 309 digits. Python takes time that grows with the square of their number, and from some number
+# on refuses, also to print them.
+MOST_DIGITS = 1000
 
 _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
     (stat.S_ISDIR, "a folder"),
@@ -116,3 +124,40 @@ def _spelt(size: int) -> str:
         if size >= unit:
             return f"{size / unit:.6g} {name}"
     return f"{size} bytes"
+
+
+# --- JSON -------------------------------------------------------------------------------------------------------------
+
+
+def parse_json(text: str) -> Any:
+    """The value that a JSON text holds.
+
+    Raises:
+        ValueError: it is not JSON, has a whole number of more than 1000 digits, or gives a field twice.
+        RecursionError: it is nested deeper than Python can follow.
+    """
+    return json.loads(text, parse_int=_whole_number, object_pairs_hook=_table)
+
+
+def levels(value: Any) -> int:
+    """How deeply lists and objects are nested in a value; 0 for a plain one."""
+    found, level = 0, [value]
+    while level := [entry for entry in level if isinstance(entry, dict | list)]:
+        found += 1
+        level = [inner for entry in level for inner in (entry.values() if isinstance(entry, dict) else entry)]
+    return found
+
+
+def _whole_number(digits: str) -> int:
+    if len(digits) > MOST_DIGITS:
+        raise ValueError(f"it has a whole number of {len(digits)} digits, and at most {MOST_DIGITS} are read")
+    return int(digits)
+
+
+def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Of a field that is given twice, programs take the first or the last: a reader would see another file than we."""
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        [(twice, _)] = Counter(name for name, _ in pairs).most_common(1)
+        raise ValueError(f"it has {brief(twice)} twice in one object")
+    return table

@@ -1,46 +1,117 @@
-"""Types for plugins' options: give them to ``add_argument(type=...)``."""
+"""What a value may be: types for plugins' options, for ``add_argument(type=...)``, and for fields of JSON files."""
 
 from __future__ import annotations
 
 import argparse
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple, TypeVar, get_args
+
+Test = Callable[[Any], bool]
+Value = TypeVar("Value")
+
+# A path has 4096 characters at most; notes and prompts are shorter than that.
+LONGEST_TEXT = 10_000
+LONGEST_NAME = 200  # messages show it, and images record it
 
 
-def _number_type(allowed: Callable[[float], bool], words: str) -> Callable[[str], float]:
-    def number(text: str) -> float:
+class Allowed(NamedTuple):
+    """Values that an option or a field may have.
+
+    Attributes:
+        test: whether a value is one of them.
+        words: what they are, after "it must be".
+    """
+
+    test: Test
+    words: str
+
+
+def is_window(value: object) -> bool:
+    """Whether a value is what ``window`` gives."""
+    if isinstance(value, float):
+        return 0 < value < 1
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip()) and len(value) <= LONGEST_TEXT
+
+
+def is_number(value: Any) -> bool:
+    """What a float can hold: Python's JSON knows NaN, Infinity and whole numbers of any length."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+
+
+def is_amount(value: Any) -> bool:
+    return is_number(value) and value >= 0
+
+
+def is_count_from(least: int) -> Test:
+    return lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def is_list_of(test: Test, at_least: int = 0, at_most: float = math.inf) -> Test:
+    return lambda value: isinstance(value, list) and at_least <= len(value) <= at_most and all(map(test, value))
+
+
+def is_table_of(test: Test) -> Test:
+    return lambda value: isinstance(value, dict) and all(map(test, value.values()))
+
+
+def is_pair_of(test: Test) -> Test:
+    return lambda value: is_list_of(test)(value) and len(value) == 2
+
+
+# --- Fields of JSON files ---------------------------------------------------------------------------------------------
+
+
+def whole_number_from(least: int) -> Allowed:
+    return Allowed(is_count_from(least), f"a whole number from {least}")
+
+
+def one_of(literal: Any) -> Allowed:
+    """The words of a ``Literal``."""
+    words = get_args(literal)
+    return Allowed(lambda value: value in words, " or ".join(map(repr, words)))
+
+
+NAME = Allowed(
+    lambda value: is_text(value) and len(value) <= LONGEST_NAME, f"text of at most {LONGEST_NAME} characters"
+)
+TEXT = Allowed(is_text, f"text of at most {LONGEST_TEXT} characters")
+NUMBER = Allowed(is_number, "a number")
+AMOUNT = Allowed(is_amount, "a number from 0")
+BOOLEAN = Allowed(lambda value: isinstance(value, bool), "true or false")
+
+
+# --- Options: all raise ``argparse.ArgumentTypeError`` for anything else ----------------------------------------------
+
+
+def _type(kind: Callable[[str], Value], allowed: Allowed) -> Callable[[str], Value]:
+    def read(text: str) -> Value:
         try:
-            value = float(text)
+            value = kind(text)
         except ValueError:
-            value = math.nan  # which is in no range
-        if not allowed(value):
-            raise argparse.ArgumentTypeError(f"{text!r} is not {words}")
+            value = None
+        if value is None or not allowed.test(value):
+            raise argparse.ArgumentTypeError(f"{text!r} is not {allowed.words}")
         return value
 
-    return number
+    return read
 
 
-# Numbers in a range. Like all types here, they raise ``argparse.ArgumentTypeError`` for anything else.
-threshold = _number_type(lambda value: 0 <= value < math.inf, "a finite number from 0, such as 0.2")
-factor = _number_type(lambda value: 1 <= value < math.inf, "a finite number from 1, such as 1.6")
-fraction = _number_type(lambda value: 0 < value < 1, "a number between 0 and 1, such as 0.5")
+threshold = _type(float, Allowed(lambda value: 0 <= value < math.inf, "a finite number from 0, such as 0.2"))
+factor = _type(float, Allowed(lambda value: 1 <= value < math.inf, "a finite number from 1, such as 1.6"))
+fraction = _type(float, Allowed(lambda value: 0 < value < 1, "a number between 0 and 1, such as 0.5"))
 
 
 def count_from(least: int, example: int | None = None) -> Callable[[str], int]:
     """The type of whole numbers from ``least``."""
-
-    def at_least(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = least - 1
-        if value < least:
-            shown = least + 1 if example is None else example
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least}, such as {shown}")
-        return value
-
-    return at_least
+    shown = least + 1 if example is None else example
+    return _type(int, Allowed(is_count_from(least), f"a whole number from {least}, such as {shown}"))
 
 
 count = count_from(0, example=8)
@@ -59,13 +130,6 @@ def window(text: str) -> float:
         f"{text!r} is neither a number of steps from 0, such as 3, "
         f"nor a fraction of the run between 0 and 1, such as 0.2"
     )
-
-
-def is_window(value: object) -> bool:
-    """Whether a value is what ``window`` gives."""
-    if isinstance(value, float):
-        return 0 < value < 1
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def file_path(text: str) -> Path:

@@ -15,7 +15,7 @@ from mflux_teacache.errors import NotWritten, OptionError, PluginWarning
 from mflux_teacache.hookspecs import hookimpl
 from mflux_teacache.messages import tell
 from mflux_teacache.pieces.data_files import DataFiles, Figures, as_text, loras_of
-from mflux_teacache.pieces.json_fields import LONGEST_NAME, LONGEST_TEXT
+from mflux_teacache.pieces.option_types import LONGEST_NAME, LONGEST_TEXT
 from mflux_teacache.pieces.output_files import add_output, check_output, replace_file, writing
 from mflux_teacache.records import Body, Generation, Step, Target
 from mflux_teacache.spelling import visible

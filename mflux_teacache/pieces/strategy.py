@@ -31,7 +31,6 @@ COMMON = About(
     kind="strategy",
     windows=limits.WINDOWS,
     cap=limits.CAP,
-    reuses="residual",
     replay_values=caches.VALUES,
 )
 

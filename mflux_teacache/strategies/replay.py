@@ -37,7 +37,6 @@ class Replay(Strategy[None]):
         kind="tool",
         description="Computes and skips the very steps that were computed and skipped in a recorded image.",
         source="from",
-        reuses="residual",
         simulated=False,  # it would show what the file says
         replay_values=VALUES,
     )

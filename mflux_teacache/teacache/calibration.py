@@ -13,7 +13,7 @@ import numpy as np
 
 from mflux_teacache.errors import OptionError, Refused
 from mflux_teacache.pieces.data_files import DataFiles, Figures
-from mflux_teacache.pieces.json_fields import (
+from mflux_teacache.pieces.option_types import (
     AMOUNT,
     Allowed,
     is_amount,
@@ -21,9 +21,9 @@ from mflux_teacache.pieces.json_fields import (
     is_number,
     is_pair_of,
     is_text,
+    is_window,
     one_of,
 )
-from mflux_teacache.pieces.option_types import is_window
 from mflux_teacache.records import Target
 from mflux_teacache.teacache.policy import evaluate
 

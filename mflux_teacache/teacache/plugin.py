@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from mflux_teacache.errors import OptionError, PluginWarning, Refused
 from mflux_teacache.pieces.budget import BUDGETS
 from mflux_teacache.pieces.data_files import Chosen
-from mflux_teacache.pieces.json_fields import brief
 from mflux_teacache.pieces.limits import resolve_window
 from mflux_teacache.pieces.strategy import COMMON, Settings, Strategy
 from mflux_teacache.pieces.verdict import Verdict
 from mflux_teacache.records import Generation, Step, Target
+from mflux_teacache.spelling import brief
 from mflux_teacache.teacache.calibration import BETTER, FILES, MOST_COEFFICIENTS, Calibration, is_distilled, of_model
 from mflux_teacache.teacache.policy import DEFAULTS, PolicyConfig, PolicyState, decide, predict
 

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from mflux_teacache.cli import startup
-from mflux_teacache.cli.after_import import AfterImport
-from mflux_teacache.cli.startup import is_mflux_command
+from mflux_teacache.cli.startup import AfterImport, is_mflux_command
 
 CLI = Path(startup.__file__).parent
 START = (CLI / "mflux_teacache.start").read_text()
@@ -67,14 +66,13 @@ def test_a_command_of_mflux_imports_the_finder_and_nothing_else(tmp_path):
         "mflux_teacache",
         "mflux_teacache.cli",
         "mflux_teacache.cli.startup",
-        "mflux_teacache.cli.after_import",
     ]
 
 
 PLAIN_LINE = """
 import argparse, sys
 from types import SimpleNamespace
-from mflux_teacache.cli.mflux.command_line import extend
+from mflux_teacache.cli.startup import extend
 class Parser(argparse.ArgumentParser):
     def add_output_arguments(self): self.add_argument("--output")
     def parse_args(self): return super().parse_args()
@@ -95,7 +93,7 @@ def test_a_command_line_without_plugins_imports_no_machinery(tmp_path):
         "mflux_teacache.cli",
         "mflux_teacache.cli.mflux",
         "mflux_teacache.cli.mflux.arguments",
-        "mflux_teacache.cli.mflux.command_line",
+        "mflux_teacache.cli.startup",
     ]
 
 
@@ -133,3 +131,37 @@ def test_the_start_up_files_are_installed_beside_the_package():
     for name in ("mflux_teacache.pth", "mflux_teacache.start"):
         [path] = [file for file in installed if str(file) == name]
         assert path.read_text() == (CLI / name).read_text()
+
+
+# --- Somebody else's module is acted on right after its import, and imported as ever ---
+
+
+def test_a_module_is_acted_on_right_after_its_import(tmp_path, monkeypatch):
+    (tmp_path / "acted_on.py").write_text("value = 1")
+    (tmp_path / "left_alone.py").write_text("value = 1")
+    monkeypatch.syspath_prepend(tmp_path)
+    seen = []
+    first = AfterImport("acted_on".__eq__, lambda module: seen.append(("first", module.value)))
+    second = AfterImport("acted_on".__eq__, lambda module: seen.append(("second", module.value)))
+    monkeypatch.setattr(sys, "meta_path", [first, second, *sys.meta_path])
+
+    import acted_on
+    import left_alone
+
+    assert seen == [("second", 1), ("first", 1)]
+    assert type(acted_on.__loader__) is type(acted_on.__spec__.loader) is type(left_alone.__loader__)
+    assert acted_on.__spec__.loader.get_source("acted_on") == "value = 1"
+
+
+def test_a_module_that_fails_or_is_missing_fails_as_ever(tmp_path, monkeypatch):
+    (tmp_path / "fails_on_import.py").write_text("1 / 0")
+    monkeypatch.syspath_prepend(tmp_path)
+    seen = []
+    finder = AfterImport({"fails_on_import", "is_not_there"}.__contains__, seen.append)
+    monkeypatch.setattr(sys, "meta_path", [finder, *sys.meta_path])
+
+    with pytest.raises(ZeroDivisionError):
+        import fails_on_import  # noqa: F401
+    with pytest.raises(ModuleNotFoundError, match="No module named 'is_not_there'"):
+        import is_not_there  # noqa: F401
+    assert seen == []

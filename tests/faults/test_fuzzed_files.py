@@ -17,7 +17,7 @@ import scripted
 from mutated import texts
 from scripted import DEV, Plugin, level
 
-from mflux_teacache.cli.mflux.choice import naming
+from mflux_teacache.cli.mflux.session import naming
 from mflux_teacache.errors import PluginError, PluginWarning
 from mflux_teacache.image_record import read as recorded
 from mflux_teacache.image_record.keys import ENTRY

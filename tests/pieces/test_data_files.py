@@ -7,7 +7,7 @@ import pytest
 
 from mflux_teacache.errors import OptionError, PluginWarning, Refused
 from mflux_teacache.pieces.data_files import DataFiles, Figures, as_text, calibration_free, loras_of, spelt
-from mflux_teacache.pieces.json_fields import AMOUNT, NUMBER
+from mflux_teacache.pieces.option_types import AMOUNT, NUMBER
 from mflux_teacache.records import Target
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 OPTION = "--plugin"
 COMPILE_BLOCKS = "--plugin-compile-blocks"
-NO_COMPILE_BLOCKS = "--no-plugin-compile-blocks"
 NONE = "none"
 SIDECAR_OPTIONS = ("-C", "--config-from-conf", "--config-from-metadata")
+OURS = (OPTION, COMPILE_BLOCKS, "--no-plugin-compile-blocks", *SIDECAR_OPTIONS[1:])
 HELP = (
     "Attach an installed plugin, such as teacache, which skips denoising steps. This may be given several times, and "
     "with --help it shows the plugin's own options. A --config-from-conf sidecar brings back the plugins that it "

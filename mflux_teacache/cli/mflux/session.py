@@ -9,42 +9,71 @@ says, and the model that the command has looked up, if it has.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import inspect
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from types import ModuleType
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from mflux_teacache.adapters.entry_check import bind
+from mflux_teacache import options
 from mflux_teacache.adapters.pipelines import for_image, of_class, pipeline_of, refuse_partly, refuse_unsupported
 from mflux_teacache.attachment import attach_requests
-from mflux_teacache.cli.after_import import AfterImport
-from mflux_teacache.cli.mflux.arguments import COMPILE_BLOCKS, OPTION
-from mflux_teacache.cli.mflux.choice import Asked, Chosen, asked_for, choose, naming
+from mflux_teacache.cli.mflux.arguments import COMPILE_BLOCKS, NONE, OPTION, SIDECAR_OPTIONS
+from mflux_teacache.cli.mflux.sidecar import Replacement, replacement, restored, warn_of_left_out
 from mflux_teacache.cli.mflux.unknown import refuse_unknown
-from mflux_teacache.errors import AlreadyAttached, OptionError, PluginWarning
+from mflux_teacache.errors import AlreadyAttached, OptionError, PluginWarning, Refused
+from mflux_teacache.image_record.read import Recorded, read_beside_mflux
 from mflux_teacache.messages import reported, say, show_warnings, tell
-from mflux_teacache.plugins import PluginSet, Request, check_all
+from mflux_teacache.options import Declared
+from mflux_teacache.plugins import PluginSet, Request, check_all, load
 from mflux_teacache.records import GenerationStats, Target
 from mflux_teacache.summary import Settings, summary
-from mflux_teacache.words import read
-
-MODELS = "mflux.models."
-
-# Where mflux loads or fetches something that comes before a pipeline's __init__ in some of its commands: FIBO's and
-# FIBO 2's model that writes captions, and LoRAs, by the parser and by the in-context commands.
-_BEFORE_PIPELINES = (("FiboVLM", "__init__"), ("LoraResolution", "resolve"))
-
-# Where a command looks up what to load.
-_LOOK_UPS = (("ModelConfig", "from_name"), ("ConfigResolution", "resolve_restricted"))
+from mflux_teacache.words import Line, read
 
 # Arguments of generate_image that mflux's commands have under another name.
 _OPTIONS = {"num_inference_steps": "steps"}
 
 # mflux-generate-kontext accepts --image-strength, with a default, and does not pass it on.
 _NOT_PASSED_ON = {"Flux1Kontext": "image_strength"}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which plugins a command line asks for, and whether blocks are to be compiled.
+
+    Attributes:
+        names: in the order in which they were named, each once; empty after ``--plugin none``.
+        sidecar: the file of ``-C``, which may name plugins; ``None`` also after ``--plugin none``.
+        compile_blocks: ``None`` if the command line does not say; the sidecar may.
+    """
+
+    names: tuple[str, ...] = ()
+    sidecar: Path | None = None
+    compile_blocks: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What a run asks for; it is false if that is nothing.
+
+    Attributes:
+        requests: the plugins, in the order in which they were named.
+        compile_blocks: as in ``attach``.
+        source: the sidecar that named the plugins, if the command line did not.
+        replacement: what repeats the decisions of one of them in its place, if they are to be repeated.
+    """
+
+    requests: Sequence[Request] = ()
+    compile_blocks: bool = False
+    source: Path | None = None
+    replacement: Replacement | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.requests) or self.compile_blocks
 
 
 def session_for(parser: argparse.ArgumentParser, argv: Sequence[str], command: Mapping[str, Any]) -> Session | None:
@@ -75,10 +104,112 @@ def session_for(parser: argparse.ArgumentParser, argv: Sequence[str], command: M
         chosen = choose(asked, parser, argv)
         if not chosen:
             return None
-        session = Session(parser.prog, chosen, pipeline_in(command))
-        session.follow(parser)
-        watch(session.check, session.foresee, session.look_up)
-        return session
+        return Session(parser.prog, chosen, pipeline_in(command))
+
+
+def pipeline_in(namespace: Mapping[str, Any]) -> type | None:
+    """The one pipeline of mflux's that a command's module has imported; ``None`` if there are several or none."""
+    pipelines = {
+        value
+        for value in namespace.values()
+        if isinstance(value, type) and value.__module__.startswith("mflux.models.") and hasattr(value, "generate_image")
+    }
+    return pipelines.pop() if len(pipelines) == 1 else None
+
+
+def asked_for(line: Line) -> Asked:
+    """What a command line asks for.
+
+    Raises:
+        OptionError: ``--plugin none`` together with a plugin.
+    """
+    named: list[str] = []
+    sidecar: Path | None = None
+    compile_blocks: bool | None = None
+    for given in line.given:
+        names = given.action.option_strings
+        if OPTION in names:
+            named += given.words
+        elif COMPILE_BLOCKS in names:
+            compile_blocks = not given.option.startswith("--no-")
+        elif not set(SIDECAR_OPTIONS).isdisjoint(names):
+            sidecar = Path(given.words[0])
+    if NONE not in named:
+        return Asked(tuple(dict.fromkeys(named)), sidecar, compile_blocks)
+    if others := " and ".join(repr(name) for name in dict.fromkeys(named) if name != NONE):
+        raise OptionError(
+            f"{OPTION} {NONE} switches plugins off, and {others} was asked for too. Leave one of them out."
+        )
+    return Asked(compile_blocks=compile_blocks)
+
+
+def choose(asked: Asked, parser: argparse.ArgumentParser, argv: Sequence[str]) -> Chosen:
+    """Load what the command line asks for, else what its sidecar names, and put the options on mflux's parser.
+
+    If the command line asks for help, or mflux is going to refuse it, nothing is asked for.
+
+    Raises:
+        Refused: a plugin that is not installed or does not fit, an option that does not exist, a value that is not
+            allowed, or a malformed entry in the sidecar.
+    """
+    with naming(asked.sidecar):
+        recorded = Recorded() if asked.sidecar is None else read_beside_mflux(asked.sidecar)
+    source = None if asked.names else asked.sidecar  # whose fault it is if a plugin cannot be had
+    with naming(source):
+        plugins = [Declared(load(name)) for name in asked.names or recorded.options]
+    for plugin in plugins:
+        plugin.put_on(parser)
+    line = _read_again(asked, parser, argv, plugins)
+    if line is None:
+        return Chosen()
+
+    requests: list[Request] = []
+    for plugin in plugins:
+        said = plugin.said_in(line.given)
+        given = said.given
+        if not line.asks_for_help and (record := recorded.options.get(plugin.plugin.name)):
+            with naming(asked.sidecar), options.naming(plugin.plugin):
+                given = [*restored(plugin, record, said), *given]
+        requests.append(Request(plugin.plugin, plugin.take(given, complete=not line.asks_for_help)))
+    if line.asks_for_help:  # a value that is not allowed has been refused all the same
+        return Chosen()
+    if asked.names and asked.sidecar:
+        warn_of_left_out(asked.sidecar, recorded, asked.names)
+    compile_blocks = recorded.compile_blocks if asked.compile_blocks is None else asked.compile_blocks
+    repeated = None if source is None else replacement(source, recorded, plugins, line)
+    return Chosen(requests, compile_blocks, source, repeated)
+
+
+def _read_again(
+    asked: Asked, parser: argparse.ArgumentParser, argv: Sequence[str], plugins: Sequence[Declared]
+) -> Line | None:
+    """The command line with the plugins' options known; ``None`` if mflux refuses it for something of its own."""
+    line = read(parser, argv)
+    if line.problem is not None:
+        if any(option.startswith((plugin.prefix, plugin.no_prefix)) for plugin in plugins for option in line.about):
+            raise OptionError(line.problem)
+        return None
+    if line.unknown_options:
+        refuse_unknown(line, plugins, anybodys=bool(plugins))
+    if asked_for(line) != asked:  # what looked like ours is a value, now that the plugins' options are known
+        names = ", ".join(plugin.plugin.name for plugin in plugins)
+        raise OptionError(
+            f"--plugin, --plugin-compile-blocks or -C stands where an option of {names} takes whatever follows it. "
+            f"Give them before the options of plugins."
+        )
+    return line
+
+
+@contextlib.contextmanager
+def naming(sidecar: Path | None) -> Iterator[None]:
+    """Say in a refusal that it is about this file, if it is about one, and how to go on without it."""
+    try:
+        yield
+    except Refused as error:
+        if sidecar is None:
+            raise
+        message = str(error).removesuffix(".")
+        raise type(error)(f"{sidecar}: {message}. Or run without the plugins of this file: --plugin none.") from error
 
 
 class Session:
@@ -234,76 +365,3 @@ class Session:
                 return generate_image(*args, **kwargs)
 
         model.generate_image = reporting
-
-
-# --- Being told of what mflux does ------------------------------------------------------------------------------------
-
-
-def pipeline_in(namespace: Mapping[str, Any]) -> type | None:
-    """The one pipeline of mflux's that a command's module has imported; ``None`` if there are several or none."""
-    pipelines = {
-        value
-        for value in namespace.values()
-        if isinstance(value, type) and value.__module__.startswith(MODELS) and hasattr(value, "generate_image")
-    }
-    return pipelines.pop() if len(pipelines) == 1 else None
-
-
-def watch(
-    check: Callable[[type, Mapping[str, Any]], None],
-    before: Callable[[], None] = lambda: None,
-    looked_up: Callable[[Any], None] = lambda config: None,
-) -> None:
-    """Be told of what mflux does, in modules that are imported already and in those that will be.
-
-    Args:
-        check: called with the class and the arguments of its ``__init__`` before any pipeline is built.
-        before: called before something else is loaded or fetched.
-        looked_up: called with each model configuration that is looked up by name.
-    """
-
-    def guard(module: ModuleType) -> None:
-        for cls in [value for value in vars(module).values() if isinstance(value, type)]:
-            if cls.__module__ != module.__name__:  # imported there
-                continue
-            if hasattr(cls, "generate_image"):
-                _guard_init(cls, check)
-            for name, function in _BEFORE_PIPELINES:
-                if cls.__name__ == name and hasattr(cls, function):
-                    _wrap(cls, function, before, lambda result: None)
-            for name, function in _LOOK_UPS:
-                if cls.__name__ == name and hasattr(cls, function):
-                    _wrap(cls, function, lambda: None, looked_up)
-
-    for name, module in list(sys.modules.items()):
-        if name.startswith(MODELS):
-            guard(module)
-    sys.meta_path.insert(0, AfterImport(lambda name: name.startswith(MODELS), guard))
-
-
-def _guard_init(cls: type, check: Callable[[type, Mapping[str, Any]], None]) -> None:
-    """Let ``check`` judge before ``cls.__init__``."""
-    original: Callable[..., None] = cls.__init__  # type: ignore[misc]
-    signature = inspect.signature(original)
-
-    @functools.wraps(original)
-    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
-        if type(self) is cls:  # the __init__ of a subclass that got here was guarded too
-            check(cls, bind(signature, (self, *args), kwargs))
-        original(self, *args, **kwargs)
-
-    cls.__init__ = __init__  # type: ignore[misc]
-
-
-def _wrap(cls: type, name: str, before: Callable[[], None], after: Callable[[Any], None]) -> None:
-    """Put something around a function of a class, which may be a static one."""
-    original = getattr(cls, name)
-
-    @functools.wraps(original)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        before()
-        result = original(*args, **kwargs)
-        after(result)
-        return result
-
-    setattr(cls, name, staticmethod(wrapper) if isinstance(vars(cls).get(name), staticmethod) else wrapper)

@@ -7,8 +7,15 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from mflux_teacache.pieces.data_files import DataFiles, Figures
-from mflux_teacache.pieces.json_fields import AMOUNT, Allowed, count_from, is_count_from, is_list_of, is_number
-from mflux_teacache.pieces.option_types import is_window
+from mflux_teacache.pieces.option_types import (
+    AMOUNT,
+    Allowed,
+    is_count_from,
+    is_list_of,
+    is_number,
+    is_window,
+    whole_number_from,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +56,7 @@ FILES = DataFiles(
         ),
         "threshold": AMOUNT,
         "skip_first": Allowed(is_window, "steps from 0, or a fraction between 0 and 1"),
-        "max_skips": count_from(0),
+        "max_skips": whole_number_from(0),
         "always": Allowed(is_list_of(is_count_from(0)), "a list of steps from 0"),
     },
 )

@@ -11,8 +11,7 @@ from mflux.models.common.config.model_config import ModelConfig
 from mflux.models.flux.variants.txt2img.flux import Flux1
 
 from mflux_teacache.attachment import Request
-from mflux_teacache.cli.mflux.choice import Chosen
-from mflux_teacache.cli.mflux.session import Session
+from mflux_teacache.cli.mflux.session import Chosen, Session
 from mflux_teacache.options import from_keywords
 from mflux_teacache.plugins import load
 

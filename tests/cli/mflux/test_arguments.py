@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mflux_teacache.cli.mflux.choice import Asked, asked_for
-from mflux_teacache.cli.mflux.command_line import may_concern_plugins
+from mflux_teacache.cli.mflux.session import Asked, asked_for
+from mflux_teacache.cli.startup import may_concern_plugins
 from mflux_teacache.discovery import GROUP, built_in
 from mflux_teacache.errors import OptionError
 from mflux_teacache.words import read

@@ -20,8 +20,9 @@ from mflux.cli.parser.parsers import CommandLineParser
 from mflux.models.common.config.model_config import ModelConfig
 from mflux.models.flux.variants.txt2img.flux import Flux1
 
+from mflux_teacache.cli import startup
 from mflux_teacache.cli.mflux import session
-from mflux_teacache.cli.mflux.command_line import extend
+from mflux_teacache.cli.startup import extend
 from mflux_teacache.discovery import built_in
 from mflux_teacache.errors import PluginWarning
 from mflux_teacache.options import Declared
@@ -133,7 +134,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     judged: list[Any] = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(CallbackManager, "register_callbacks", staticmethod(CallbackManager.register_callbacks))
-    monkeypatch.setattr(session, "watch", lambda check, *_: judged.append(check))
+    monkeypatch.setattr(startup, "watch", lambda check, *_: judged.append(check))
     monkeypatch.setattr(session, "show_warnings", lambda command: None)
 
     def run(argv: list[str], shortened: bool) -> argparse.Namespace:

@@ -21,10 +21,10 @@ from mflux.models.flux.variants.txt2img.flux import Flux1
 
 from mflux_teacache import Target, hookimpl
 from mflux_teacache.attachment import Request
+from mflux_teacache.cli import startup
 from mflux_teacache.cli.mflux import session
-from mflux_teacache.cli.mflux.choice import Chosen
-from mflux_teacache.cli.mflux.command_line import extend
-from mflux_teacache.cli.mflux.session import Session
+from mflux_teacache.cli.mflux.session import Chosen, Session
+from mflux_teacache.cli.startup import extend
 from mflux_teacache.errors import AlreadyAttached, Refused
 from mflux_teacache.plugins import Loaded, load
 from mflux_teacache.records import GenerationStats
@@ -224,7 +224,7 @@ def test_one_that_decides_alone_says_why():
 def parse(monkeypatch, plugins_in_process):
     """Parse a command line by mflux's parser with our extension; nothing of mflux stays changed."""
     monkeypatch.setattr(CallbackManager, "register_callbacks", staticmethod(CallbackManager.register_callbacks))
-    monkeypatch.setattr(session, "watch", lambda *told: None)
+    monkeypatch.setattr(startup, "watch", lambda *told: None)
     monkeypatch.setattr(session, "show_warnings", lambda command: None)
 
     def run(argv: str, extended: bool = True) -> dict[str, object]:

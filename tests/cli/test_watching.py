@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from mflux_teacache.cli.mflux.session import watch
+from mflux_teacache.cli.startup import watch
 
 PIPELINE = """
 class Pipeline:

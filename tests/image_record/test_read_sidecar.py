@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mflux_teacache.cli.mflux.choice import naming
+from mflux_teacache.cli.mflux.session import naming
 from mflux_teacache.errors import PluginWarning, Refused, UnknownPlugin
 from mflux_teacache.image_record.read import MOST_BYTES, Recorded, read_beside_mflux
 

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from mflux_teacache.pieces.json_fields import MOST_DIGITS, brief, levels, parse_json
+from mflux_teacache.pieces.input_files import MOST_DIGITS, levels, parse_json
+from mflux_teacache.spelling import brief
 
 
 @pytest.mark.parametrize("value", [None, [1, 2.5, "é"], {"a": {"a": [10**400, -(10**998)]}}])
