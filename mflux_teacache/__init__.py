@@ -7,16 +7,16 @@ if TYPE_CHECKING:
     from typing import Any
 
     from mflux_teacache.about import About as About
-    from mflux_teacache.attachment import Handle as Handle
     from mflux_teacache.attachment import apply_teacache as apply_teacache
     from mflux_teacache.attachment import attach as attach
-    from mflux_teacache.attachment import attached as attached
     from mflux_teacache.errors import PluginError as PluginError
     from mflux_teacache.errors import PluginWarning as PluginWarning
     from mflux_teacache.errors import Refused as Refused
     from mflux_teacache.family import Dual as Dual
     from mflux_teacache.family import Family as Family
     from mflux_teacache.family import Joint as Joint
+    from mflux_teacache.handle import Handle as Handle
+    from mflux_teacache.handle import attached as attached
     from mflux_teacache.hookspecs import hookimpl as hookimpl
     from mflux_teacache.pieces.cache import ResidualCache as ResidualCache
     from mflux_teacache.pieces.limits import Limits as Limits
@@ -34,14 +34,14 @@ _HOME = {
     "About": "about",
     "apply_teacache": "attachment",
     "attach": "attachment",
-    "attached": "attachment",
+    "attached": "handle",
     "Body": "records",
     "Decision": "records",
     "Dual": "family",
     "Family": "family",
     "Generation": "records",
     "GenerationStats": "records",
-    "Handle": "attachment",
+    "Handle": "handle",
     "hookimpl": "hookspecs",
     "Joint": "family",
     "Limits": "pieces.limits",

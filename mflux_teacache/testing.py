@@ -12,12 +12,12 @@ from typing import Any
 import mlx.core as mx
 from mlx import nn
 
-from mflux_teacache.attachment import Request, attach_requests
 from mflux_teacache.demo.clock import listening
 from mflux_teacache.errors import UnsupportedModel
 from mflux_teacache.family import Arguments, Family
+from mflux_teacache.handle import attach_requests
 from mflux_teacache.hookspecs import hookimpl
-from mflux_teacache.plugins import Loaded
+from mflux_teacache.plugins import Loaded, Request
 from mflux_teacache.records import Body, Decision, Step
 
 # The step in which a residual is reused. Not the first one, in which a key/value cache may have to be filled.

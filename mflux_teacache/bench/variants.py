@@ -14,12 +14,12 @@ from mflux.utils.apple_silicon import AppleSiliconUtil
 from mflux_teacache import options
 from mflux_teacache.adapters.families import FAMILIES
 from mflux_teacache.adapters.pipelines import pipeline_of
-from mflux_teacache.attachment import attach_requests
 from mflux_teacache.bench.follow import FollowPattern
 from mflux_teacache.bench.needs import laboratory
 from mflux_teacache.bench.plugin_settings import load
 from mflux_teacache.bench.runs import COMPILED, COMPUTED, PLAIN, SKIPPING, Done, Setting
 from mflux_teacache.bench.settings import SpeedSettings
+from mflux_teacache.handle import attach_requests
 from mflux_teacache.plugins import Loaded, Request
 from mflux_teacache.summary import why_idle
 

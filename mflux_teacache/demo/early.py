@@ -7,8 +7,7 @@ from typing import Any
 
 from mflux_teacache import options
 from mflux_teacache.adapters.pipelines import for_image, of_class
-from mflux_teacache.attachment import Request, check_all
-from mflux_teacache.plugins import Loaded, PluginSet
+from mflux_teacache.plugins import Loaded, PluginSet, Request, check_all
 
 
 def refuse_early(

@@ -25,7 +25,6 @@ from mflux_teacache.pieces.option_types import (
     one_of,
 )
 from mflux_teacache.records import Target
-from mflux_teacache.teacache.policy import evaluate
 
 # Published polynomials have 5 coefficients. Far beyond that a fit follows noise, and its roots are found in a time that
 # grows with the cube of their number.
@@ -152,14 +151,19 @@ def smallest_prediction(polynomial: tuple[float, ...], lower: float, upper: floa
     """The smallest value of a polynomial over a range, from 0."""
     upper = min(upper, 1e6)  # as good as infinite: far past every turning point
     turns = [turn for turn in _positive_roots(_slope(polynomial)) if lower < turn < upper]
-    return max(0.0, min(evaluate(polynomial, x) for x in (lower, upper, *turns)))
+    return max(0.0, min(_value(polynomial, x) for x in (lower, upper, *turns)))
 
 
 def _turns_negative(polynomial: tuple[float, ...] | list[float]) -> list[float]:
     """Where a polynomial falls below zero, from 0 upwards; 0 itself if it is negative right after."""
     edges = [0.0, *_positive_roots(polynomial)]
-    between = [evaluate(polynomial, (left + right) / 2) for left, right in pairwise([*edges, edges[-1] + 2.0])]
+    between = [_value(polynomial, (left + right) / 2) for left, right in pairwise([*edges, edges[-1] + 2.0])]
     return [edge for edge, before, after in zip(edges, [0.0, *between], between, strict=False) if before >= 0 > after]
+
+
+def _value(polynomial: tuple[float, ...] | list[float], x: float) -> float:
+    with np.errstate(over="ignore", invalid="ignore"):  # far out, it may be infinite
+        return float(np.polyval(polynomial, x))
 
 
 def _slope(polynomial: tuple[float, ...]) -> list[float]:

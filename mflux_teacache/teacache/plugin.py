@@ -7,6 +7,7 @@ import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from mflux_teacache.errors import OptionError, PluginWarning, Refused
@@ -52,7 +53,6 @@ class TeaCache(Strategy[PolicyState]):
     first = PolicyState()
 
     _calibration: Calibration
-    _policy: PolicyConfig
     _previous: mx.array | None = None
 
     def __init__(self) -> None:
@@ -102,18 +102,22 @@ class TeaCache(Strategy[PolicyState]):
 
     def attach(self, options: argparse.Namespace, target: Target) -> None:
         calibration = self._calibration = self._chosen(options, target)
-        self._policy = PolicyConfig(
-            threshold=self.threshold or 0.0,
-            polynomial=calibration.polynomial,
-            lower=calibration.lower,
-            upper=calibration.upper,
-            limits=self.limits,
-        )
         # Coefficients by hand are for whatever model their author had in mind.
         if options.coefficients is None:
             FILES.warn_if_made_elsewhere(calibration, target)
         _warn_if_poor(calibration)
         _warn_if_idle(self.threshold, calibration)
+
+    @cached_property
+    def _policy(self) -> PolicyConfig:
+        """What the rule goes by. All of it has been checked where it comes from: as options, and as a file."""
+        return PolicyConfig(
+            threshold=self.threshold or 0.0,
+            polynomial=self._calibration.polynomial,
+            lower=self._calibration.lower,
+            upper=self._calibration.upper,
+            limits=self.limits,
+        )
 
     def judge(self, step: Step) -> Verdict[PolicyState]:
         signal, before = self._signal(step), self._previous

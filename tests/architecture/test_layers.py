@@ -53,20 +53,10 @@ ALLOWED = {
         *("about", "drawing", "errors", "hookspecs", "messages", "options", "pieces", "plugins", "records", "runtime"),
         *("shadow", "spelling", "text_tables"),
     },
-    "generations": {
+    "handle": {
         *("adapters", "errors", "family", "image_record", "messages", "plugins", "records", "runtime", "spelling"),
     },
-    "attachment": {
-        "adapters",
-        "discovery",
-        "errors",
-        "family",
-        "generations",
-        "options",
-        "plugins",
-        "records",
-        "spelling",
-    },
+    "attachment": {"discovery", "errors", "handle", "options", "plugins"},
     "summary": {"messages", "options", "plugins", "records", "spelling"},
     "cli/startup": {"adapters", "cli", "messages"},
 }

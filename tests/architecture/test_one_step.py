@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 # Of a step's files: those of the strategy, and those of the host and its adapters.
 STRATEGY = ("pieces/", "strategies/", "teacache/")
 STEP, HOST = 10, 5
-COMMAND_LINE = 36
+COMMAND_LINE = 25
 
 
 @pytest.mark.parametrize(

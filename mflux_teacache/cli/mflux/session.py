@@ -21,11 +21,11 @@ from typing import Any
 
 from mflux_teacache import options
 from mflux_teacache.adapters.pipelines import for_image, of_class, pipeline_of, refuse_partly, refuse_unsupported
-from mflux_teacache.attachment import attach_requests
 from mflux_teacache.cli.mflux.arguments import COMPILE_BLOCKS, NONE, OPTION, SIDECAR_OPTIONS
 from mflux_teacache.cli.mflux.sidecar import Replacement, replacement, restored, warn_of_left_out
 from mflux_teacache.cli.mflux.unknown import refuse_unknown
 from mflux_teacache.errors import AlreadyAttached, OptionError, PluginWarning, Refused
+from mflux_teacache.handle import attach_requests
 from mflux_teacache.image_record.read import Recorded, read_beside_mflux
 from mflux_teacache.messages import reported, say, show_warnings, tell
 from mflux_teacache.options import Declared
