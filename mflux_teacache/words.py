@@ -16,8 +16,6 @@ from typing import Any, NoReturn
 
 from mflux_teacache.errors import OptionError
 
-PLUGIN = "--plugin"
-
 _LONGEST_INT = 10**4000  # Python makes no text of a number with more than 4300 digits
 
 
@@ -116,23 +114,7 @@ class _WriteDown(argparse.Action):
         self._line.given.append(Given(self._original, option_string or "", tuple(words)))
 
 
-# --- Commands of our own that take a plugin's options -----------------------------------------------------------------
-
-
-class PluginParser(argparse.ArgumentParser):
-    """A parser that takes the options of the plugin that its own option ``--plugin`` names, if it has that option.
-
-    They are in the namespace as ``plugin_options``: keywords of ``attach``, which judges them. So what a plugin's
-    messages advise works in our commands as it does in mflux's. Parsers of subcommands are of their parent's class.
-    """
-
-    def parse_known_args(  # type: ignore[override]
-        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
-    ) -> tuple[argparse.Namespace, list[str]]:
-        parsed, rest = super().parse_known_args(args, argparse.Namespace() if namespace is None else namespace)
-        if PLUGIN in self._option_string_actions:
-            parsed.plugin_options, rest = keywords_among(parsed.plugin, rest)
-        return parsed, rest
+# --- Options of a plugin that stand among other words -----------------------------------------------------------------
 
 
 def keywords_among(plugin: str | None, words: Iterable[str]) -> tuple[dict[str, Any], list[str]]:

@@ -10,11 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mflux_teacache.cli.own.main import main
 from mflux_teacache.errors import OptionError
-from mflux_teacache.options import from_keywords
-from mflux_teacache.plugins import load
-from mflux_teacache.words import Given, Line, PluginParser, keywords_among, read
+from mflux_teacache.words import Given, Line, keywords_among, read
 
 
 class Noting(argparse.Action):
@@ -111,36 +108,6 @@ def test_what_is_given_is_told_by_the_parser_s_own_action() -> None:
     assert read(made, ["--one=a"]) == Line([Given(action, "--one", ("a",))])
 
 
-# --- Commands of ours take the options of the plugin that they run ---
-
-
-def parsed(*words: str) -> argparse.Namespace:
-    parser = PluginParser(allow_abbrev=False)
-    command = parser.add_subparsers().add_parser("demo")
-    command.add_argument("--plugin", default="teacache")
-    command.add_argument("--steps", type=int)
-    return parser.parse_args(["demo", *words])
-
-
-@pytest.mark.parametrize(
-    ("words", "keywords"),
-    [
-        ([], {}),
-        (["--teacache-thresh", "0.2"], {"thresh": "0.2"}),
-        (["--teacache-thresh=0.2", "--teacache-force"], {"thresh": "0.2", "force": True}),
-        (["--teacache-force", "--steps", "4"], {"force": True}),
-        (["--teacache-coefficients=-1.5,2,0"], {"coefficients": "-1.5,2,0"}),
-        (["--plugin", "first-block-cache", "--first-block-cache-max-skips", "2"], {"max_skips": "2"}),
-        (["--plugin=schedule", "--schedule-every", "2"], {"every": "2"}),
-        (["--plugin", "replay", "--replay-from", "a.png"], {"from": "a.png"}),
-    ],
-)
-def test_options_of_the_plugin_are_keywords_of_attach(words: list[str], keywords: dict[str, Any]) -> None:
-    found = parsed(*words)
-    assert found.plugin_options == keywords
-    from_keywords(load(found.plugin), found.plugin_options)
-
-
 def test_other_words_are_left() -> None:
     words = ["--calm-size", "1", "--steps=4", "x", "--calmer-y"]
     assert keywords_among("calm", words) == ({"size": "1"}, ["--steps=4", "x", "--calmer-y"])
@@ -150,21 +117,3 @@ def test_other_words_are_left() -> None:
 def test_an_option_given_twice_is_refused() -> None:
     with pytest.raises(OptionError, match="--teacache-thresh gives thresh once more, which was 0.2. Leave one of them"):
         keywords_among("teacache", ["--teacache-thresh=0.2", "--teacache-thresh", "0.3"])
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["demo", "--schedule-every", "2"], "unrecognized arguments: --schedule-every 2"),
-        (["plugins", "--teacache-thresh", "2"], "unrecognized arguments: --teacache-thresh 2"),
-        (["demo", "--teacache-tresh", "2"], "has no option 'tresh'"),
-        (["demo", "--teacache-thresh"], "--teacache-thresh takes a value"),
-        (["demo", "--teacache-thresh", "1", "--teacache-thresh", "2"], "once more"),
-        (["bench", "speed", "--plugin", "teacache", "--teacache-max-skips=-1"], "--teacache-max-skips: '-1' is "),
-    ],
-)
-def test_what_no_command_knows_is_refused(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as left:
-        main(words)
-    assert left.value.code == 2
-    assert message in capsys.readouterr().err

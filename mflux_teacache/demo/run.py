@@ -46,7 +46,7 @@ class Settings:
 
     Attributes:
         prompt: in the words of ``vocabulary.GRAMMAR``.
-        thresh: short for the plugin's option of that name; ``None`` = its default.
+        thresh: short for the plugin's threshold; ``None`` = its default.
         steps: of the denoising loop.
         seed: of the noise that the image starts from.
         plugin: an installed plugin's name.
@@ -72,11 +72,6 @@ class Settings:
                 f"--thresh is {self.thresh:g}; it must be a finite number from 0, which skips nothing. "
                 f"Leave it out for the plugin's own default."
             )
-        if self.thresh is not None and "thresh" in self.plugin_options:
-            raise OptionError(
-                f"--thresh {self.thresh:g} and --{self.plugin}-thresh {self.plugin_options['thresh']} are the same "
-                f"option. Leave one of them out."
-            )
         if self.steps < FEWEST_STEPS:
             raise OptionError(
                 f"--steps is {self.steps}; it must be a whole number from {FEWEST_STEPS}: with the first and the last "
@@ -88,10 +83,21 @@ class Settings:
             )
         check_output("--output", self.output, ".png")
 
-    @property
-    def keywords(self) -> dict[str, Any]:
-        """For ``attach``."""
-        return {**self.plugin_options, **({} if self.thresh is None else {"thresh": self.thresh})}
+    def keywords(self, plugin: Loaded) -> dict[str, Any]:
+        """For ``attach``; raises ``OptionError`` for a threshold that is given twice, or to a plugin without one."""
+        if self.thresh is None:
+            return dict(self.plugin_options)
+        own = plugin.about.threshold
+        if own is None:
+            raise OptionError(
+                f"plugin {plugin.name!r} has no option 'thresh', nor another threshold. Leave out --thresh."
+            )
+        if own in self.plugin_options:
+            raise OptionError(
+                f"--thresh {self.thresh:g} and --{plugin.name}-{own} {self.plugin_options[own]} are the same option. "
+                f"Leave one of them out."
+            )
+        return {**self.plugin_options, own: self.thresh}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +168,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--prompt", default=PROMPT, help="what to draw, in the words below (default: %(default)s)")
     parser.add_argument(
-        "--thresh", type=float, metavar="FLOAT", help="short for --NAME-thresh of the plugin (default: its own)"
+        "--thresh",
+        type=float,
+        metavar="FLOAT",
+        help="short for the plugin's own threshold, such as --teacache-thresh (default: its own)",
     )
     parser.add_argument(
         "--steps", type=int, default=STEPS, metavar="INT", help="denoising steps (default: %(default)s)"
@@ -214,16 +223,17 @@ def compare(settings: Settings) -> Result:
     from mflux_teacache import options, plugins
 
     plugin = plugins.load(settings.plugin)
-    options.from_keywords(plugin, settings.keywords)  # before the seconds that loading mflux takes
+    keywords = settings.keywords(plugin)
+    options.from_keywords(plugin, keywords)  # before the seconds that loading mflux takes
 
     from mflux_teacache.demo.early import refuse_early
     from mflux_teacache.demo.model import DemoKlein, image_arguments, model_config, tiny_klein
 
     image = image_arguments(prompt=settings.prompt, steps=settings.steps, seed=settings.seed)
-    refuse_early(plugin, settings.keywords, DemoKlein, {"model_config": model_config()}, image)
+    refuse_early(plugin, keywords, DemoKlein, {"model_config": model_config()}, image)
     with tiny_klein() as model:
         _warm_up(model, plugin.about.residual_after)
-        return _timed(model, plugin, settings)
+        return _timed(model, plugin, keywords, settings)
 
 
 def _warm_up(model: DemoKlein, residual_after: int) -> None:
@@ -236,18 +246,18 @@ def _warm_up(model: DemoKlein, residual_after: int) -> None:
         warm()
 
 
-def _timed(model: DemoKlein, plugin: Loaded, settings: Settings) -> Result:
+def _timed(model: DemoKlein, plugin: Loaded, keywords: Mapping[str, Any], settings: Settings) -> Result:
     from mflux_teacache import attach
     from mflux_teacache.demo.model import draw
     from mflux_teacache.summary import why_idle
 
     timed = partial(draw, model, prompt=settings.prompt, steps=settings.steps, seed=settings.seed)
     plain = timed("plain")
-    with attach(model, settings.plugin, **settings.keywords) as handle:
+    with attach(model, settings.plugin, **keywords) as handle:
         cached = timed(settings.plugin)
     stats = handle.stats.last_generation
     assert stats is not None, "one image was made"
-    return Result(plain=plain, cached=cached, stats=stats, idle=why_idle(stats, plugin, settings.keywords))
+    return Result(plain=plain, cached=cached, stats=stats, idle=why_idle(stats, plugin, keywords))
 
 
 def _write_picture(settings: Settings, result: Result) -> None:

@@ -15,7 +15,8 @@ from mflux.utils.apple_silicon import AppleSiliconUtil
 
 from mflux_teacache.bench import needs, speed
 from mflux_teacache.bench.settings import FAMILIES, SpeedSettings
-from mflux_teacache.cli.own.main import PluginParser, main
+from mflux_teacache.cli.own.main import main
+from mflux_teacache.cli.own.parser import PluginParser
 from mflux_teacache.errors import OptionError, Refused, UnsupportedModel
 
 

@@ -16,12 +16,12 @@ import PIL.Image
 import pytest
 
 from mflux_teacache.cli.own.main import main
+from mflux_teacache.cli.own.parser import PluginParser
 from mflux_teacache.demo import run as demo
 from mflux_teacache.demo.run import Result, Settings
 from mflux_teacache.demo.vocabulary import GRAMMAR
 from mflux_teacache.errors import NotWritten, OptionError, PluginWarning, Refused, UnknownPlugin
 from mflux_teacache.records import GenerationStats, StepRecord
-from mflux_teacache.words import PluginParser
 
 
 def parsed(*words: str) -> argparse.Namespace:

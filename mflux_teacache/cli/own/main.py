@@ -9,9 +9,9 @@ from importlib.metadata import PackageNotFoundError, version
 
 from mflux_teacache.bench import command as bench
 from mflux_teacache.cli.own import plugins_command
+from mflux_teacache.cli.own.parser import PluginParser
 from mflux_teacache.demo import run as demo
 from mflux_teacache.messages import FAILED, Output, interruptible, reported, show_warnings
-from mflux_teacache.words import PluginParser
 
 COMMAND = "mflux-teacache"
 DISTRIBUTION = "mflux-teacache-plugin"

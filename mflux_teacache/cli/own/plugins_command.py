@@ -21,6 +21,7 @@ from mflux_teacache.family import Family
 from mflux_teacache.options import Declared
 from mflux_teacache.spelling import visible
 from mflux_teacache.teacache.calibration import shipped
+from mflux_teacache.text_tables import aligned
 
 SPACE = "  "
 WIDTH = 120
@@ -200,15 +201,13 @@ def notes(pipelines: Iterable[Pipeline]) -> list[str]:
 
 def table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Lines with aligned columns; the last column goes on below itself where it is too wide."""
-    rows = [[visible(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(heading, *rows, strict=True)][:-1]
-    left = sum(widths) + len(SPACE) * len(widths)
-    lines = []
-    for *cells, last in (heading, *rows):
+    lines = [list(heading), *([visible(cell) for cell in row] for row in rows)]
+    left = sum(max(map(len, column)) + len(SPACE) for column in list(zip(*lines, strict=True))[:-1])
+    split: list[list[str]] = []
+    for *cells, last in lines:
         first, *more = wrap(last, max(WIDTH - left, MIN_WIDTH)) or [""]
-        beginning = SPACE.join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
-        lines += [f"{beginning}{SPACE}{first}".rstrip(), *(" " * left + line for line in more)]
-    return lines
+        split += [[*cells, first], *([*("" for _ in cells), line] for line in more)]
+    return aligned(split, left=len(heading), gap=SPACE)
 
 
 def wrap(text: str, width: int) -> list[str]:
