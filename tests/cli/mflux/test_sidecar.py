@@ -119,6 +119,17 @@ def test_a_plugin_that_is_named_or_given_an_option_decides_itself(decided):
     assert choice(Asked(("teacache", "watch"), decided)).replacement is None
 
 
+def test_a_plugin_whose_record_promises_nothing_to_a_replay_decides_itself(decided):
+    content = json.loads(decided.read_text())
+    entry = content["mflux_plugins"]
+    entry["decider"] = "alternate"
+    entry["plugins"] = {"alternate": {"options": {}, "values": {"forecast": 0}}}
+    decided.write_text(json.dumps(content))
+    found = choice(Asked(sidecar=decided))
+    assert [request.plugin.name for request in found.requests] == ["alternate"]
+    assert found.replacement is None
+
+
 def test_a_plugin_whose_reuse_is_its_own_decides_itself(sidecar):
     assert choice(Asked(sidecar=sidecar(alternate={}))).replacement is None
 
