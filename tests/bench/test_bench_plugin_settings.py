@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mflux_teacache import options, plugins
+from mflux_teacache import discovery, options
 from mflux_teacache.bench import plugin_settings as settings
 from mflux_teacache.bench import quality
 from mflux_teacache.bench.quality import settings_of
@@ -67,7 +67,7 @@ def test_built_ins_are_the_announced_ones() -> None:
 
 def test_a_package_that_is_only_on_the_path_has_its_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
     installed = {name: settings.load(name) for name in settings.BUILT_IN}
-    monkeypatch.setattr(plugins, "installed", list)
+    monkeypatch.setattr(discovery, "search", lambda: discovery.Found([], []))
     for name, plugin in installed.items():
         assert settings.load(name).factory is plugin.factory
 

@@ -13,7 +13,7 @@ from mlx import nn
 from strategies import Pattern, ReadsEverything
 from tiny_models import generate, randomised, same
 
-from mflux_teacache import Family, Joint, Step, attach, discovery, hookimpl, plugins
+from mflux_teacache import Family, Joint, Step, attach, discovery, hookimpl
 from mflux_teacache.discovery import Found, Installed
 from mflux_teacache.errors import UnsupportedModel
 
@@ -91,7 +91,7 @@ def dreams(monkeypatch: pytest.MonkeyPatch) -> Dreams:
     """With the third party's package installed."""
     ours = discovery.search()
     theirs = Installed("dreamer", "dreams", "1.0", EntryPoint("dreamer", f"{__name__}:Brings", discovery.GROUP))
-    monkeypatch.setattr(plugins, "search", lambda: Found([*ours.plugins, theirs], []))
+    monkeypatch.setattr(discovery, "search", lambda: Found([*ours.plugins, theirs], []))
     return Dreams()
 
 
