@@ -70,7 +70,7 @@ def default_grid() -> list[Setting]:
     """Every built-in strategy with the settings that it names, forecast by forecast from careful to coarse."""
     return [
         setting_of(plugin.name, dict(zip(plugin.about.grid, map(str, reversed(values)), strict=True)))
-        for plugin in built_in().values()
+        for plugin in own_strategies().values()
         for values in product(*reversed([*plugin.about.grid.values()]))
     ]
 
@@ -84,13 +84,13 @@ def load(name: str) -> Loaded:
     try:
         return plugins.load(name)
     except UnknownPlugin:
-        if name not in built_in():
+        if name not in own_strategies():
             raise
-        return built_in()[name]
+        return own_strategies()[name]
 
 
 @cache
-def built_in() -> dict[str, Loaded]:
+def own_strategies() -> dict[str, Loaded]:
     """This package's strategies that have a grid, by name. They are found as classes: a path announces no plugins."""
     from mflux_teacache import strategies, teacache
 

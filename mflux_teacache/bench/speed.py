@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     """
     settings, files = settings_of(args), outputs(args)
     if settings.plugin is not None:
-        setting_of(settings.plugin, settings.plugin_options)
+        setting_of(settings.plugin, settings.plugin_options)  # refuses what the plugin does not allow
 
     # These load mlx and mflux, which takes seconds.
     from mflux_teacache.bench import results, turns

@@ -53,7 +53,8 @@ def compared_by_speed(settings: SpeedSettings) -> tuple[Variant, ...]:
     """Plain first, the others are compared with it."""
     everything = "C" * settings.steps
     variants = [Variant(PLAIN, lambda _: contextlib.nullcontext(lambda: by_letters(everything)))]
-    for compiled, suffix in [(False, ""), (True, COMPILED)][: 1 + settings.compile_blocks]:
+    for compiled in (False, True) if settings.compile_blocks else (False,):
+        suffix = COMPILED if compiled else ""
         variants.append(_attaching(COMPUTED + suffix, _FOLLOW, {"pattern": everything}, compiled))
         if settings.plugin is not None:
             plugin, keywords = load(settings.plugin), settings.plugin_options

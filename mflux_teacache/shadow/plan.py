@@ -106,20 +106,13 @@ def _attached(
     plugin: Loaded, thresholds: Sequence[float] | None, target: Target, model: Any
 ) -> tuple[list[Simulation], list[str]]:
     """With what the last of them warned of: a low threshold that skips nothing is what the others may warn of."""
-    simulations = _made(plugin, thresholds)
-    warned = _attach(simulations, target, model)
-    own = simulations[0].threshold
-    if thresholds is None and own:
-        simulations = _made(plugin, [float(f"{own * multiple:.3g}") for multiple in MULTIPLES])
-        warned = _attach(simulations, target, model)
-    return simulations, warned
-
-
-def _attach(simulations: Sequence[Simulation], target: Target, model: Any) -> list[str]:
-    warned: list[str] = []
+    simulations, warned = _made(plugin, thresholds), []
     for simulation in simulations:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", PluginWarning)
             simulation.attach(target, model)
         warned = [f"{simulation.name}: {warning.message}" for warning in caught]
-    return warned
+    own = simulations[0].threshold
+    if thresholds is None and own:
+        return _attached(plugin, [float(f"{own * multiple:.3g}") for multiple in MULTIPLES], target, model)
+    return simulations, warned

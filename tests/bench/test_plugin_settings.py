@@ -45,7 +45,7 @@ def test_an_unknown_plugin() -> None:
 
 def test_the_grid_holds_every_built_in_strategy_with_allowed_options() -> None:
     grid = settings.default_grid()
-    assert {setting.plugin for setting in grid} == set(settings.built_in())
+    assert {setting.plugin for setting in grid} == set(settings.own_strategies())
     assert len({str(setting) for setting in grid}) == len(grid)
     for setting in grid:
         taken = options.from_keywords(settings.load(setting.plugin), setting.options)
@@ -56,7 +56,7 @@ def test_built_ins_are_the_announced_ones() -> None:
     announced = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["mflux.plugins"]
     ours = {
         name: f"{plugin.factory.__module__}:{plugin.factory.__qualname__}"
-        for name, plugin in settings.built_in().items()
+        for name, plugin in settings.own_strategies().items()
     }
     assert ours.items() <= announced.items()
     computing_or_repeating = {"magcache-record", "teacache-record", "shadow", "replay"}  # nothing to compare
@@ -64,7 +64,7 @@ def test_built_ins_are_the_announced_ones() -> None:
 
 
 def test_a_package_that_is_only_on_the_path_has_its_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
-    installed = {name: settings.load(name) for name in settings.built_in()}
+    installed = {name: settings.load(name) for name in settings.own_strategies()}
     monkeypatch.setattr(plugins, "installed", list)
     for name, plugin in installed.items():
         assert settings.load(name).factory is plugin.factory
