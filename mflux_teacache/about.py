@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
 
 Kind = Literal["strategy", "recorder", "tool"]
 
@@ -34,6 +35,7 @@ class About:
             its decisions are not repeated, and it decides anew.
         keeps_images_apart: one instance serves all images of an attachment, also those that overlap, and tells them
             apart by ``generation.number``.
+        grid: by option, the values from careful to coarse that ``bench quality`` compares of a built-in strategy.
         alone: why no other plugin can decide beside it, to stand after its name.
     """
 
@@ -50,6 +52,7 @@ class About:
     simulated: bool = True
     replay_values: tuple[str, ...] = ()
     keeps_images_apart: bool = False
+    grid: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     alone: str | None = None
 
     def __post_init__(self) -> None:
@@ -61,3 +64,5 @@ class About:
         for name in ("budgets", "windows", "replay_values"):
             if not isinstance(value := getattr(self, name), tuple):
                 raise TypeError(f"About.{name} is {value!r}; it must be a tuple of names")
+        if not (isinstance(self.grid, Mapping) and all(isinstance(values, tuple) for values in self.grid.values())):
+            raise TypeError(f"About.grid is {self.grid!r}; it must give options a tuple of values each")

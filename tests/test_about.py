@@ -43,6 +43,7 @@ def test_a_record_that_is_none(value: Any) -> None:
         ({"keeps_images_apart": "yes"}, "About.keeps_images_apart is 'yes'; it must be True or False"),
         ({"needs_calibration": None}, "About.needs_calibration is None"),
         ({"windows": "skip_first"}, "About.windows is 'skip_first'; it must be a tuple of names"),
+        ({"grid": {"thresh": 0.1}}, "About.grid is {'thresh': 0.1}; it must give options a tuple of values each"),
     ],
 )
 def test_a_value_of_another_kind(fields: dict[str, Any], message: str) -> None:
@@ -66,7 +67,7 @@ def test_the_kinds_of_our_own() -> None:
 def test_the_options_that_a_record_names_are_there(name: str) -> None:
     plugin, about = load(name), load(name).about
     declared = Declared(plugin).by_keyword
-    named = {about.threshold, about.cap, about.source, *about.budgets, *about.windows} - {None}
+    named = {about.threshold, about.cap, about.source, *about.budgets, *about.windows, *about.grid} - {None}
     assert named <= set(declared)
     if about.threshold is not None:
         assert declared[about.threshold].default == about.default_threshold

@@ -6,7 +6,7 @@ import argparse
 
 from mflux_teacache.bench import memory, quality, speed
 
-# A module each, with ``add_parser(subparsers)`` that sets ``run``.
+# A module each, with ``add_parser(subparsers)`` that sets ``run``. Importing them loads neither mlx nor mflux.
 SUBCOMMANDS = (speed, quality, memory)
 
 

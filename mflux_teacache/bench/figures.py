@@ -43,7 +43,8 @@ class Speed:
         saved: the time that was saved over what could be, ``(1 - ratio) / (1 - floor)``; ``None`` where nothing is
             skipped.
         first_step: seconds; apart, since in it mflux's compiled function is traced.
-        computed_step, skipped_step: seconds of the other steps; ``None`` where the pattern has none.
+        computed_step, partial_step, skipped_step: seconds of the other steps, by what was done in them; ``None`` where
+            the pattern has none.
         step_seconds: median of each step.
         peak_bytes, active_bytes: of each phase, the largest.
         finite: no run ended in NaN or infinity.
@@ -63,6 +64,7 @@ class Speed:
     saved: float | None
     first_step: Spread
     computed_step: Spread | None
+    partial_step: Spread | None
     skipped_step: Spread | None
     step_seconds: tuple[float, ...]
     peak_bytes: dict[str, int]
@@ -95,10 +97,11 @@ def _speed(runs: Sequence[TimedRun], plain: dict[int, float]) -> Speed:
         saved=(1 - ratio.median) / (1 - floor) if floor < 1 else None,
         first_step=Spread.of(run.step_seconds[0] for run in runs),
         computed_step=_step(runs, "C"),
+        partial_step=_step(runs, "P"),
         skipped_step=_step(runs, "S"),
         step_seconds=tuple(map(statistics.median, zip(*(run.step_seconds for run in runs), strict=True))),
-        peak_bytes=_largest(runs, "peak_bytes"),
-        active_bytes=_largest(runs, "active_bytes"),
+        peak_bytes={phase: max(getattr(run, phase).peak_bytes for run in runs) for phase in _PHASES},
+        active_bytes={phase: max(getattr(run, phase).active_bytes for run in runs) for phase in _PHASES},
         finite=all(run.finite for run in runs),
         notes=tuple(dict.fromkeys(run.note for run in runs if run.note)),
     )
@@ -106,13 +109,9 @@ def _speed(runs: Sequence[TimedRun], plain: dict[int, float]) -> Speed:
 
 def _step(runs: Sequence[TimedRun], letter: str) -> Spread | None:
     """Of the steps after the first that were done in this way."""
-    steps = (step for run in runs for step in list(zip(run.pattern, run.step_seconds, strict=True))[1:])
+    steps = (step for run in runs for step in zip(run.pattern[1:], run.step_seconds[1:], strict=True))
     taken = [seconds for done, seconds in steps if done == letter]
     return Spread.of(taken) if taken else None
-
-
-def _largest(runs: Sequence[TimedRun], attribute: str) -> dict[str, int]:
-    return {phase: max(getattr(getattr(run, phase), attribute) for run in runs) for phase in _PHASES}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,8 +146,8 @@ class Quality:
 
 def qualities(settings: Sequence[Setting], runs: Sequence[JudgedRun]) -> list[Quality]:
     """One for each setting that was run, in their order."""
-    runs_of = {str(setting): [run for run in runs if run.setting == str(setting)] for setting in settings}
-    return [_quality(setting, own) for setting in settings if (own := runs_of[str(setting)])]
+    runs_of = {setting: [run for run in runs if run.setting == str(setting)] for setting in map(str, settings)}
+    return [_quality(setting, runs_of[str(setting)]) for setting in settings if runs_of[str(setting)]]
 
 
 def _quality(setting: Setting, runs: Sequence[JudgedRun]) -> Quality:

@@ -1,50 +1,48 @@
-"""A strategy that skips the steps it is told to, at the full cost of TeaCache: for measuring, on public hooks only."""
+"""A strategy that skips the steps it is told to, at the full cost of TeaCache: for measuring."""
 
 from __future__ import annotations
 
+import argparse
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mflux_teacache.hookspecs import hookimpl
-from mflux_teacache.pieces.cache import ResidualCache
-from mflux_teacache.records import Body, Decision, Step
+from mflux_teacache.pieces.strategy import COMMON, Strategy
+from mflux_teacache.pieces.verdict import Verdict
+from mflux_teacache.records import Step, Target
 
 if TYPE_CHECKING:
     import mlx.core as mx
 
 
-class FollowPattern:
-    """Reads TeaCache's signal and waits for its change in every step, as TeaCache does, and then follows a pattern.
+class FollowPattern(Strategy[None]):
+    """Reads TeaCache's signal and waits for its change in every step, as TeaCache does, and then follows a pattern."""
 
-    Args:
-        pattern: one letter per step, C computed, S skipped.
-    """
+    name = "followpattern"
+    title = "The bench"
+    about = replace(COMMON, windows=(), cap=None)
+    first = None
 
-    def __init__(self, pattern: str) -> None:
-        self._pattern = pattern
-        self._previous: mx.array | None = None
-        self._cache = ResidualCache()
+    _pattern: str
+    _previous: mx.array | None = None
 
-    @hookimpl
-    def mflux_generation_start(self) -> None:
-        self._forget()
+    @classmethod
+    def add_options(cls, group: argparse._ArgumentGroup) -> None:
+        group.add_argument(
+            "--followpattern-pattern", required=True, help="a letter for each step: C computed, S skipped"
+        )
 
-    @hookimpl
-    def mflux_pre_transformer(self, step: Step) -> Decision:
-        signal = step.target_part(step.modulated_input)
-        change = None if self._previous is None else step.relative_l1(signal, self._previous)
+    def check(self, options: argparse.Namespace, target: Target) -> None:
+        """Refuse nothing: a pattern without skips is one to follow as well."""
+
+    def attach(self, options: argparse.Namespace, target: Target) -> None:
+        self._pattern = options.pattern
+
+    def judge(self, step: Step) -> Verdict[None]:
+        signal, before = step.target_part(step.modulated_input), self._previous
         self._previous = signal
-        if self._pattern[step.index] == "S":
-            return Decision.reuse(self._cache.residuals(step.sigma), change=change)
-        return Decision.compute(change=change)
+        change = None if before is None else step.relative_l1(signal, before)
+        skipped = self._pattern[step.index] == "S"
+        return Verdict(kind="reuse" if skipped else "compute", reason="", state=None, change=change)
 
-    @hookimpl
-    def mflux_post_transformer(self, step: Step, body: Body) -> None:
-        self._cache.store(step.sigma, body)
-
-    @hookimpl
-    def mflux_generation_end(self) -> None:
-        self._forget()
-
-    def _forget(self) -> None:
+    def forget(self) -> None:
         self._previous = None
-        self._cache.clear()

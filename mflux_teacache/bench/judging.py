@@ -55,57 +55,56 @@ def judge(subject: Subject, cases: Sequence[Case], settings: Sequence[Setting], 
     with subject.load() as model, tqdm(total=len(cases) * (1 + len(settings)), unit="image") as bar:
         session = _Session(model, subject.arguments, bar, shown)
         full = {case: session.draw(FULL, case) for case in cases}
-        runs, interrupted = whole(session.compared(settings, full))
-    session.judged.runs, session.judged.interrupted = runs, interrupted
+        session.judged.runs, session.judged.interrupted = whole(session.compared(settings, full))
     return session.judged
 
 
+@dataclass(slots=True)
 class _Session:
-    """The loaded model, while everything is drawn."""
+    """The loaded model, while everything is drawn; arguments as in ``judge``."""
 
-    def __init__(self, model: Any, arguments: Mapping[str, Any], bar: Any, shown: Collection[Case]) -> None:
-        self.judged = Judged()
-        self._model = model
-        self._arguments = arguments
-        self._bar = bar
-        self._shown = shown
+    model: Any
+    arguments: Mapping[str, Any]
+    bar: Any
+    shown: Collection[Case]
+    judged: Judged = field(default_factory=Judged)
 
     def draw(self, label: str, case: Case) -> Levels:
-        self._bar.set_description(label, refresh=False)
-        with listening(self._model, _WithoutBar()):
-            image = self._model.generate_image(**{**self._arguments, "prompt": case.prompt, "seed": case.seed}).image
-        self._bar.update()
-        if case in self._shown:
-            self.judged.thumbnails[label, case] = _thumbnail(image)
+        self.bar.set_description(label, refresh=False)
+        with listening(self.model, _WithoutBar()):
+            image = self.model.generate_image(**{**self.arguments, "prompt": case.prompt, "seed": case.seed}).image
+        self.bar.update()
+        if case in self.shown:
+            small = self.judged.thumbnails[label, case] = image.convert("RGB")
+            small.thumbnail(_THUMBNAIL)
         return levels(image)
 
     def compared(self, settings: Sequence[Setting], full: Mapping[Case, Levels]) -> Iterator[list[JudgedRun]]:
         """The runs of each setting that no plugin refuses."""
-        for setting in settings:
-            left = self._bar.n + len(full)
+        for place, setting in enumerate(settings, 1):
             try:
                 runs = self._runs(setting, full)
             except Refused as refused:
                 self.judged.refusals[str(setting)] = str(refused)
-                self._bar.total -= left - self._bar.n
-                self._bar.refresh()
+                self.bar.total = self.bar.n + len(full) * (len(settings) - place)
+                self.bar.refresh()
             else:
                 yield runs
 
     def _runs(self, setting: Setting, full: Mapping[Case, Levels]) -> list[JudgedRun]:
         runs: list[JudgedRun] = []
         notes: list[str | None] = []
-        with with_setting(setting).attach(self._model) as last_image:
+        with with_setting(setting).attach(self.model) as last_image:
             for case, reference in full.items():
                 image = self.draw(str(setting), case)
-                done = last_image()
-                notes.append(done.note)
+                pattern, computed, note = last_image()
+                notes.append(note)
                 runs.append(
                     JudgedRun(
                         setting=str(setting),
                         case=case,
-                        pattern=done.pattern,
-                        computed=done.computed,
+                        pattern=pattern,
+                        computed=computed,
                         squared_error=squared_error(image, reference),
                         ssim=ssim(image, reference),
                     )
@@ -113,12 +112,6 @@ class _Session:
         if all(notes):
             self.judged.idle[str(setting)] = str(notes[-1])
         return runs
-
-
-def _thumbnail(image: PIL.Image.Image) -> PIL.Image.Image:
-    small = image.convert("RGB")
-    small.thumbnail(_THUMBNAIL)
-    return small
 
 
 class _WithoutBar:

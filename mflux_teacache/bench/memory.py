@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from importlib.metadata import version
 
 from mflux_teacache.bench.plugin_settings import parse
-from mflux_teacache.bench.settings import ImageSettings, add_options
-from mflux_teacache.errors import OptionError
+from mflux_teacache.bench.settings import ImageSettings, add_options, check_least
 
 IMAGES = 200
 STEPS = 28
@@ -44,14 +43,13 @@ def run(args: argparse.Namespace) -> int:
         OptionError: fewer images than 3, or a setting that is not allowed.
         UnknownPlugin, BrokenPlugin, Refused: of the setting.
     """
-    if args.images < 3:
-        raise OptionError(f"--images is {args.images}; it must be a whole number from 3: the first one warms up.")
-    shown = {number for number in SHOWN if number < args.images} | {args.images}
+    check_least("--images", args.images, 3, ": the first one warms up")
+    shown = {*SHOWN, args.images}
     second = last = 0
-    for number, active in enumerate(active_memory(args.images, args.steps, args.setting), 1):
-        second, last = (active if number == 2 else second), active
+    for number, last in enumerate(active_memory(args.images, args.steps, args.setting), 1):
+        second = last if number == 2 else second
         if number in shown:
-            print(f"after image {number:>3}: {active} bytes", flush=True)
+            print(f"after image {number:>3}: {last} bytes", flush=True)
     allowed = kept_by_mlx() * (args.images - 2)
     print(
         f"growth from image 2 to {args.images}: {last - second} bytes"

@@ -12,10 +12,8 @@ LABORATORY = "mflux_teacache.bench.laboratory"
 
 
 def require(*modules: str) -> None:
-    """Modules that ``pip install 'mflux-teacache-plugin[bench]'`` brings.
-
-    Raises:
-        Refused: names those that are missing, and the command that installs them.
+    """Raises:
+    Refused: modules are missing that ``pip install 'mflux-teacache-plugin[bench]'`` brings; it names them.
     """
     if missing := [module for module in modules if find_spec(module) is None]:
         raise Refused(f"this needs {', '.join(missing)}, which is missing. pip install 'mflux-teacache-plugin[bench]'")

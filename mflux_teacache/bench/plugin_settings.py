@@ -1,51 +1,51 @@
-"""Plugins with their options, as ``bench quality`` and ``bench memory`` take them: from words, or the default grid."""
+"""Plugins with their options: as a command line has them, or those that ``bench quality`` compares by itself."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from importlib.metadata import EntryPoint
-from typing import NamedTuple
+import pkgutil
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib import import_module
+from itertools import product
+from typing import Any
 
 from mflux_teacache import options, plugins
+from mflux_teacache.about import About
 from mflux_teacache.bench import patterns
 from mflux_teacache.bench.runs import FORECASTS, Setting
 from mflux_teacache.errors import OptionError, UnknownPlugin
 from mflux_teacache.plugins import Loaded
 from mflux_teacache.words import add_keyword, keywords_among
 
-
-class _Strategy(NamedTuple):
-    """A built-in strategy in the grid: what says how much it skips, from careful to coarse, with which forecasts."""
-
-    entry_point: str  # as in pyproject.toml: a package that is only on the path announces none
-    option: str
-    values: str
-    forecasts: tuple[int, ...] = (0, 1)
-
-
-BUILT_IN = {
-    "teacache": _Strategy("mflux_teacache.teacache.plugin:TeaCache", "thresh", "0.05 0.08 0.12 0.2 0.3", (0, 1, 2)),
-    "first-block-cache": _Strategy(
-        "mflux_teacache.strategies.first_block_cache:FirstBlockCache", "thresh", "0.04 0.08 0.15 0.3"
-    ),
-    "easycache": _Strategy("mflux_teacache.strategies.easycache.plugin:EasyCache", "thresh", "0.02 0.05 0.1 0.2"),
-    "magcache": _Strategy("mflux_teacache.strategies.magcache.plugin:MagCache", "thresh", "0.03 0.06 0.12 0.24"),
-    # TaylorSeer is its forecast.
-    "taylorseer": _Strategy("mflux_teacache.strategies.taylorseer:TaylorSeer", "interval", "2 3 4 5", (1,)),
-    "schedule": _Strategy("mflux_teacache.strategies.schedule:Schedule", "ratio", "0.3 0.5 0.6 0.7"),
-}
-
 _SHARES = (1 / 3, 1 / 2, 2 / 3)  # of the steps that are skipped, where no pattern is given
 
 
-def default_grid() -> list[Setting]:
-    """Every built-in strategy from careful to coarse."""
-    return [
-        Setting(name, {strategy.option: value, "forecast": str(order)}, order)
-        for name, strategy in BUILT_IN.items()
-        for order in strategy.forecasts
-        for value in strategy.values.split()
-    ]
+def setting_of(plugin: str, keywords: Mapping[str, Any]) -> Setting:
+    """A plugin with options that it allows.
+
+    Raises:
+        OptionError: one that it does not allow.
+        UnknownPlugin, BrokenPlugin: as for ``attach``.
+    """
+    order = getattr(options.from_keywords(load(plugin), keywords), "forecast", 0)
+    return Setting(plugin, keywords, order if order in FORECASTS else 0)
+
+
+def parse(text: str) -> Setting:
+    """``teacache thresh=0.12 forecast=1``; an option alone is one that takes no value.
+
+    Options may also be written as on a command line: ``teacache --teacache-thresh 0.12``.
+
+    Raises:
+        OptionError: nothing before the options, or as for ``setting_of``, as are the others.
+    """
+    name, *words = text.split() or [""]
+    if not name or "=" in name:
+        raise OptionError(f"--setting is {text!r}; it must be NAME KEY=VALUE ..., such as 'teacache thresh=0.12'.")
+    named, others = keywords_among(name, words)
+    for key, equals, value in (word.partition("=") for word in others):
+        add_keyword(named, key, value if equals else True, f"--setting {text!r}")
+    return setting_of(name, named)
 
 
 def at_patterns(given: Sequence[str], steps: int) -> list[Setting]:
@@ -59,34 +59,24 @@ def at_patterns(given: Sequence[str], steps: int) -> list[Setting]:
         OptionError: a pattern that a run of so many steps cannot follow.
     """
     chosen = given or [patterns.spread(steps, round(share * steps)) for share in _SHARES]
+    checked = [patterns.checked(pattern.upper(), steps, "--patterns") for pattern in chosen]
     return [
         Setting("schedule", {"pattern": pattern, "forecast": str(order)}, order)
-        for pattern in (patterns.checked(pattern.upper(), steps, "--patterns") for pattern in chosen)
-        for order in FORECASTS
+        for pattern, order in product(checked, FORECASTS)
     ]
 
 
-def parse(text: str) -> Setting:
-    """``teacache thresh=0.12 forecast=1``; an option alone is one that takes no value.
-
-    Options may also be written as on a command line: ``teacache --teacache-thresh 0.12``.
-
-    Raises:
-        OptionError: nothing before the options, or an option that the plugin does not allow.
-        UnknownPlugin, BrokenPlugin: as for ``attach``.
-    """
-    name, *words = text.split() or [""]
-    if not name or "=" in name:
-        raise OptionError(f"--setting is {text!r}; it must be NAME KEY=VALUE ..., such as 'teacache thresh=0.12'.")
-    named, others = keywords_among(name, words)
-    for key, equals, value in (word.partition("=") for word in others):
-        add_keyword(named, key, value if equals else True, f"--setting {text!r}")
-    order = getattr(options.from_keywords(load(name), named), "forecast", 0)
-    return Setting(name, named, order if order in FORECASTS else 0)
+def default_grid() -> list[Setting]:
+    """Every built-in strategy with the settings that it names, forecast by forecast from careful to coarse."""
+    return [
+        setting_of(plugin.name, dict(zip(plugin.about.grid, map(str, reversed(values)), strict=True)))
+        for plugin in own_strategies().values()
+        for values in product(*reversed([*plugin.about.grid.values()]))
+    ]
 
 
 def load(name: str) -> Loaded:
-    """A plugin that is installed, or one of ours that is only on the path.
+    """A plugin that is installed, or a strategy of ours that is only on the path.
 
     Raises:
         UnknownPlugin, BrokenPlugin: as for ``attach``.
@@ -94,6 +84,21 @@ def load(name: str) -> Loaded:
     try:
         return plugins.load(name)
     except UnknownPlugin:
-        if name not in BUILT_IN:
+        if name not in own_strategies():
             raise
-        return Loaded(name, EntryPoint(name, BUILT_IN[name].entry_point, plugins.GROUP).load())
+        return own_strategies()[name]
+
+
+@cache
+def own_strategies() -> dict[str, Loaded]:
+    """This package's strategies that have a grid, by name. They are found as classes: a path announces no plugins."""
+    from mflux_teacache import strategies, teacache
+
+    modules = [
+        import_module(module.name)
+        for package in (teacache, strategies)
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+    ]
+    found: list[Any] = [value for module in modules for value in vars(module).values() if isinstance(value, type)]
+    compared = [cls for cls in found if isinstance(getattr(cls, "about", None), About) and cls.about.grid]
+    return {cls.name: Loaded(cls.name, cls) for cls in compared}

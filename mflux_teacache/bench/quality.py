@@ -1,31 +1,20 @@
-"""``mflux-teacache bench quality``: strategies and settings against the full run of each prompt and seed.
-
-Importing this module costs nothing; mlx and mflux load when the benchmark runs.
-"""
+"""``mflux-teacache bench quality``: strategies and settings against the full run of each prompt and seed."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from itertools import product
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from mflux_teacache.bench import arguments, plugin_settings
+from mflux_teacache.bench import plugin_settings
 from mflux_teacache.bench.needs import require
-from mflux_teacache.bench.runs import Case, Setting
-from mflux_teacache.bench.settings import ImageSettings, add_options
+from mflux_teacache.bench.outputs import add_outputs, outputs
+from mflux_teacache.bench.runs import Setting
+from mflux_teacache.bench.settings import ImageSettings, QualitySettings, add_options, check_least
+from mflux_teacache.demo import prompts as demo_prompts
+from mflux_teacache.demo import vocabulary
 from mflux_teacache.errors import OptionError
 from mflux_teacache.pieces.input_files import Unreadable, read_text
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from mflux_teacache.bench.figures import Quality
-    from mflux_teacache.bench.judging import Judged
-    from mflux_teacache.bench.results import Result
-    from mflux_teacache.bench.subjects import Subject
 
 PROMPTS = 8
 MOST_PROMPTS = 10_000
@@ -34,32 +23,6 @@ SEEDS = 2
 STEPS = 28
 FIRST_SEED = 101  # the demo's calibration was fitted on others
 PROMPT_SEED = 7
-COLUMNS = 6  # of the contact sheet
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QualitySettings:
-    """What ``bench quality`` is to do.
-
-    Attributes:
-        image: which model, its steps and the image's size and guidance.
-        settings: different ones, which are compared.
-        prompts, seeds: one or more.
-    """
-
-    image: ImageSettings
-    settings: tuple[Setting, ...]
-    prompts: tuple[str, ...]
-    seeds: tuple[int, ...]
-
-    @property
-    def cases(self) -> list[Case]:
-        return [Case(prompt, seed) for seed, prompt in product(self.seeds, self.prompts)]
-
-    @property
-    def shown(self) -> list[Case]:
-        """On the contact sheet."""
-        return self.cases[:COLUMNS]
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -74,13 +37,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     model = parser.add_argument_group("the model (default: the demo's, which needs no download and no GPU)")
     add_options(model, "model", "base_model", "quantize")
     _add_images(parser.add_argument_group("the images"))
-    arguments.add_outputs(
+    add_outputs(
         parser.add_argument_group("files to write"),
         json="every image's figures, versions and machine",
         png="PSNR over speed-up, a line for each strategy",
         sheet="a contact sheet: full runs above skipping ones",
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, steps=STEPS)
 
 
 def _add_compared(group: argparse._ArgumentGroup) -> None:
@@ -112,83 +75,31 @@ def _add_images(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--first-seed", type=int, default=FIRST_SEED, metavar="INT", help="others count up (default: %(default)s)"
     )
-    add_options(group, "steps")
-    group.set_defaults(steps=STEPS)
-    arguments.add_size(group)
-    add_options(group, "guidance")
+    add_options(group, "steps", "width", "guidance")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure, print and write; raises as ``speed.run`` does.
+    """Measure, print and write; raises as ``speed.run`` does, and where scikit-image is missing.
 
     Returns:
         The command's exit code: 0; 1 where every setting was refused; 130 if Ctrl-C ended it after a whole setting.
     """
-    require("tqdm", "skimage", *(("matplotlib",) if args.png or args.sheet else ()))
-    settings, outputs = settings_of(args), arguments.outputs(args)
+    require("skimage")
+    settings, files = settings_of(args), outputs(args)
 
-    from mflux_teacache.bench import judging
+    # These load mlx and mflux, which takes seconds.
+    from mflux_teacache.bench import judging, results
     from mflux_teacache.bench.subjects import subject_of
-
-    if args.png or args.sheet:
-        import mflux_teacache.bench.pictures  # noqa: F401  what is wrong with matplotlib shows before the first image
 
     subject = subject_of(settings.image)
     full, compared = len(settings.cases), len(settings.cases) * len(settings.settings)
     print(
-        f"{_title(settings, subject)}\n{full + compared} images to draw: {full} with every step, and {compared} with "
-        f"the settings. Ctrl-C ends it and keeps the settings that are done.",
+        f"{subject.title}; {settings.images}\n{full + compared} images to draw: {full} with every step, and {compared} "
+        f"with the settings. Ctrl-C ends it and keeps the settings that are done.",
         flush=True,
     )
     judged = judging.judge(subject, settings.cases, settings.settings, settings.shown if args.sheet else [])
-    return _result(settings, subject, judged).tell(outputs) or (0 if judged.runs else 1)
-
-
-def _title(settings: QualitySettings, subject: Subject) -> str:
-    return (
-        f"{subject.title}; prompts: {len(settings.prompts)}, seeds of each: {len(settings.seeds)}, "
-        f"settings: {len(settings.settings)}"
-    )
-
-
-def _result(settings: QualitySettings, subject: Subject, judged: Judged) -> Result:
-    from mflux_teacache.bench import figures, tables
-    from mflux_teacache.bench.results import Result
-
-    qualities = figures.qualities(settings.settings, judged.runs)
-    return Result(
-        title=_title(settings, subject),
-        table=tables.of_quality(qualities, judged.refusals, judged.idle),
-        content={
-            "model": subject.name,
-            "arguments": {name: value for name, value in subject.arguments.items() if name not in ("prompt", "seed")},
-            "prompts": settings.prompts,
-            "seeds": settings.seeds,
-            "settings": [asdict(setting) for setting in settings.settings],
-            "refusals": [{"setting": setting, "reason": reason} for setting, reason in judged.refusals.items()],
-            "skipped_nothing": judged.idle,
-            "runs": [asdict(run) for run in judged.runs],
-            "summary": [asdict(entry) for entry in qualities],
-        },
-        pictures=_pictures(settings, qualities, judged),
-        interrupted="these are the settings that were drawn whole" if judged.interrupted else None,
-    )
-
-
-def _pictures(
-    settings: QualitySettings, qualities: list[Quality], judged: Judged
-) -> dict[str, Callable[[str], Figure]]:
-    def trade(title: str) -> Figure:
-        from mflux_teacache.bench import pictures
-
-        return pictures.of_quality(title, qualities)
-
-    def sheet(title: str) -> Figure:
-        from mflux_teacache.bench import pictures
-
-        return pictures.contact_sheet(title, settings.shown, pictures.chosen(qualities), judged)
-
-    return {"--png": trade, "--sheet": sheet}
+    return results.of_quality(settings, subject, judged).tell(files) or (0 if judged.runs else 1)
 
 
 def settings_of(args: argparse.Namespace) -> QualitySettings:
@@ -198,16 +109,10 @@ def settings_of(args: argparse.Namespace) -> QualitySettings:
         OptionError: a value that is not allowed.
         UnknownPlugin, BrokenPlugin: of a setting.
     """
-    if args.seeds < 1:
-        raise OptionError(f"--seeds is {args.seeds}; it must be a whole number from 1.")
-    if args.first_seed < 0:
-        raise OptionError(f"--first-seed is {args.first_seed}; it must be a whole number from 0.")
+    check_least("--seeds", args.seeds, 1)
+    check_least("--first-seed", args.first_seed, 0)
     return QualitySettings(
-        image=ImageSettings(
-            **{name: getattr(args, name) for name in ("model", "base_model", "quantize", "steps", "guidance")},
-            **arguments.size(args.size),
-            seed=args.first_seed,
-        ),
+        image=ImageSettings.of(args, seed=args.first_seed),
         settings=_compared(args.setting, args.patterns, args.steps),
         prompts=_prompts(args.prompts, demo=args.model is None),
         seeds=tuple(range(args.first_seed, args.first_seed + args.seeds)),
@@ -234,8 +139,6 @@ def _prompts(text: str | None, *, demo: bool) -> tuple[str, ...]:
     if len(prompts) > MOST_PROMPTS:
         raise OptionError(f"--prompts is {text}, which has {len(prompts)}; {MOST_PROMPTS} are allowed. Take some out.")
     if demo:
-        from mflux_teacache.demo import vocabulary
-
         for prompt in prompts:
             vocabulary.parse(prompt)
     return prompts
@@ -254,6 +157,4 @@ def _lines(path: Path) -> list[str]:
 def _random_prompts(count: int) -> tuple[str, ...]:
     if not 1 <= count <= MOST_PROMPTS:
         raise OptionError(f"--prompts is {count}; it must be a whole number from 1 to {MOST_PROMPTS}, or a file.")
-    from mflux_teacache.demo import prompts
-
-    return tuple(prompts.held_out(count, seed=PROMPT_SEED, without=prompts.FITTED))
+    return tuple(demo_prompts.held_out(count, seed=PROMPT_SEED, without=demo_prompts.FITTED))

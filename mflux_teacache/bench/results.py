@@ -5,20 +5,24 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import mlx.core as mx
+from matplotlib.figure import Figure
 
+from mflux_teacache.bench import figures, pictures, tables
+from mflux_teacache.bench.judging import Judged
+from mflux_teacache.bench.settings import QualitySettings, SpeedSettings
+from mflux_teacache.bench.subjects import Subject
+from mflux_teacache.bench.turns import Timed
 from mflux_teacache.errors import NotWritten
 from mflux_teacache.messages import INTERRUPTED
 from mflux_teacache.pieces.output_files import png_of, replace_file, writing
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 SCHEMA = 1
 PACKAGES = ("mlx", "mflux", "mflux-teacache-plugin")
@@ -26,12 +30,8 @@ NOT_INSTALLED = "not installed"
 
 # Of what MLX tells of a device; not its UUID and bus address.
 _DEVICE = (
-    "device_name",
-    "architecture",
-    "memory_size",
-    "total_memory",
-    "compute_capability_major",
-    "compute_capability_minor",
+    *("device_name", "architecture", "memory_size", "total_memory"),
+    *("compute_capability_major", "compute_capability_minor"),
 )
 
 
@@ -103,17 +103,55 @@ class Result:
             "schema": SCHEMA,
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "interrupted": self.interrupted is not None,
-            "versions": versions(*self.packages),
+            "versions": {
+                "python": platform.python_version(),
+                **{distribution: version_of(distribution) for distribution in (*PACKAGES, *self.packages)},
+            },
             "machine": machine(),
             **self.content,
         }
 
 
-def versions(*more: str) -> dict[str, str]:
-    return {
-        "python": platform.python_version(),
-        **{distribution: version_of(distribution) for distribution in (*PACKAGES, *more)},
-    }
+def of_speed(settings: SpeedSettings, subject: Subject, timed: Timed) -> Result:
+    speeds = figures.speeds(timed.runs)
+    return Result(
+        title=subject.title,
+        table=tables.of_speed(speeds, timed.loads, timed.first_images),
+        content={
+            "model": subject.name,
+            "settings": asdict(settings),
+            "arguments": subject.arguments,
+            "loads": [asdict(load) for load in timed.loads],
+            "first_images": [asdict(run) for run in timed.first_images],
+            "runs": [asdict(run) for run in timed.runs],
+            "summary": [asdict(entry) for entry in speeds],
+        },
+        pictures={"--png": partial(pictures.of_speed, speeds=speeds)},
+        interrupted="these are the whole repetitions" if timed.interrupted else None,
+        packages=(settings.compare,) if settings.compare else (),
+    )
+
+
+def of_quality(settings: QualitySettings, subject: Subject, judged: Judged) -> Result:
+    qualities = figures.qualities(settings.settings, judged.runs)
+    sheet = partial(pictures.contact_sheet, cases=settings.shown, qualities=pictures.chosen(qualities), judged=judged)
+    return Result(
+        title=f"{subject.title}; {settings.images}",
+        table=tables.of_quality(qualities, judged.refusals, judged.idle),
+        content={
+            "model": subject.name,
+            "arguments": {name: value for name, value in subject.arguments.items() if name not in ("prompt", "seed")},
+            "prompts": settings.prompts,
+            "seeds": settings.seeds,
+            "settings": [asdict(setting) for setting in settings.settings],
+            "refusals": [{"setting": setting, "reason": reason} for setting, reason in judged.refusals.items()],
+            "skipped_nothing": judged.idle,
+            "runs": [asdict(run) for run in judged.runs],
+            "summary": [asdict(entry) for entry in qualities],
+        },
+        pictures={"--png": partial(pictures.of_quality, qualities=qualities), "--sheet": sheet},
+        interrupted="these are the settings that were drawn whole" if judged.interrupted else None,
+    )
 
 
 def version_of(distribution: str) -> str:

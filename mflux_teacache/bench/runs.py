@@ -43,7 +43,13 @@ class Setting:
 
 
 class Done(NamedTuple):
-    """What was done in an image; as in ``TimedRun``."""
+    """What was done in an image.
+
+    Attributes:
+        pattern: a letter for each step, C computed, S skipped, P partly reused.
+        computed: how many steps' worth of work was done; a partly reused step counts for the share of its branches.
+        note: where a plugin that decides skipped nothing: why, and what to try.
+    """
 
     pattern: str
     computed: float
@@ -72,14 +78,12 @@ class TimedRun:
     Attributes:
         variant: what was attached to the model.
         repetition: from 0; the runs of one repetition came right after each other.
-        pattern: what was done in each step, C computed, S skipped.
-        computed: how many steps' worth of work was done.
+        pattern, computed, note: as in ``Done``.
         encode: from the call of ``generate_image`` until prompt and latents were evaluated.
         loop: the denoising loop.
         decode: from the loop's end until ``generate_image`` returned.
         step_seconds: of each step; they add up to the loop.
         finite: the final latents hold no NaN and no infinity.
-        note: where a plugin that decides skipped nothing: why, and what to try.
     """
 
     variant: str
@@ -107,7 +111,7 @@ class JudgedRun:
     """One image of a setting, compared with the full run of its case.
 
     Attributes:
-        pattern, computed: as in ``TimedRun``.
+        pattern, computed: as in ``Done``.
         squared_error: mean over pixels and channels, in squared levels of 8 bits.
         ssim: structural similarity.
     """

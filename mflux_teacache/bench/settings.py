@@ -1,4 +1,4 @@
-"""The model and the images that are measured, and what ``bench speed`` is to do: checked before anything loads.
+"""What is to be measured: the model, its images, and what is done with them. All is checked before anything loads.
 
 A field is declared once, with its option of the command line.
 """
@@ -9,43 +9,60 @@ import argparse
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from itertools import product
+from typing import Any, Self
 
 from mflux_teacache.bench import patterns
+from mflux_teacache.bench.runs import Case, Setting
 from mflux_teacache.errors import OptionError
 
 FAMILIES = ("flux1-dev", "flux2-klein-base-4b", "flux2-klein-base-9b", "qwen-image", "z-image", "fibo")
 PEERS = ("mlx-teacache",)
 BITS = (3, 4, 5, 6, 8)
 STEPS = 20
+COLUMNS = 6  # of the contact sheet
 
 
-def option(help: str, default: Any = None, *, short: str | None = None, least: int | None = None, **how: Any) -> Any:
+def option(help: str, default: Any = None, *, flags: tuple[str, ...] = (), least: int | None = None, **how: Any) -> Any:
     """A field that is an option of the command line too.
 
     Args:
-        short: a second name of the option.
+        flags: its names, in place of the field's.
         least: the smallest whole number that it takes.
         how: more arguments of ``add_argument``.
     """
-    if default is not None and how.get("action") is None:
+    if least is not None:
+        how = {"type": int, "metavar": "INT", **how}
+    if default is not None and "action" not in how:
         help = f"{help} (default: %(default)s)".lstrip()
-    return field(
-        default=default, metadata={"short": short, "least": least, "how": {**how, "help": help, "default": default}}
-    )
+    return field(default=default, metadata={"flags": flags, "least": least, "how": {**how, "help": help}})
 
 
 def add_options(group: argparse._ActionsContainer, *names: str) -> None:
     """Add the options of these fields of ``SpeedSettings``."""
-    declared = {known.name: known.metadata for known in fields(SpeedSettings)}
-    for name in names:
-        flags = [f"--{name.replace('_', '-')}"]
-        if short := declared[name]["short"]:
-            flags.insert(0, short)
-        group.add_argument(*flags, **declared[name]["how"])
+    declared = {known.name: known for known in fields(SpeedSettings)}
+    for known in map(declared.__getitem__, names):
+        flags = known.metadata["flags"] or (f"--{known.name.replace('_', '-')}",)
+        group.add_argument(*flags, default=known.default, **known.metadata["how"])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+def check_least(option: str, value: int, least: int, why: str = "") -> None:
+    """Raises ``OptionError`` for a smaller number."""
+    if value < least:
+        raise OptionError(f"{option} is {value}; it must be a whole number from {least}{why}.")
+
+
+class _Size(argparse.Action):
+    """``--size 64x32`` is width and height."""
+
+    def __call__(self, parser: object, namespace: object, values: Any, option_string: str | None = None) -> None:
+        width, _, height = values.lower().partition("x")
+        if not (width.isdecimal() and height.isdecimal()):
+            raise OptionError(f"--size is {values}; it must be width x height in pixels, such as 1024x1024.")
+        vars(namespace).update(width=int(width), height=int(height))
+
+
+@dataclass(frozen=True, kw_only=True)
 class ImageSettings:
     """Which model, and which image of it; ``None`` = what is usual for the model.
 
@@ -61,21 +78,29 @@ class ImageSettings:
     blocks: int | None = option("with --random-weights: at most so many blocks in each list", type=int, metavar="INT")
     model: str | None = option("a real checkpoint, as mflux's --model has it", metavar="NAME")
     base_model: str | None = option("what a custom checkpoint is based on, as in mflux", metavar="NAME")
-    quantize: int | None = option(f"bits per weight: {', '.join(map(str, BITS))}", short="-q", type=int, metavar="BITS")
-    steps: int = option("denoising steps", STEPS, least=2, type=int, metavar="INT")
-    width: int | None = None  # of --size
-    height: int | None = None
+    quantize: int | None = option(
+        f"bits per weight: {', '.join(map(str, BITS))}", flags=("-q", "--quantize"), type=int, metavar="BITS"
+    )
+    steps: int = option("denoising steps", STEPS, least=2)
+    width: int | None = option(
+        "pixels (default: 1024x1024; the demo's model 128x128)", flags=("--size",), action=_Size, metavar="WxH"
+    )
+    height: int | None = None  # of --size as well
     guidance: float | None = option("guidance scale (default: usual for the model)", type=float, metavar="FLOAT")
-    seed: int = option("", 42, least=0, type=int, metavar="INT")
+    seed: int = option("", 42, least=0)
     prompt: str | None = option("(default: one of ours)")
+
+    @classmethod
+    def of(cls, args: argparse.Namespace, **made: Any) -> Self:
+        """What the command line says, but for what is made of it."""
+        names = {known.name for known in fields(cls)}
+        return cls(**{**{name: value for name, value in vars(args).items() if name in names}, **made})
 
     def __post_init__(self) -> None:
         self._check_model()
         for known in fields(self):
-            value, least = getattr(self, known.name), known.metadata.get("least")
-            if least is not None and value < least:
-                name = known.name.replace("_", "-")
-                raise OptionError(f"--{name} is {value}; it must be a whole number from {least}.")
+            if (least := known.metadata.get("least")) is not None:
+                check_least(f"--{known.name.replace('_', '-')}", getattr(self, known.name), least)
         if self.guidance is not None and not math.isfinite(self.guidance):
             raise OptionError(f"--guidance is {self.guidance}; it must be a finite number, such as 4.")
         for side in (self.width, self.height):
@@ -109,9 +134,9 @@ class ImageSettings:
             raise OptionError(f"--base-model {self.base_model} says what --model is based on. Give --model too.")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class SpeedSettings(ImageSettings):
-    """And how often, with which steps skipped: plain values, so that a process of its own can be told.
+    """What ``bench speed`` is to do: plain values, so that a process of its own can be told.
 
     Attributes:
         pattern: which steps are skipped; ``None`` = ``plugin`` decides, with ``plugin_options`` as for ``attach``.
@@ -120,8 +145,8 @@ class SpeedSettings(ImageSettings):
     pattern: str | None = None
     plugin: str | None = None
     plugin_options: Mapping[str, Any] = field(default_factory=dict)
-    repetitions: int = option("of each variant", 5, least=1, type=int, metavar="INT")
-    warm_up: int = option("images of each variant before them", 1, least=0, type=int, metavar="INT")
+    repetitions: int = option("of each variant", 5, least=1)
+    warm_up: int = option("images of each variant before them", 1, least=0)
     isolated: bool = option("each run in a process of its own, which loads the model", False, action="store_true")
     compile_blocks: bool = option(
         "once more with each block compiled, where mflux runs eagerly", False, action="store_true"
@@ -132,9 +157,9 @@ class SpeedSettings(ImageSettings):
     )
 
     def __post_init__(self) -> None:
-        ImageSettings.__post_init__(self)  # super() does not work in a dataclass with slots
         if self.pattern is not None:
             patterns.checked(self.pattern, self.steps)
+        super().__post_init__()
         if self.pattern is None and self.plugin is None:
             raise OptionError("nothing says which steps are skipped. Give --pattern, --skip or --plugin.")
         if self.pattern is not None and self.plugin is not None:
@@ -152,3 +177,33 @@ class SpeedSettings(ImageSettings):
                 f"--compare {self.compare} runs it at the same pattern of skipped steps, so the pattern must be given. "
                 f"Use --pattern or --skip instead of --plugin {self.plugin}."
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class QualitySettings:
+    """What ``bench quality`` is to do.
+
+    Attributes:
+        image: which model, its steps and the image's size and guidance.
+        settings: different ones, which are compared.
+        prompts, seeds: one or more.
+    """
+
+    image: ImageSettings
+    settings: tuple[Setting, ...]
+    prompts: tuple[str, ...]
+    seeds: tuple[int, ...]
+
+    @property
+    def cases(self) -> list[Case]:
+        return [Case(prompt, seed) for seed, prompt in product(self.seeds, self.prompts)]
+
+    @property
+    def images(self) -> str:
+        """For people."""
+        return f"prompts: {len(self.prompts)}, seeds of each: {len(self.seeds)}, settings: {len(self.settings)}"
+
+    @property
+    def shown(self) -> list[Case]:
+        """On the contact sheet."""
+        return self.cases[:COLUMNS]

@@ -15,6 +15,7 @@ from mflux.models.qwen.variants.txt2img.qwen_image import QwenImage
 from mflux.models.z_image.variants.z_image import ZImage
 from mflux.utils.exceptions import ModelConfigError
 
+from mflux_teacache.adapters.pipelines import DISTILLED
 from mflux_teacache.bench.needs import laboratory
 from mflux_teacache.bench.settings import ImageSettings
 from mflux_teacache.demo import model as demo
@@ -26,16 +27,15 @@ PROMPT = "a red apple on a wooden table beside a window, in the soft light of an
 JSON_PROMPT = f'{{"short_description": "{PROMPT}"}}'
 SIDE = 1024
 
-
-# Of mflux's pipelines: the usual guidance, its models by mflux's names, and those that are distilled, without guidance.
-_PIPELINES: dict[type, tuple[float, tuple[str, ...], tuple[str, ...]]] = {
-    Flux1: (3.5, ("dev", "krea-dev"), ("schnell",)),
-    Flux2Klein: (4.0, ("flux2-klein-base-4b", "flux2-klein-base-9b"), ("flux2-klein-4b", "flux2-klein-9b")),
-    QwenImage: (4.0, ("qwen-image",), ()),
-    ZImage: (4.0, ("z-image",), ("z-image-turbo",)),
-    FIBO: (5.0, ("fibo",), ("fibo-lite",)),
+# Of mflux's pipelines: the usual guidance, and its models by mflux's names.
+_PIPELINES: dict[type, tuple[float, tuple[str, ...]]] = {
+    Flux1: (3.5, ("dev", "krea-dev", "schnell")),
+    Flux2Klein: (4.0, ("flux2-klein-base-4b", "flux2-klein-base-9b", "flux2-klein-4b", "flux2-klein-9b")),
+    QwenImage: (4.0, ("qwen-image",)),
+    ZImage: (4.0, ("z-image", "z-image-turbo")),
+    FIBO: (5.0, ("fibo", "fibo-lite")),
 }
-MODELS = {model: pipeline for pipeline, (_, usual, distilled) in _PIPELINES.items() for model in (*usual, *distilled)}
+MODELS = {model: pipeline for pipeline, (_, models) in _PIPELINES.items() for model in models}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +82,7 @@ def subject_of(settings: ImageSettings) -> Subject:
         pipeline=demo.DemoKlein,
         config=demo.model_config(),
         load=demo.tiny_klein,
-        arguments=_arguments(settings, demo.GUIDANCE, DEMO_PROMPT, demo.SIDE),
+        arguments=_image(settings, demo.GUIDANCE, DEMO_PROMPT, demo.SIDE),
     )
 
 
@@ -95,7 +95,7 @@ def _random(settings: ImageSettings, name: str) -> Subject:
         pipeline=recipe.pipeline,
         config=recipe.config(),
         load=lambda: nullcontext(random_models.build(name, quantize=settings.quantize, blocks=settings.blocks)),
-        arguments=_arguments(settings, _PIPELINES[recipe.pipeline][0], _prompt(recipe.pipeline)),
+        arguments=_usual_image(settings, recipe.pipeline),
     )
 
 
@@ -112,22 +112,23 @@ def _checkpoint(settings: ImageSettings, name: str) -> Subject:
             f"It has one for: {', '.join(MODELS)}, and for checkpoints that are based on these."
         )
     pipeline: Any = MODELS[key]
-    guidance, _, distilled = _PIPELINES[pipeline]
     return Subject(
         name=f"{name}, {_spell_bits(settings)}",
         pipeline=pipeline,
         config=config,
         load=lambda: nullcontext(pipeline(quantize=settings.quantize, model_config=config)),
-        arguments=_arguments(settings, 1.0 if key in distilled else guidance, _prompt(pipeline)),
+        arguments=_usual_image(settings, pipeline, distilled=key in DISTILLED),
     )
 
 
-def _prompt(pipeline: type) -> str:
-    return JSON_PROMPT if pipeline is FIBO else PROMPT
+def _usual_image(settings: ImageSettings, pipeline: type, *, distilled: bool = False) -> dict[str, Any]:
+    """Distilled models are made to run without guidance."""
+    guidance = 1.0 if distilled else _PIPELINES[pipeline][0]
+    return _image(settings, guidance, JSON_PROMPT if pipeline is FIBO else PROMPT, SIDE)
 
 
-def _arguments(settings: ImageSettings, guidance: float, prompt: str, side: int = SIDE) -> dict[str, Any]:
-    """Of ``generate_image``: what is given, and else what is usual."""
+def _image(settings: ImageSettings, guidance: float, prompt: str, side: int) -> dict[str, Any]:
+    """Arguments of ``generate_image``: what is given, and else what is usual."""
     return {
         "seed": settings.seed,
         "prompt": prompt if settings.prompt is None else settings.prompt,

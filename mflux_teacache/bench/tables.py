@@ -9,8 +9,6 @@ from mflux_teacache.bench.figures import Quality, Speed, Spread, pareto
 from mflux_teacache.bench.runs import COMPILED, COMPUTED, SKIPPING, Phase, TimedRun
 from mflux_teacache.text_tables import aligned
 
-_GIB = 2**30
-
 # Of the variants whose name is neither a plugin's nor a package's; COMPILED goes with others.
 _VARIANTS = {
     COMPUTED: "TeaCache's signal is read and compared in each step, and every step is computed",
@@ -18,10 +16,21 @@ _VARIANTS = {
     COMPILED: "each block of the transformer is compiled on its own",
 }
 
+# By the heading of a column, a field of ``Speed``.
+_STEPS = {
+    "first": "first_step",
+    "computed": "computed_step",
+    "partly reused": "partial_step",
+    "skipped": "skipped_step",
+}
+
 _COLUMNS = """\
 loop     seconds of the denoising loop, without encoding the prompt and decoding the image
 ratio    loop seconds over those of the plain run of the same repetition
 floor    computed steps over all steps: the ratio if skipped steps took no time"""
+
+_OF_PARTS = """\
+partly   steps in which some guidance branches computed and the others reused: the floor counts the computed share"""
 
 _OF_SKIPPING = """\
 reached  floor over ratio: the share of the floor's speed-up that was reached
@@ -65,15 +74,16 @@ def legend(speeds: Sequence[Speed]) -> str:
     there = {entry.variant.removesuffix(COMPILED) for entry in speeds}
     if any(entry.variant.endswith(COMPILED) for entry in speeds):
         there.add(COMPILED)
-    variants = [f"{name.removeprefix(', ')}: {text}" for name, text in _VARIANTS.items() if name in there]
-    reached = [entry.reached for entry in speeds if _skips(entry)]
-    of_skipping = [_OF_SKIPPING] if reached else []
-    above = [_ABOVE] if any(round(share, 3) > 1 for share in reached) else []
-    return "\n".join([*variants, _COLUMNS, *of_skipping, *above, _SPREAD])
-
-
-def _skips(entry: Speed) -> bool:
-    return entry.saved is not None
+    lines = [f"{name.removeprefix(', ')}: {text}" for name, text in _VARIANTS.items() if name in there]
+    lines.append(_COLUMNS)
+    if any(entry.partial_step for entry in speeds):
+        lines.append(_OF_PARTS)
+    reached = [entry.reached for entry in speeds if entry.saved is not None]
+    if reached:
+        lines.append(_OF_SKIPPING)
+    if any(round(share, 3) > 1 for share in reached):
+        lines.append(_ABOVE)
+    return "\n".join([*lines, _SPREAD])
 
 
 def _ratios(speeds: Sequence[Speed]) -> str:
@@ -84,7 +94,7 @@ def _ratios(speeds: Sequence[Speed]) -> str:
             _spell(entry.loop),
             _spell(entry.ratio),
             f"{entry.floor:.3f}",
-            f"{entry.reached:.1%}" if _skips(entry) else "-",
+            "-" if entry.saved is None else f"{entry.reached:.1%}",
             "-" if entry.saved is None else f"{entry.saved:.1%}",
         )
         for entry in speeds
@@ -96,11 +106,12 @@ def _ratios(speeds: Sequence[Speed]) -> str:
 
 
 def _steps(speeds: Sequence[Speed]) -> str:
+    shown = [name for name in _STEPS if name != "partly reused" or any(entry.partial_step for entry in speeds)]
     rows = [
-        (entry.variant, *map(_spell_milliseconds, (entry.first_step, entry.computed_step, entry.skipped_step)))
+        (entry.variant, *(_spell(getattr(entry, _STEPS[name]), scale=1e3, digits=1) for name in shown))
         for entry in speeds
     ]
-    return _table(("one step, ms", "first", "computed", "skipped"), rows)
+    return _table(("one step, ms", *shown), rows)
 
 
 def _once(speeds: Sequence[Speed], first_images: Sequence[TimedRun]) -> str:
@@ -133,8 +144,7 @@ def of_quality(qualities: Sequence[Quality], refusals: Mapping[str, str], idle: 
             f"{entry.computed:.1f}/{entry.steps}",
             f"{entry.speed_up:.2f}x",
             f"{entry.equal}/{entry.images}",
-            _spell_decibels(entry.psnr),
-            _spell_decibels(entry.worst_psnr),
+            *("-" if level is None else f"{level:.1f}" for level in (entry.psnr, entry.worst_psnr)),
             f"{entry.ssim:.4f}",
             f"{entry.worst_ssim:.4f}",
         )
@@ -152,22 +162,15 @@ def _table(heading: Sequence[str], rows: Sequence[Sequence[str]], *below: str, l
     return "\n".join([*aligned([heading, *rows], left=left), *below])
 
 
-def _spell(spread: Spread) -> str:
-    return f"{spread.median:.3f} [{spread.low:.3f} to {spread.high:.3f}]"
-
-
-def _spell_milliseconds(spread: Spread | None) -> str:
+def _spell(spread: Spread | None, *, scale: float = 1, digits: int = 3) -> str:
     if spread is None:
         return "-"
-    return f"{1e3 * spread.median:.1f} [{1e3 * spread.low:.1f} to {1e3 * spread.high:.1f}]"
-
-
-def _spell_decibels(decibels: float | None) -> str:
-    return "-" if decibels is None else f"{decibels:.1f}"
+    median, low, high = (f"{scale * value:.{digits}f}" for value in (spread.median, spread.low, spread.high))
+    return f"{median} [{low} to {high}]"
 
 
 def _gib(number: int) -> str:
-    return f"{number / _GIB:.2f} GiB"
+    return f"{number / 2**30:.2f} GiB"
 
 
 def _width(names: Sequence[str]) -> int:

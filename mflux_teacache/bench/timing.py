@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
 import mlx.core as mx
 from mlx import nn
+from mlx.utils import tree_flatten
 
 from mflux_teacache.bench.runs import Phase, TimedRun
 from mflux_teacache.bench.variants import Variant
@@ -28,8 +28,7 @@ def timed(model: Any, variant: Variant, arguments: dict[str, Any], repetition: i
         with listening(model, clock):
             model.generate_image(**arguments)
         measured = clock.measured()
-        done = last_image()
-        return TimedRun(variant=variant.name, repetition=repetition, **done._asdict(), **measured)
+        return TimedRun(variant=variant.name, repetition=repetition, **last_image()._asdict(), **measured)
 
 
 class Stopwatch:
@@ -59,12 +58,13 @@ class PhaseClock(LoopClock):
     times and loop times come from the same runs, and no run waits more often than without a clock.
     """
 
+    encode: Phase
+    loop: Phase
+
     def __init__(self, label: str) -> None:
         super().__init__(label, keep_bar=False)
         self.step_seconds: list[float] = []
         self.finite = True
-        self.encode: Phase | None = None
-        self.loop: Phase | None = None
         self._last = 0.0
         self._watch = Stopwatch()
 
@@ -89,12 +89,8 @@ class PhaseClock(LoopClock):
 
     def measured(self) -> dict[str, Any]:
         """Fields of ``TimedRun``; to be called right after ``generate_image``, whose last phase ends here."""
-        decode = self._watch.lap()
-        assert self.encode is not None
-        assert self.loop is not None, "mflux called the callback"
-        steps = tuple(self.step_seconds)
-        phases = {"encode": self.encode, "loop": self.loop, "decode": decode}
-        return {**phases, "step_seconds": steps, "finite": self.finite}
+        phases = {"decode": self._watch.lap(), "encode": self.encode, "loop": self.loop}
+        return {**phases, "step_seconds": tuple(self.step_seconds), "finite": self.finite}
 
 
 def _arrays_of_pipeline(frame: FrameType | None) -> list[mx.array]:
@@ -105,19 +101,12 @@ def _arrays_of_pipeline(frame: FrameType | None) -> list[mx.array]:
     """
     arrays: list[mx.array] = []
     while frame is not None and frame.f_globals.get("__name__", "").startswith("mflux."):
-        for value in frame.f_locals.values():
-            arrays += _arrays(value)
+        arrays += _arrays(frame.f_locals)
         frame = frame.f_back
     return arrays
 
 
-def _arrays(value: Any) -> Iterator[mx.array]:
-    """Without those of a module: evaluating weights that are not used would cost memory."""
-    if isinstance(value, mx.array):
-        yield value
-    elif isinstance(value, list | tuple):
-        for entry in value:
-            yield from _arrays(entry)
-    elif isinstance(value, dict) and not isinstance(value, nn.Module):
-        for entry in value.values():
-            yield from _arrays(entry)
+def _arrays(value: Any) -> list[mx.array]:
+    """Those in containers, but not in modules: evaluating weights that are not used would cost memory."""
+    leaves = tree_flatten(value, is_leaf=lambda inner: isinstance(inner, nn.Module))
+    return [leaf for _, leaf in leaves if isinstance(leaf, mx.array)]

@@ -16,6 +16,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from mflux_teacache.bench import tables
 from mflux_teacache.bench.runs import Phase, TimedRun, whole
 from mflux_teacache.bench.settings import SpeedSettings
 from mflux_teacache.bench.subjects import Subject, subject_of
@@ -42,6 +43,28 @@ class Timed:
     runs: tuple[TimedRun, ...]
     interrupted: bool = False
     first_images: tuple[TimedRun, ...] = ()
+
+
+def measured(settings: SpeedSettings, subject: Subject) -> Timed:
+    """Run everything, and print what will be done, and each run as it is done."""
+    variants = compared_by_speed(settings)
+    names = [variant.name for variant in variants]
+    runs = settings.repetitions * len(variants)
+    images = runs + settings.warm_up * (runs if settings.isolated else len(variants))
+    print(
+        f"{subject.title}\n{settings.repetitions} of each variant in turn"
+        f"{', each in a process of its own' if settings.isolated else ''}, after {settings.warm_up} to warm up: "
+        f"{images} images in all\n\n{tables.run_heading(names)}",
+        flush=True,
+    )
+
+    def show(run: TimedRun) -> None:
+        tqdm.write(tables.run_line(run, names))
+        sys.stdout.flush()
+
+    if settings.isolated:
+        return in_processes(variants, settings, show)
+    return interleaved(subject, variants, settings, show)
 
 
 def interleaved(subject: Subject, variants: Sequence[Variant], settings: SpeedSettings, report: Report) -> Timed:
@@ -115,17 +138,13 @@ def _from_json(content: Mapping[str, Any]) -> TimedRun:
     return TimedRun(**{**content, **phases, "step_seconds": tuple(content["step_seconds"])})
 
 
-def _child(task: Mapping[str, Any]) -> dict[str, Any]:
-    settings = replace(SpeedSettings(**task["settings"]), repetitions=1)
-    variants = [variant for variant in compared_by_speed(settings) if variant.name == task["variant"]]
-    return asdict(interleaved(subject_of(settings), variants, settings, lambda _: None))
-
-
 def main() -> None:
     task = json.load(sys.stdin)
     with interruptible(PROGRAM), reported(PROGRAM), contextlib.redirect_stdout(sys.stderr):
-        answer = _child(task)
-    print(json.dumps(answer))
+        settings = replace(SpeedSettings(**task["settings"]), repetitions=1)
+        variants = [variant for variant in compared_by_speed(settings) if variant.name == task["variant"]]
+        done = interleaved(subject_of(settings), variants, settings, lambda _: None)
+    print(json.dumps(asdict(done)))
 
 
 if __name__ == "__main__":

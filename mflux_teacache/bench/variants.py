@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from mflux.utils.apple_silicon import AppleSiliconUtil
@@ -19,12 +18,17 @@ from mflux_teacache.bench.needs import laboratory
 from mflux_teacache.bench.plugin_settings import load
 from mflux_teacache.bench.runs import COMPILED, COMPUTED, PLAIN, SKIPPING, Done, Setting
 from mflux_teacache.bench.settings import SpeedSettings
+from mflux_teacache.bench.subjects import Subject
+from mflux_teacache.demo.early import refuse_early
+from mflux_teacache.errors import OptionError
 from mflux_teacache.handle import attach_requests
 from mflux_teacache.plugins import Loaded, Request
 from mflux_teacache.summary import why_idle
 
 # Tells of the latest image that was made with what is attached.
 LastImage = Callable[[], Done]
+
+_FOLLOW = Loaded(FollowPattern.name, FollowPattern)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +53,40 @@ def compared_by_speed(settings: SpeedSettings) -> tuple[Variant, ...]:
     """Plain first, the others are compared with it."""
     everything = "C" * settings.steps
     variants = [Variant(PLAIN, lambda _: contextlib.nullcontext(lambda: by_letters(everything)))]
-    for compile_blocks in (False, True) if settings.compile_blocks else (False,):
-        suffix = COMPILED if compile_blocks else ""
-        variants.append(_following(COMPUTED + suffix, everything, compile_blocks))
+    for compiled in (False, True) if settings.compile_blocks else (False,):
+        suffix = COMPILED if compiled else ""
+        variants.append(_attaching(COMPUTED + suffix, _FOLLOW, {"pattern": everything}, compiled))
         if settings.plugin is not None:
             plugin, keywords = load(settings.plugin), settings.plugin_options
-            variants.append(_attaching(settings.plugin + suffix, plugin, keywords, compile_blocks))
+            variants.append(_attaching(settings.plugin + suffix, plugin, keywords, compiled))
         elif settings.pattern is not None and "S" in settings.pattern:
-            variants.append(_following(SKIPPING + suffix, settings.pattern, compile_blocks))
+            variants.append(_attaching(SKIPPING + suffix, _FOLLOW, {"pattern": settings.pattern}, compiled))
     if settings.compare is not None and settings.pattern is not None:
         at_pattern = laboratory("peers", "--compare").at_pattern
         variants.append(Variant(settings.compare, at_pattern(settings.pattern)))
     return tuple(variants)
+
+
+def check(settings: SpeedSettings, subject: Subject) -> None:
+    """Refuse what cannot be measured, before any weights load.
+
+    Raises:
+        OptionError: there is nothing to compile.
+        Refused: the plugin does not run on the model, or with so many steps; or the other package does not.
+    """
+    compiled = {family.name for family in FAMILIES if family.compiled}
+    # mflux runs its compiled models as Python on the smaller M1 and M2.
+    by_mflux = pipeline_of(subject.pipeline).family in compiled and not AppleSiliconUtil.is_m1_or_m2()
+    if settings.compile_blocks and by_mflux:
+        raise OptionError(
+            f"--compile-blocks changes nothing for {subject.name}: mflux compiles this model itself. Leave it out."
+        )
+    if settings.plugin is not None:
+        made_with = {"model_config": subject.config, "quantize": settings.quantize}
+        plugin = load(settings.plugin)
+        refuse_early(plugin, settings.plugin_options, subject.pipeline, made_with, subject.arguments)
+    if settings.compare is not None:
+        laboratory("peers", "--compare").check(subject.config, subject.pipeline)
 
 
 def by_letters(pattern: str) -> Done:
@@ -68,24 +94,7 @@ def by_letters(pattern: str) -> Done:
     return Done(pattern, pattern.count("C"))
 
 
-def compiled_by_mflux(pipeline: type) -> bool:
-    """On this machine: mflux runs its compiled models as Python on the smaller M1 and M2."""
-    compiled = {family.name for family in FAMILIES if family.compiled}
-    return pipeline_of(pipeline).family in compiled and not AppleSiliconUtil.is_m1_or_m2()
-
-
-def _following(name: str, pattern: str, compile_blocks: bool) -> Variant:
-    plugin = Loaded("followpattern", partial(FollowPattern, pattern))
-    return _attaching(name, plugin, {}, compile_blocks, decides=False)
-
-
-def _attaching(
-    name: str, plugin: Loaded, keywords: Mapping[str, Any], compile_blocks: bool = False, *, decides: bool = True
-) -> Variant:
-    """Args:
-    decides: so that it is worth a note if it skips nothing.
-    """
-
+def _attaching(name: str, plugin: Loaded, keywords: Mapping[str, Any], compile_blocks: bool = False) -> Variant:
     @contextlib.contextmanager
     def attached(model: Any) -> Iterator[LastImage]:
         request = Request(plugin, options.from_keywords(plugin, keywords))
@@ -94,7 +103,7 @@ def _attaching(
             def last_image() -> Done:
                 stats = handle.stats.last_generation
                 assert stats is not None, "an image was made"
-                note = why_idle(stats, plugin, keywords) if decides else None
+                note = None if plugin is _FOLLOW else why_idle(stats, plugin, keywords)
                 return Done(stats.pattern, stats.cost, note)
 
             yield last_image

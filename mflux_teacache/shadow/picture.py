@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -14,7 +13,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from mflux_teacache.drawing import LINES, make_plain, new_figure
-from mflux_teacache.pieces.output_files import png_of, replace_file
 from mflux_teacache.shadow.report import Report, Row
 
 _STYLES = tuple(zip(LINES, "os^DvPX", strict=True))  # markers tell lines apart as well
@@ -34,33 +32,30 @@ _LEAST_SPAN = 1.5
 _FEWEST_TICKS, _ENOUGH_TICKS, _MOST_TICKS = 3, 4, 10
 
 
-def draw(path: Path, report: Report) -> None:
-    """Write the picture as a PNG; an existing file is replaced.
-
-    Args:
-        report: with at least one row.
-    """
+def drawn(report: Report) -> Figure:
+    """The picture of a report with at least one row."""
     lower = 1.3 + _ROW * len(report.rows)
     figure = new_figure(_WIDTH, _UPPER + lower, _TITLE, dpi=_DPI, pad=0.08)
     upper, grid = figure.subplots(2, 1, height_ratios=(_UPPER, lower))
     _draw_trade(upper, report)
     _draw_steps(figure, grid, report)
-    replace_file(path, png_of(figure))
+    return figure
 
 
 def _draw_trade(axes: Axes, report: Report) -> None:
     """One line per strategy through its thresholds: fewer computed steps, larger error."""
-    drawn: list[float] = []
-    for (strategy, rows), (colour, marker) in zip(_by_strategy(report.rows), itertools.cycle(_STYLES), strict=False):
+    means_of_all: list[float] = []
+    by_strategy = itertools.groupby(report.rows, key=lambda row: row.strategy)
+    for (strategy, rows), (colour, marker) in zip(by_strategy, itertools.cycle(_STYLES), strict=False):
         points = [(row, _drawn(row.mean)) for row in rows if row.mean is not None]
-        drawn += [mean for _, mean in points]
         counts, means = [row.computed for row, _ in points], [mean for _, mean in points]
         label = strategy if points else f"{strategy} (skips nothing)"
+        means_of_all += means
         axes.plot(counts, means, color=colour, marker=marker, markersize=6, linewidth=1.4, label=label)
         if len(points) > 1:
             _note(axes, *points[0], 7, "left", colour)
             _note(axes, *points[-1], -7, "right", colour)
-    low, high = _span(drawn)
+    low, high = _span(means_of_all)
     axes.set_yscale("log")
     axes.set_ylim(low, high)
     _spell_percents(axes, low, high)
@@ -108,11 +103,6 @@ def _draw_steps(figure: Figure, axes: Axes, report: Report) -> None:
         _spell_percents(bar.ax, low, high)
         bar.set_label("error\n(logarithmic)", fontsize=8)
         bar.ax.tick_params(labelsize=8)
-
-
-def _by_strategy(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
-    for strategy, own in itertools.groupby(rows, key=lambda row: row.strategy):
-        yield strategy, list(own)
 
 
 def _label(row: Row) -> str:

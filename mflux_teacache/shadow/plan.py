@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from mflux_teacache.errors import PluginError, PluginWarning, Refused
 from mflux_teacache.plugins import Loaded, PluginSet, installed, load
 from mflux_teacache.records import Target
 from mflux_teacache.shadow.simulate import Simulation
+
+T = TypeVar("T")
 
 # Of a strategy's own threshold.
 MULTIPLES = (0.5, 0.75, 1.0, 1.5, 2.0)
@@ -40,16 +42,12 @@ def check(names: Sequence[str] | None, thresholds: Sequence[float] | None, targe
     Raises:
         Refused: a named plugin is not installed or does not decide, or every one refuses the model.
     """
-    strategies, left_out = _strategies(names)
-    passed = False
-    for plugin in strategies:
-        try:
-            for simulation in _made(plugin, thresholds):
-                simulation.check(target)
-        except PluginError as refusal:
-            left_out[plugin.name] = str(refusal)
-        else:
-            passed = True
+
+    def judge(plugin: Loaded) -> None:
+        for simulation in _made(plugin, thresholds):
+            simulation.check(target)
+
+    passed, left_out = _each(names, judge)
     if not passed:
         reasons = " ".join(f"{name}: {reason}" for name, reason in left_out.items())
         raise Refused(f"A shadow run needs a strategy that runs on this model, and none does. {reasons}".rstrip())
@@ -57,17 +55,21 @@ def check(names: Sequence[str] | None, thresholds: Sequence[float] | None, targe
 
 def plan(names: Sequence[str] | None, thresholds: Sequence[float] | None, target: Target, model: Any) -> Plan:
     """Attach a private instance for each strategy and setting; arguments as in ``check``."""
+    found, left_out = _each(names, lambda plugin: _attached(plugin, thresholds, target, model))
+    simulations = [simulation for attached, _ in found for simulation in attached]
+    return Plan(simulations, left_out, [note for _, notes in found for note in notes])
+
+
+def _each(names: Sequence[str] | None, use: Callable[[Loaded], T]) -> tuple[list[T], dict[str, str]]:
+    """What comes of each strategy, and why others are left out."""
     strategies, left_out = _strategies(names)
-    found = Plan(left_out=left_out)
+    found = []
     for plugin in strategies:
         try:
-            attached, warned = _attached(plugin, thresholds, target, model)
+            found.append(use(plugin))
         except PluginError as refusal:
-            found.left_out[plugin.name] = str(refusal)
-            continue
-        found.simulations += attached
-        found.notes += warned
-    return found
+            left_out[plugin.name] = str(refusal)
+    return found, left_out
 
 
 def _strategies(names: Sequence[str] | None) -> tuple[list[Loaded], dict[str, str]]:
@@ -104,20 +106,13 @@ def _attached(
     plugin: Loaded, thresholds: Sequence[float] | None, target: Target, model: Any
 ) -> tuple[list[Simulation], list[str]]:
     """With what the last of them warned of: a low threshold that skips nothing is what the others may warn of."""
-    simulations = _made(plugin, thresholds)
-    warned = _attach(simulations, target, model)
-    own = simulations[0].threshold
-    if thresholds is None and own:
-        simulations = _made(plugin, [float(f"{own * multiple:.3g}") for multiple in MULTIPLES])
-        warned = _attach(simulations, target, model)
-    return simulations, warned
-
-
-def _attach(simulations: Sequence[Simulation], target: Target, model: Any) -> list[str]:
-    warned: list[str] = []
+    simulations, warned = _made(plugin, thresholds), []
     for simulation in simulations:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", PluginWarning)
             simulation.attach(target, model)
         warned = [f"{simulation.name}: {warning.message}" for warning in caught]
-    return warned
+    own = simulations[0].threshold
+    if thresholds is None and own:
+        return _attached(plugin, [float(f"{own * multiple:.3g}") for multiple in MULTIPLES], target, model)
+    return simulations, warned

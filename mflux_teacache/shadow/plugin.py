@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,11 @@ from mflux_teacache.errors import NotWritten, PluginWarning
 from mflux_teacache.hookspecs import hookimpl
 from mflux_teacache.messages import tell
 from mflux_teacache.pieces import option_types
-from mflux_teacache.pieces.output_files import add_output, check_output, replace_file, writing
+from mflux_teacache.pieces.output_files import add_output, check_output, png_of, replace_file, writing
 from mflux_teacache.records import Body, Decision, Generation, Step, Target
 from mflux_teacache.shadow.plan import Plan, check, plan
 from mflux_teacache.shadow.report import Report, as_json, as_text
-from mflux_teacache.shadow.simulate import ComputedStep, Simulation
+from mflux_teacache.shadow.simulate import ComputedStep
 from mflux_teacache.spelling import visible_lines
 
 _MOST_THRESHOLDS = 64
@@ -114,7 +114,7 @@ class Shadow:
         rows = [(simulation, simulation.end(generation)) for simulation in self._plan.simulations]
         if generation.status != "finished":
             return
-        faults = {_title(simulation): simulation.fault for simulation, _ in rows if simulation.fault is not None}
+        faults = {simulation.title: simulation.fault for simulation, _ in rows if simulation.fault is not None}
         self._report = Report([row for _, row in rows if row], self._plan.left_out | faults, self._plan.notes)
         tell(visible_lines(as_text(self._report)), sys.stdout)
         # After both files: where Python makes errors of warnings, the first one ends this.
@@ -127,33 +127,25 @@ class Shadow:
 
     def _write(self, generation: Generation, report: Report) -> list[str]:
         """One file that cannot be written does not cost the other. Returns what is to be said of those."""
-        tried = []
-        if self._json is not None:
-            tried.append(_try("--shadow-json", _numbered(self._json, generation), report, _write_json))
-        if self._plot is not None and report.rows:
-            from mflux_teacache.shadow.picture import draw  # matplotlib takes a second to import
-
-            tried.append(_try("--shadow-plot", _numbered(self._plot, generation), report, draw))
-        return [problem for problem in tried if problem is not None]
-
-
-def _try(option: str, path: Path, report: Report, write: Callable[[Path, Report], None]) -> str | None:
-    """Why it could not be written; ``None`` if it was."""
-    try:
-        with writing(option, path):
-            write(path, report)
-    except NotWritten as problem:
-        return str(problem)
-    return None
+        problems = []
+        for option, path, content in (("--shadow-json", self._json, _json_of), ("--shadow-plot", self._plot, _plot_of)):
+            if path is not None and (report.rows or content is _json_of):
+                try:
+                    with writing(option, file := _numbered(path, generation)):
+                        replace_file(file, content(report))
+                except NotWritten as problem:
+                    problems.append(str(problem))
+        return problems
 
 
-def _write_json(path: Path, report: Report) -> None:
-    replace_file(path, (json.dumps(as_json(report), indent=2) + "\n").encode())
+def _json_of(report: Report) -> bytes:
+    return (json.dumps(as_json(report), indent=2) + "\n").encode()
 
 
-def _title(simulation: Simulation) -> str:
-    given = simulation.given_threshold
-    return simulation.name if given is None else f"{simulation.name} at {given:g}"
+def _plot_of(report: Report) -> bytes:
+    from mflux_teacache.shadow.picture import drawn  # matplotlib takes a second to import
+
+    return png_of(drawn(report))
 
 
 def _numbered(path: Path, generation: Generation) -> Path:

@@ -114,7 +114,8 @@ def as_text(report: Report) -> str:
     """Several lines."""
     titles = ("STRATEGY", "THRESHOLD", "COMPUTED", "AT BEST", "MEAN", "WORST")
     numbers = [str(step) for step in range(report.steps)]
-    steps = aligned([numbers, *(_errors(row) for row in report.rows)], left=0, gap=" ")
+    errors = [["." if error is None else _percent(error, 0) for error in row.errors] for row in report.rows]
+    steps = aligned([numbers, *errors], left=0, gap=" ")
     lines = [list(titles), *(_figures(row) for row in report.rows)]
     table = aligned([[*cells, each] for cells, each in zip(lines, steps, strict=True)]) if report.rows else []
     left_out = [f"{name} is left out: {reason}" for name, reason in report.left_out.items()]
@@ -130,10 +131,6 @@ def _figures(row: Row) -> list[str]:
         _percent(row.mean, 1),
         _percent(row.worst, 1),
     ]
-
-
-def _errors(row: Row) -> list[str]:
-    return ["." if error is None else _percent(error, 0) for error in row.errors]
 
 
 def _percent(error: float | None, digits: int) -> str:

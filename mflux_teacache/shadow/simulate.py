@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import mlx.core as mx
@@ -59,15 +59,16 @@ class Simulation:
         PluginError: it cannot be made, or an option is missing or not allowed.
     """
 
+    fault: str | None = None
+    _decision: Decision | None
+    _errors: list[float | None]
+    _partial: dict[int, float]
+    _threshold: float | None
+
     def __init__(self, plugin: Loaded, keywords: Mapping[str, Any]) -> None:
         self.name = plugin.name
         self.options = from_keywords(plugin, keywords)
         self._plugins = PluginSet([plugin])
-        self._decision: Decision | None = None
-        self._errors: list[float | None] = []
-        self._partial: dict[int, float] = {}
-        self._threshold: float | None = None
-        self.fault: str | None = None
 
     @property
     def given_threshold(self) -> float | None:
@@ -82,6 +83,11 @@ class Simulation:
         if given is None and self._plugins.about.threshold is not None and isinstance(taken, int | float):
             return float(taken)
         return given
+
+    @property
+    def title(self) -> str:
+        given = self.given_threshold
+        return self.name if given is None else f"{self.name} at {given:g}"
 
     def check(self, target: Target) -> None:
         """Raises ``PluginError`` where the strategy refuses."""
@@ -105,15 +111,19 @@ class Simulation:
             self.check(target)
         except PluginError as refusal:
             self.fault = str(refusal)
-            return
-        self._tell("mflux_generation_start", generation=generation)
+        self._call(tell, "mflux_generation_start", generation=generation)
 
     def decide(self, step: Step) -> None:
         """Before the body: let it look, and ask it."""
-        self._tell("mflux_step_start", step=step)
-        self._decision = None if self.fault else self._ask(step)
-        if self._decision is not None and self._decision.threshold is not None:
-            self._threshold = self._decision.threshold
+        self._call(tell, "mflux_step_start", step=step)
+        decision = self._call(ask, DECIDES, step=step)
+        if decision is not None and not isinstance(decision, Decision):
+            what = f"an {type(decision).__name__}" if hasattr(decision, "shape") else brief(decision)
+            self.fault = f"it returned {what} in {DECIDES} where a Decision or None is expected"
+            decision = None
+        self._decision = decision
+        if decision is not None and decision.threshold is not None:
+            self._threshold = decision.threshold
 
     def follow(self, computed: ComputedStep) -> mx.array | None:
         """After the body: tell it what it would have got.
@@ -126,7 +136,7 @@ class Simulation:
         # Shared between the strategies, so that each residual is made and kept once.
         full = computed.after(self._plugins.residual_after)
         body = _as_reused(full, (self._decision and self._decision.residuals) or ())
-        self._tell("mflux_post_transformer", step=computed.step, body=body)
+        self._call(tell, "mflux_post_transformer", step=computed.step, body=body)
         reused = [(branch, real) for branch, real in zip(body.branches, full.branches, strict=True) if branch.reused]
         if not reused:
             return None
@@ -143,43 +153,26 @@ class Simulation:
     def end(self, generation: Generation) -> Row | None:
         """The image is over; ``None`` where the strategy dropped out."""
         self._decision = None  # with what it would have reused
-        self._tell("mflux_generation_end", generation=generation)
+        self._call(tell, "mflux_generation_end", generation=generation)
         if self.fault:
             return None
         return Row(self.name, self._threshold, tuple(self._errors), self._partial)
 
-    def _tell(self, hook: str, **arguments: Any) -> None:
-        if self.fault is None:
-            try:
-                tell(self._plugins, hook, **arguments)
-            except HookFailed as failure:
-                self.fault = _fault(failure)
-
-    def _ask(self, step: Step) -> Decision | None:
-        try:
-            decision = ask(self._plugins, DECIDES, step=step)
-        except HookFailed as failure:
-            self.fault = _fault(failure)
+    def _call(self, way: Callable[..., Any], hook: str, **arguments: Any) -> Any:
+        """Tell or ask the strategy, as long as it takes part."""
+        if self.fault is not None:
             return None
-        if decision is None or isinstance(decision, Decision):
-            return decision
-        what = f"an {type(decision).__name__}" if hasattr(decision, "shape") else brief(decision)
-        self.fault = f"it returned {what} in {DECIDES} where a Decision or None is expected"
-        return None
-
-
-def _fault(failure: HookFailed) -> str:
-    return f"it failed in {failure.hook}: {type(failure.__cause__).__name__}: {failure.__cause__}"
+        try:
+            return way(self._plugins, hook, **arguments)
+        except HookFailed as failure:
+            self.fault = f"it failed in {hook}: {type(failure.__cause__).__name__}: {failure.__cause__}"
+            return None
 
 
 def _as_reused(full: Body, residuals: Sequence[mx.array | None]) -> Body:
     """The body as it would have been: a branch without a fitting residual computes, as in a real run."""
-    return Body(
-        tuple(
-            _reused(branch, residuals[branch.index]) if branch.index < len(residuals) else branch
-            for branch in full.branches
-        )
-    )
+    by_index = dict(enumerate(residuals))
+    return Body(tuple(_reused(branch, by_index.get(branch.index)) for branch in full.branches))
 
 
 def _reused(branch: BodyBranch, residual: mx.array | None) -> BodyBranch:

@@ -82,6 +82,7 @@ class FirstBlockCache(Strategy[State]):
         threshold="thresh",
         default_threshold=0.08,
         residual_after=1,
+        grid={"thresh": (0.04, 0.08, 0.15, 0.3), "forecast": (0, 1)},
     )
     defaults = DEFAULTS
     skips_while = "the first block's residual has changed by less than this since the last computed step"

@@ -112,6 +112,7 @@ class Schedule(Strategy[None]):
         description="Skips the steps that its options name, without looking at anything.",
         cap=None,
         simulated=False,  # it would show what the user has said
+        grid={"ratio": (0.3, 0.5, 0.6, 0.7), "forecast": (0, 1)},
     )
     defaults = DEFAULTS
     first = None

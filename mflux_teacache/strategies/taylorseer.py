@@ -71,6 +71,7 @@ class TaylorSeer(Strategy[State]):
         COMMON,
         description="Computes every n-th step, and predicts the residual in between.",
         cap=None,
+        grid={"interval": (2, 3, 4, 5), "forecast": (1,)},  # it is its forecast
     )
     defaults = DEFAULTS
     order = 1

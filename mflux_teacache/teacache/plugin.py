@@ -42,6 +42,7 @@ class TeaCache(Strategy[PolicyState]):
         threshold="thresh",
         budgets=BUDGETS,
         needs_calibration=True,
+        grid={"thresh": (0.05, 0.08, 0.12, 0.2, 0.3), "forecast": (0, 1, 2)},
     )
     defaults = DEFAULTS
     models_own: ClassVar[Mapping[str, str]] = {

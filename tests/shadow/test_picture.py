@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from matplotlib.axes import Axes
 
+from mflux_teacache.pieces.output_files import png_of
 from mflux_teacache.shadow import picture
 from mflux_teacache.shadow.report import Report, Row
 
@@ -25,7 +26,7 @@ STILL = Row("easycache", 0.1, (None,) * 6)
 
 
 def drawn(path: Path, *rows: Row) -> np.ndarray:
-    picture.draw(path, Report(rows, {}))
+    path.write_bytes(png_of(picture.drawn(Report(rows, {}))))
     with PIL.Image.open(path) as png:
         assert png.format == "PNG"
         return np.asarray(png.convert("RGB")).astype(int)

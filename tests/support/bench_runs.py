@@ -1,8 +1,22 @@
-"""Made-up runs of the benchmark."""
+"""What the tests of the bench share: arguments, and made-up runs."""
 
 from __future__ import annotations
 
-from mflux_teacache.bench.runs import Phase, TimedRun
+import argparse
+
+from mflux_teacache.bench import speed
+from mflux_teacache.bench.runs import Case, Phase, TimedRun
+from mflux_teacache.cli.own.parser import PluginParser
+
+# The arguments of generate_image, for a tiny model.
+ARGUMENTS = {"seed": 1, "prompt": "x", "num_inference_steps": 5, "height": 32, "width": 32, "guidance": 4.0}
+CASES = [Case("a red ring on blue", 1), Case("a green cross on a white background", 2)]
+
+
+def parsed(*words: str) -> argparse.Namespace:
+    parser = PluginParser()
+    speed.add_parser(parser.add_subparsers(required=True))
+    return parser.parse_args(["speed", *words])
 
 
 def phase(seconds: float = 0.1, peak: int = 3, active: int = 2) -> Phase:

@@ -38,6 +38,7 @@ class EasyCache(Strategy[State]):
         "little.",
         threshold="thresh",
         default_threshold=THRESHOLD,
+        grid={"thresh": (0.02, 0.05, 0.1, 0.2), "forecast": (0, 1)},
     )
     defaults = DEFAULTS
     skips_while = "the predicted change of the output adds up to less than this"

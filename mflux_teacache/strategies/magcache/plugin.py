@@ -32,6 +32,7 @@ class MagCache(Strategy[State]):
         description="Skips while a table, recorded on the model, says that the residual's magnitude is still right.",
         threshold="thresh",
         needs_calibration=True,
+        grid={"thresh": (0.03, 0.06, 0.12, 0.24), "forecast": (0, 1)},
     )
     defaults = Limits(skip_last=0, max_skips=3)
     models_own: ClassVar[Mapping[str, str]] = {"thresh": _OWN, "skip_first": _OWN, "max_skips": _OWN}

@@ -1,90 +1,16 @@
-"""Figures made of runs, by hand and as properties."""
+"""What is printed, of made-up runs."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, replace
+import re
+from dataclasses import replace
 
 import bench_runs
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from mflux_teacache.bench import tables, turns
-from mflux_teacache.bench.figures import Spread, speeds
-from mflux_teacache.bench.runs import TimedRun
-
-SECONDS = st.floats(0.01, 100)
-
-
-def test_the_figures_of_each_variant() -> None:
-    plain, computed, skipping = speeds(bench_runs.some())
-    assert [plain.variant, computed.variant, skipping.variant] == ["plain", "all computed", "skipping"]
-    assert plain.ratios == (1.0, 1.0)
-    assert (plain.floor, plain.reached, plain.saved) == (1.0, 1.0, None)
-    assert computed.ratios == (1.0, 1.5)
-    assert computed.ratio == Spread(1.25, 1.0, 1.5)
-    assert computed.reached == pytest.approx(0.8)
-    # 3.5 of 5 seconds and 2.75 of 4.
-    assert skipping.ratios == (0.7, 0.6875)
-    assert skipping.ratio.median == pytest.approx(0.69375)
-    assert skipping.floor == 0.5
-    assert skipping.reached == pytest.approx(0.5 / 0.69375)
-    assert skipping.saved == pytest.approx((1 - 0.69375) / 0.5)
-    assert skipping.loop == Spread(3.125, 2.75, 3.5)
-
-
-def test_steps_are_told_apart_and_the_first_one_is_apart() -> None:
-    plain, _, skipping = speeds(bench_runs.some())
-    assert plain.first_step == Spread(1.5, 1, 2)
-    assert plain.computed_step == Spread(1, 1, 1)
-    assert plain.skipped_step is None
-    assert skipping.computed_step == Spread(1, 1, 1)
-    assert skipping.skipped_step == Spread(0.25, 0.25, 0.5)
-    assert skipping.step_seconds == (1.5, 0.375, 0.25, 1)
-
-
-def test_memory_is_the_largest_of_all_runs() -> None:
-    plain, computed, _ = speeds(bench_runs.some())
-    assert plain.peak_bytes == {"encode": 3, "loop": 7, "decode": 3}
-    assert computed.peak_bytes["loop"] == 3
-    assert plain.active_bytes == {"encode": 2, "loop": 2, "decode": 2}
-
-
-def test_one_bad_run_is_enough_to_be_not_finite() -> None:
-    assert [entry.finite for entry in speeds(bench_runs.some())] == [True, True, False]
-
-
-@given(st.lists(SECONDS, min_size=1, max_size=9))
-def test_a_spread_holds_its_values(values: list[float]) -> None:
-    spread = Spread.of(values)
-    assert spread.low == min(values)
-    assert spread.high == max(values)
-    assert spread.low <= spread.median <= spread.high
-    assert sum(value <= spread.median for value in values) * 2 >= len(values)
-    assert sum(value >= spread.median for value in values) * 2 >= len(values)
-
-
-@given(SECONDS, st.integers(1, 19), st.floats(0.01, 0.5))
-def test_what_was_reached_of_the_floor(plain: float, skipped: int, overhead: float) -> None:
-    floor = (20 - skipped) / 20
-
-    def reached(seconds: float, pattern: str) -> tuple[float, float | None]:
-        runs = [
-            bench_runs.run(variant, 0, letters, [loop / 20] * 20)
-            for variant, letters, loop in (("plain", "C" * 20, plain), ("other", pattern, seconds))
-        ]
-        _, other = speeds(runs)
-        return other.reached, other.saved
-
-    pattern = "C" * (20 - skipped) + "S" * skipped
-    assert reached(plain * floor, pattern) == pytest.approx((1, 1))
-    assert reached(plain, pattern) == pytest.approx((floor, 0))
-    assert reached(plain, "C" * 20)[1] is None
-    slower, saved = reached(plain * floor * (1 + overhead), pattern)
-    assert slower == pytest.approx(1 / (1 + overhead))
-    assert saved is not None
-    assert saved < 1
+from mflux_teacache.bench import tables
+from mflux_teacache.bench.figures import qualities, speeds
+from mflux_teacache.bench.plugin_settings import default_grid
+from mflux_teacache.bench.runs import JudgedRun, TimedRun
 
 
 def test_a_step_that_was_computed_in_part_counts_as_its_part() -> None:
@@ -94,22 +20,6 @@ def test_a_step_that_was_computed_in_part_counts_as_its_part() -> None:
     assert (made[1].floor, made[1].reached, made[1].saved) == (0.75, 1, 1)
     assert "  3/4  " in tables.of_speed(made, [bench_runs.phase()], [])
     assert "  2.5/4  " in tables.of_speed(speeds([plain, replace(half, computed=2.5)]), [bench_runs.phase()], [])
-
-
-@given(st.lists(st.tuples(SECONDS, SECONDS), min_size=1, max_size=6))
-def test_each_run_is_held_against_the_plain_one_of_its_repetition(pairs: list[tuple[float, float]]) -> None:
-    runs = [
-        bench_runs.run(variant, repetition, "CC", [seconds / 2, seconds / 2])
-        for repetition, pair in enumerate(pairs)
-        for variant, seconds in zip(("plain", "other"), pair, strict=True)
-    ]
-    _, other = speeds(runs)
-    assert other.ratios == pytest.approx([seconds / plain for plain, seconds in pairs])
-
-
-def test_runs_go_through_json() -> None:
-    for run in bench_runs.some():
-        assert turns._from_json(json.loads(json.dumps(asdict(run)))) == run
 
 
 def test_the_tables() -> None:
@@ -140,6 +50,22 @@ def made(*variants: str, pattern: str = "CSSC") -> list[TimedRun]:
 
 
 ABOVE = "Above 100%: computed steps were shorter than those of plain"
+
+
+def test_partly_reused_steps_have_a_column_where_there_are_any() -> None:
+    def steps(pattern: str) -> tuple[list[list[str]], str]:
+        partly = replace(bench_runs.run("half", 0, pattern, [1, 0.5, 0.25, 1]), computed=3.5)
+        text = tables.of_speed(speeds([*made(), partly]), [bench_runs.phase()], [])
+        rows = text[text.index("one step, ms") :].splitlines()[:3]
+        return [[cell.strip() for cell in re.split("  +", row)] for row in rows], text
+
+    (heading, plain, partly), text = steps("CPSC")
+    assert heading == ["one step, ms", "first", "computed", "partly reused", "skipped"]
+    assert (plain[-2:], partly[-2:]) == (["-", "-"], ["500.0 [500.0 to 500.0]", "250.0 [250.0 to 250.0]"])
+    assert "\npartly   steps in which some guidance branches computed" in text
+    (heading, *_), text = steps("CSSC")
+    assert heading == ["one step, ms", "first", "computed", "skipped"]
+    assert "\npartly " not in text
 
 
 def test_only_rows_that_are_there_are_explained() -> None:
@@ -207,3 +133,16 @@ def test_a_line_for_each_repetition() -> None:
     words = tables.run_line(run, ["plain", "skipping"]).split()
     assert words == ["skipping", "2", "0.100", "2.750", "0.200", "0.00", "GiB", "CSSC", "NOT", "FINITE"]
     assert len(tables.run_heading(["plain", "skipping"])) <= len(tables.run_line(run, ["plain", "skipping"]))
+
+
+def test_the_table(runs: list[JudgedRun]) -> None:
+    summaries = qualities(default_grid(), runs)[:2]
+    heading, first, second, *_ = tables.of_quality(summaries, {}, {}).splitlines()
+    assert heading.split() == ["setting", "computed", "speed-up", "equal", "PSNR", "worst", "SSIM", "worst"]
+    assert first.split() == [
+        *("*", *summaries[0].setting.split(), "8.0/8", "1.00x", "0/2", "48.1", "48.1", "0.9000", "0.9000")
+    ]
+    assert second.index("7.0/8") == first.index("8.0/8")
+    assert tables.of_quality(summaries, {"x y=1": "no"}, {}).startswith("refused: x y=1: no\n\n ")
+    [none] = qualities(default_grid()[:1], [replace(run, squared_error=0) for run in runs])
+    assert tables.of_quality([none], {}, {}).splitlines()[1].split()[-5:] == ["2/2", "-", "-", "0.9000", "0.9000"]

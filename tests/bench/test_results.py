@@ -4,14 +4,29 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 from pathlib import Path
 from typing import Any
 
 import pytest
 from matplotlib.figure import Figure
 
+from mflux_teacache.bench import results
 from mflux_teacache.bench.results import Result
 from mflux_teacache.errors import NotWritten
+
+
+def test_a_package_without_metadata_has_no_version() -> None:
+    assert results.version_of("no-such-distribution") == results.NOT_INSTALLED
+    assert results.version_of("mflux")[0].isdigit()
+
+
+def test_the_machine_is_described_and_not_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {"device_name": "GPU", "total_memory": 8, "uuid": "GPU-1", "pci_bus_id": "0", "free_memory": 4}
+    monkeypatch.setattr(results.mx, "device_info", lambda: told)
+    described = results.machine()
+    assert described["device"] == {"device_name": "GPU", "total_memory": 8}
+    assert platform.node() not in json.dumps(described)
 
 
 def result(*, value: float = 1.0, draw: Any = lambda title: Figure(), interrupted: str | None = None) -> Result:

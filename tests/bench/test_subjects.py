@@ -5,10 +5,12 @@ from __future__ import annotations
 import inspect
 
 import pytest
+from bench_runs import parsed
 
-from mflux_teacache.bench import subjects
+from mflux_teacache.bench import speed, subjects
 from mflux_teacache.bench.settings import FAMILIES, ImageSettings
 from mflux_teacache.demo.model import DemoKlein
+from mflux_teacache.errors import UnsupportedModel
 
 
 def settings(**values: object) -> ImageSettings:
@@ -58,3 +60,10 @@ def test_what_is_given_wins() -> None:
     given = {"width": 64, "height": 32, "guidance": 7.0, "seed": 9, "prompt": "a cat"}
     arguments = subjects.subject_of(settings(random_weights="z-image", **given)).arguments
     assert arguments == {**given, "num_inference_steps": 3}
+
+
+def test_models_that_there_is_no_pipeline_for() -> None:
+    with pytest.raises(UnsupportedModel, match="--model seedvr2-3b is seedvr2-3b to mflux, for which this benchmark"):
+        speed.run(parsed("--model", "seedvr2-3b"))
+    with pytest.raises(UnsupportedModel, match="--model someone/something: Cannot infer base_model"):
+        speed.run(parsed("--model", "someone/something"))
