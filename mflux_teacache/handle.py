@@ -31,9 +31,10 @@ from mflux_teacache.family import Family
 from mflux_teacache.image_record.write import record_in
 from mflux_teacache.messages import costing_nothing, warn_kept
 from mflux_teacache.plugins import PluginSet, Request, attach_all, check_all
-from mflux_teacache.records import AttachmentStats, Generation, GenerationStats, Status, Target
+from mflux_teacache.records import Generation, GenerationStats, Status, Target
 from mflux_teacache.runtime import Runtime
 from mflux_teacache.spelling import brief, described
+from mflux_teacache.stats import AttachmentStats
 
 Report = Callable[[GenerationStats], None]
 

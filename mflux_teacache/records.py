@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, Protocol, TypedDict, Unpack
+from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
 if TYPE_CHECKING:
     import mlx.core as mx
 
 Outcome = Literal["computed", "forced", "partial", "skipped"]
 Status = Literal["running", "finished", "interrupted", "failed"]
-
-KEPT_IMAGES = 1000  # in AttachmentStats.history: some megabytes, and more than one run of a command makes
 
 LETTERS: dict[Outcome, str] = {"computed": "C", "forced": "C", "partial": "P", "skipped": "S"}
 
@@ -212,86 +210,6 @@ class GenerationStats:
         return speedup(len(self.decisions), self.cost)
 
 
-@dataclass(slots=True, kw_only=True)
-class AttachmentStats:
-    """Everything that happened under one attachment, image by image.
-
-    Counts are over all finished images; an interrupted or failed one is in ``history`` only.
-
-    Attributes:
-        history: the latest images, at most ``KEPT_IMAGES``, so that a server's memory does not grow.
-    """
-
-    history: list[GenerationStats] = field(default_factory=list)
-    _earlier: Counter[str] = field(default_factory=Counter)  # counts of the finished images that history lacks
-    _earlier_cost: float = 0.0
-
-    def add(self, image: GenerationStats) -> None:
-        """Take in an image when its loop has ended; the same object again changes nothing."""
-        if any(image is known for known in self.history):
-            return
-        self.history.append(image)
-        while len(self.history) > KEPT_IMAGES:
-            oldest = self.history.pop(0)
-            self._earlier += _counts(oldest)
-            self._earlier_cost += _cost(oldest)
-
-    @property
-    def finished(self) -> list[GenerationStats]:
-        """Those of ``history``."""
-        return [image for image in self.history if image.status == "finished"]
-
-    @property
-    def generations(self) -> int:
-        """Finished images."""
-        return self._total("images")
-
-    @property
-    def last_generation(self) -> GenerationStats | None:
-        """The latest entry of ``history``, finished or not."""
-        return self.history[-1] if self.history else None
-
-    @property
-    def computed_count(self) -> int:
-        return self._total("computed")
-
-    @property
-    def forced_count(self) -> int:
-        return self._total("forced")
-
-    @property
-    def partial_count(self) -> int:
-        return self._total("partial")
-
-    @property
-    def skipped_count(self) -> int:
-        return self._total("skipped")
-
-    @property
-    def total_active_steps(self) -> int:
-        return self._total("steps")
-
-    @property
-    def speedup_estimate(self) -> float:
-        return speedup(self.total_active_steps, self._earlier_cost + sum(map(_cost, self.history)))
-
-    def _total(self, what: str) -> int:
-        return self._earlier[what] + sum(_counts(image)[what] for image in self.history)
-
-
-def _counts(image: GenerationStats) -> Counter[str]:
-    """Nothing, for one that is not finished."""
-    if image.status != "finished":
-        return Counter()
-    outcomes = Counter[str](record.decision for record in image.decisions)
-    return outcomes + Counter(images=1, steps=len(image.decisions))
-
-
-def _cost(image: GenerationStats) -> float:
-    """Nothing, for one that is not finished."""
-    return image.cost if image.status == "finished" else 0.0
-
-
 def speedup(steps: int, computed: float) -> float:
     """``steps / computed``; 1.0 where nothing ran or nothing was computed."""
     return steps / computed if computed > 0 else 1.0
@@ -338,17 +256,8 @@ class Generation:
         )
 
 
-class Signals(Protocol):
-    """Where a :class:`Step` gets its arrays from; implemented by the runtime."""
-
-    def modulated_input(self) -> mx.array: ...
-    def first_block_residual(self) -> mx.array: ...
-    def latents(self) -> mx.array: ...
-    def sigma(self) -> float | None: ...
-    def relative_l1(self, now: mx.array, earlier: mx.array) -> float: ...
-
-
-class Step:
+@dataclass(eq=False)
+class Step(ABC):
     """One denoising step, before its body has run. Signals are computed only when they are read.
 
     Attributes:
@@ -357,23 +266,22 @@ class Step:
         branches: guidance branches of a step; ``None`` until the first step of the image has completed.
     """
 
-    def __init__(self, index: int, generation: Generation, branches: int | None, signals: Signals) -> None:
-        self.index = index
-        self.generation = generation
-        self.branches = branches
-        self._signals = signals
+    index: int
+    generation: Generation
+    branches: int | None
 
     @property
+    @abstractmethod
     def active_steps(self) -> int:
         """How many steps the denoising loop runs."""
-        return self.generation.active_steps
 
     @property
+    @abstractmethod
     def sigma(self) -> float | None:
         """Noise level, 1 = pure noise; ``None`` where the family cannot tell. May wait for the device."""
-        return self._signals.sigma()
 
     @property
+    @abstractmethod
     def modulated_input(self) -> mx.array:
         """Block 0's normalised and modulated image input of the first branch: TeaCache's signal.
 
@@ -381,32 +289,31 @@ class Step:
         images where there are some (``target_part`` cuts them off), and cover the text as well where a family
         concatenates its streams before block 0.
         """
-        return self._signals.modulated_input()
 
     @property
+    @abstractmethod
     def first_block_residual(self) -> mx.array:
         """Block 0's image output minus its image input, first branch: first-block cache's signal.
 
         Shape and dtype as ``modulated_input``; not evaluated. Block 0 is not run again afterwards.
         """
-        return self._signals.first_block_residual()
 
     @property
+    @abstractmethod
     def latents(self) -> mx.array:
         """The latents that enter this step, as the family shapes them; not evaluated."""
-        return self._signals.latents()
 
+    @abstractmethod
     def target_part(self, signal: mx.array) -> mx.array:
         """A signal's rows of the image being made, without the reference images that may follow them."""
-        return signal[:, : self.generation.target_rows]
 
+    @abstractmethod
     def relative_l1(self, now: mx.array, earlier: mx.array) -> float:
         """``mean|now - earlier| / mean|earlier|`` in float32: waits for the device once.
 
         NaN where the two differ in shape or dtype (another size or branch: nothing to compare),
         or where ``earlier`` is zero.
         """
-        return self._signals.relative_l1(now, earlier)
 
 
 @dataclass(slots=True, eq=False)
@@ -421,14 +328,14 @@ class BodyBranch:
         residual: ``output - input``, or the residual that was reused.
         reused: the output is ``input`` plus a residual that a plugin gave; the body did not run.
         index: the branch's number in the image. Branches are numbered from 0 in the order in which they first run, and
-            are known again by what mflux asks them for, such as a prompt. -1 = its place in the step.
+            are known again by what mflux asks them for, such as a prompt.
     """
 
     input: mx.array
     output: mx.array
     residual: mx.array
     reused: bool
-    index: int = -1
+    index: int
 
 
 @dataclass(slots=True, eq=False)
@@ -436,11 +343,6 @@ class Body:
     """What the body did in one step, branch by branch, in mflux's order of calling."""
 
     branches: tuple[BodyBranch, ...]
-
-    def __post_init__(self) -> None:
-        for place, branch in enumerate(self.branches):
-            if branch.index < 0:
-                branch.index = place
 
     @property
     def residuals(self) -> tuple[mx.array | None, ...]:

@@ -21,7 +21,7 @@ from mflux_teacache.errors import (
 )
 from mflux_teacache.forward import Forward, Probed, Ran, Residuals
 from mflux_teacache.messages import warn_kept
-from mflux_teacache.pieces.distance import relative_l1
+from mflux_teacache.pieces.distance import relative_l1 as _relative_l1
 from mflux_teacache.plugins import DECIDES, Hooks, PluginSet
 from mflux_teacache.records import (
     COMPUTED,
@@ -47,66 +47,81 @@ def read_floats(*values: mx.array | float) -> list[float]:
     return [value.item() if isinstance(value, mx.array) else value for value in values]  # type: ignore[misc]
 
 
-@dataclass(slots=True)
-class _Signals:
-    """What a :class:`Step` reads: probes its forward at the first read, and lets go of it when the step is over."""
+@dataclass(eq=False)
+class _Step(Step):
+    """A step under way: its forward is probed at the first read of a signal, and let go of when the step is over.
 
-    forward: Forward | None
-    known_sigma: float | None = None
-    probed: Probed | None = None
-    read: list[mx.array] = field(default_factory=list)
+    Attributes:
+        signals: those that were read, which are evaluated with the step.
+    """
 
-    def probe(self, *, first_block: bool) -> Probed:
-        if self.probed is None or (first_block and self.probed.first_block_residual is None):
-            with _model_s_own_errors():
-                self.probed = self._live.probe(first_block=first_block)
-        return self.probed
+    _forward: Forward | None
+    _sigma: float | None = None
+    _probed: Probed | None = None
+    signals: list[mx.array] = field(default_factory=list)
 
     @property
-    def _live(self) -> Forward:
-        if self.forward is None:
-            raise PluginError(
-                "the signals of a step can be read until mflux_post_transformer has returned; this step is over. "
-                "Keep the arrays that are needed later, not the step."
-            )
-        return self.forward
+    def active_steps(self) -> int:
+        return self.generation.active_steps
 
+    @property
+    def sigma(self) -> float | None:
+        with _model_s_own_errors():
+            if self._sigma is None and (sigma := self._live.sigma()) is not None:
+                [self._sigma] = read_floats(sigma)
+        return self._sigma
+
+    @property
     def modulated_input(self) -> mx.array:
-        return self._keep(self.probe(first_block=False).modulated_input)
+        return self._keep(self._probe(first_block=False).modulated_input)
 
+    @property
     def first_block_residual(self) -> mx.array:
-        residual = self.probe(first_block=True).first_block_residual
+        residual = self._probe(first_block=True).first_block_residual
         assert residual is not None
         return self._keep(residual)
 
+    @property
     def latents(self) -> mx.array:
         with _model_s_own_errors():
             return self._live.latents()
 
-    def sigma(self) -> float | None:
-        with _model_s_own_errors():
-            if self.known_sigma is None and (sigma := self._live.sigma()) is not None:
-                [self.known_sigma] = read_floats(sigma)
-        return self.known_sigma
+    def target_part(self, signal: mx.array) -> mx.array:
+        return signal[:, : self.generation.target_rows]
 
     def relative_l1(self, now: mx.array, earlier: mx.array) -> float:
         if now.shape != earlier.shape or now.dtype != earlier.dtype:
             return float("nan")
-        change = relative_l1(now, earlier)
+        change = _relative_l1(now, earlier)
         with _model_s_own_errors():
-            sigma = self._live.sigma() if self.known_sigma is None else self.known_sigma
+            sigma = self._live.sigma() if self._sigma is None else self._sigma
             if sigma is None:
                 return read_floats(change)[0]
-            number, self.known_sigma = read_floats(change, sigma)  # the sigma comes with the same wait
+            number, self._sigma = read_floats(change, sigma)  # the sigma comes with the same wait
         return number
 
     def close(self) -> None:
         """The forward holds the transformer, which must not live on in a step that a plugin keeps."""
-        self.forward = self.probed = None
-        self.read = []
+        self._forward = self._probed = None
+        self.signals = []
+
+    @property
+    def _live(self) -> Forward:
+        if self._forward is None:
+            raise PluginError(
+                "the signals of a step can be read until mflux_post_transformer has returned; this step is over. "
+                "Keep the arrays that are needed later, not the step."
+            )
+        return self._forward
+
+    def _probe(self, *, first_block: bool) -> Probed:
+        if self._probed is None or (first_block and self._probed.first_block_residual is None):
+            with _model_s_own_errors():
+                self._probed = self._live.probe(first_block=first_block)
+        return self._probed
 
     def _keep(self, signal: mx.array) -> mx.array:
-        self.read.append(signal)
+        self.signals.append(signal)
         return signal
 
 
@@ -122,9 +137,8 @@ def _model_s_own_errors() -> Iterator[None]:
 
 
 class _OpenStep(NamedTuple):
-    step: Step
+    step: _Step
     decision: Decision
-    signals: _Signals
     branches: dict[int, Ran]
 
 
@@ -161,11 +175,10 @@ class Runtime:
         return self._open.decision.residuals or ()
 
     def _begin(self, forward: Forward) -> _OpenStep:
-        signals = _Signals(forward)
-        step = Step(self._index, self.generation, self._branches, signals)
+        step = _Step(self._index, self.generation, self._branches, forward)
         tell(self.plugins, "mflux_step_start", step.index, step=step)
         decision = ask(self.plugins, DECIDES, step.index, step=step)
-        return _OpenStep(step, self._checked(decision), signals, {})
+        return _OpenStep(step, self._checked(decision), {})
 
     def _checked(self, decision: object) -> Decision:
         """What a hook answered, as it is recorded.
@@ -202,23 +215,23 @@ class Runtime:
                 "mflux may be newer than the newest supported one: upgrade mflux-teacache-plugin."
             )
         if self._open is not None:
-            step, decision, signals, ran = self._open
+            step, decision, ran = self._open
             rows = step.generation.target_rows
             body = Body(tuple(_branch(decision, number, branch, rows) for number, branch in ran.items()))
             self._branches = len(ran)
             tell(self.plugins, "mflux_post_transformer", step.index, step=step, body=body)
-            self.generation.records.append(_record(step, decision, ran, signals))
+            self.generation.records.append(_record(step, decision, ran))
             kept = [branch.residual for branch in body.branches if not branch.reused] if self.plugins.decider else []
             # Together with the new latents, for which mflux is about to wait: residuals that stay lazy
             # would keep every activation of the step.
-            mx.async_eval(latents, *kept, *signals.read)
+            mx.async_eval(latents, *kept, *step.signals)
             self.close_step()
         self._index += 1
 
     def close_step(self) -> None:
         """Let go of a step that is over, or that an error or an interrupt has cut off."""
         if self._open is not None:
-            self._open.signals.close()
+            self._open.step.close()
             self._open = None
 
 
@@ -329,14 +342,14 @@ def _branch(decision: Decision, number: int, ran: Ran, target_rows: int | None) 
     return BodyBranch(body_input, output, output - body_input, reused=False, index=number)
 
 
-def _record(step: Step, decision: Decision, branches: Mapping[int, Ran], signals: _Signals) -> StepRecord:
+def _record(step: Step, decision: Decision, branches: Mapping[int, Ran]) -> StepRecord:
     letters = "".join(REUSED if branch.reused else COMPUTED for branch in branches.values())
     why = _why_computed(decision, branches)
     # Where nothing was reused at all, the plugin's reason to reuse would be misleading.
     own = "" if why and REUSED not in letters else decision.reason
     return StepRecord(
         index=step.index,
-        sigma=signals.sigma(),
+        sigma=step.sigma,
         decision=_outcome(letters, forced=decision.forced or bool(why)),
         reason="; ".join(filter(None, [own, *why])),
         branches=letters,

@@ -7,7 +7,8 @@ import itertools
 import pytest
 
 from mflux_teacache import Decision, Generation, StepRecord
-from mflux_teacache.records import AttachmentStats, GenerationStats, Status, speedup
+from mflux_teacache.records import GenerationStats, Status, speedup
+from mflux_teacache.stats import AttachmentStats
 
 
 def _record(decision: str, **values: float) -> StepRecord:

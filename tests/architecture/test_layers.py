@@ -24,6 +24,7 @@ ALLOWED = {
     "discovery": {"errors", "messages", "spelling"},
     "words": {"errors"},
     "records": set(),
+    "stats": {"records"},
     "family": {"records"},
     "forward": set(),
     "hookspecs": {"family", "records"},
@@ -55,6 +56,7 @@ ALLOWED = {
     },
     "handle": {
         *("adapters", "errors", "family", "image_record", "messages", "plugins", "records", "runtime", "spelling"),
+        "stats",
     },
     "attachment": {"discovery", "errors", "handle", "options", "plugins"},
     "summary": {"messages", "options", "plugins", "records", "spelling"},

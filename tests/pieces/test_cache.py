@@ -17,7 +17,9 @@ from mflux_teacache.records import BodyBranch
 
 
 def body(*residuals, reused=()):
-    return Body(tuple(BodyBranch(None, None, residual, place in reused) for place, residual in enumerate(residuals)))
+    return Body(
+        tuple(BodyBranch(None, None, residual, place in reused, place) for place, residual in enumerate(residuals))
+    )
 
 
 def full(value, shape=(1, 4, 2), dtype=mx.float32):

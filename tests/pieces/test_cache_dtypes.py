@@ -24,7 +24,7 @@ VALUES = st.lists(st.floats(-(2.0**100), 2.0**100, width=32, allow_subnormal=Fal
 
 
 def body(*residuals: mx.array) -> Body:
-    return Body(tuple(BodyBranch(None, None, residual, reused=False) for residual in residuals))
+    return Body(tuple(BodyBranch(None, None, residual, False, place) for place, residual in enumerate(residuals)))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -9,7 +9,7 @@ from typing import Any
 
 import mlx.core as mx
 import pytest
-from scripted import DEV, Plugin, generation, level
+from scripted import DEV, Plugin, Scripted, generation, level
 
 from mflux_teacache import Limits, Refused, Strategy, Target, Verdict, hookimpl
 from mflux_teacache.errors import OptionError
@@ -162,7 +162,7 @@ def test_defaults_of_the_model_s_own() -> None:
 
 def test_hooks_of_its_own_go_beside_the_base_s() -> None:
     plugin = Plugin("calibrated", Calibrated)
-    plugin.call("mflux_step_start", step=Step(0, generation(4), None, None))  # type: ignore[arg-type]
+    plugin.call("mflux_step_start", step=Scripted(0, generation(4), None))
     plugin.run(4, **moving(*VALUES))
     assert plugin.instance.seen == ["start 0", "end 0", "end 1", "end 2", "end 3"]
     assert PluginSet([plugin.loaded]).decider == "calibrated"

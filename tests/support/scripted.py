@@ -16,41 +16,48 @@ from mflux_teacache.records import BodyBranch, Status, Target
 DEV = Target(pipeline="Flux1", model="black-forest-labs/FLUX.1-dev")
 
 
-class Script:
-    """Signals of one step: what is read and compared is noted."""
+@dataclass(eq=False)
+class Scripted(Step):
+    """A step whose signals are written down: what is read and compared is noted."""
 
-    def __init__(
-        self,
-        sigma: float | None,
-        signal: mx.array | None,
-        latents: mx.array | None = None,
-        reads: list[str] | None = None,
-    ) -> None:
-        self._sigma, self._signal, self._latents = sigma, signal, latents
-        self._reads = [] if reads is None else reads
+    noise: float | None = None
+    signal: mx.array | None = None
+    entering: mx.array | None = None
+    reads: list[str] = field(default_factory=list)
 
-    def modulated_input(self) -> Any:
-        return self._noted("modulated_input", self._signal)
+    @property
+    def active_steps(self) -> int:
+        return self.generation.active_steps
 
-    def first_block_residual(self) -> Any:
-        return self._noted("first_block_residual", self._signal)
-
-    def latents(self) -> Any:
-        return self._noted("latents", self._latents)
-
+    @property
     def sigma(self) -> float | None:
-        return self._sigma
+        return self.noise
 
-    def _noted(self, name: str, array: mx.array | None) -> mx.array:
-        assert array is not None, f"no {name} was written down"
-        self._reads.append(name)
-        return array
+    @property
+    def modulated_input(self) -> mx.array:
+        return self._noted("modulated_input", self.signal)
+
+    @property
+    def first_block_residual(self) -> mx.array:
+        return self._noted("first_block_residual", self.signal)
+
+    @property
+    def latents(self) -> mx.array:
+        return self._noted("latents", self.entering)
+
+    def target_part(self, signal: mx.array) -> mx.array:
+        return signal[:, : self.generation.target_rows]
 
     def relative_l1(self, now: mx.array, earlier: mx.array) -> float:
-        self._reads.append("relative_l1")
+        self.reads.append("relative_l1")
         if now.shape != earlier.shape:
             return float("nan")
         return (mx.abs(now - earlier).mean() / mx.abs(earlier).mean()).item()
+
+    def _noted(self, name: str, array: mx.array | None) -> mx.array:
+        assert array is not None, f"no {name} was written down"
+        self.reads.append(name)
+        return array
 
 
 @dataclass
@@ -127,14 +134,14 @@ class Plugin:
         self.call("mflux_generation_start", generation=image.generation)
         for index in range(image.generation.active_steps):
             signal, latent, output, sigma = (each and each[index] for each in (signals, latents, outputs, sigmas))
-            script = Script(sigma, signal, latent, image.reads)
-            step = Step(index, image.generation, branches if index else None, script)
+            known = branches if index else None
+            step = Scripted(index, image.generation, known, sigma, signal, latent, image.reads)
             decision = self.call("mflux_pre_transformer", step=step) or Decision.compute()
             ran = []
             for place in range(branches):
                 held = None if (index, place) in refusing or not decision.residuals else decision.residuals[place]
                 new = mx.full((1, 4, 2), computes(index, place))
-                ran.append(BodyBranch(None, output, new if held is None else held, held is not None))
+                ran.append(BodyBranch(None, output, new if held is None else held, held is not None, place))
             self.call("mflux_post_transformer", step=step, body=Body(tuple(ran)))
             image.decisions.append(decision)
             image.residuals.append([branch.residual[0, 0, 0].item() for branch in ran])
@@ -153,15 +160,15 @@ class Plugin:
         image = generation(len(bodies), target_rows=target_rows)
         self.call("mflux_generation_start", generation=image)
         for index, branches in enumerate(bodies):
-            step = Step(index, image, len(branches), Script(None, signals and signals[index]))
+            step = Scripted(index, image, len(branches), None, signals and signals[index])
             self.call("mflux_post_transformer", step=step, body=Body(tuple(branches)))
         image.status = "finished"
         self.call("mflux_generation_end", generation=image)
 
 
 def body_branch(residual: mx.array, *, reused: bool = False) -> BodyBranch:
-    """A branch of a step that added this residual."""
-    return BodyBranch(None, None, residual, reused)
+    """The first branch of a step, which added this residual."""
+    return BodyBranch(None, None, residual, reused, 0)
 
 
 def level(value: float, rows: int = 4) -> mx.array:

@@ -4,10 +4,8 @@ import math
 
 import mlx.core as mx
 import pytest
-from scripted import DEV, Script, generation, level
+from scripted import DEV, Scripted, generation, level
 from teacache_steps import IDENTITY, KONTEXT, LEVELS, attached, run
-
-from mflux_teacache.records import Step
 
 
 def test_decisions_say_what_was_measured_and_held_against_the_threshold():
@@ -98,7 +96,7 @@ def test_an_image_that_did_not_end_leaves_nothing_to_the_next():
     plugin = attached(thresh=0.5, **IDENTITY)
     for _ in range(2):
         plugin.call("mflux_generation_start", generation=generation(9))
-        first = Step(0, generation(9), None, Script(None, level(1.0)))
+        first = Scripted(0, generation(9), None, None, level(1.0))
         assert plugin.call("mflux_pre_transformer", step=first).change is None
 
 
