@@ -208,9 +208,15 @@ class Declared:
 
     def _records(self, values: Mapping[str, Any], given: Sequence[Given]) -> dict[str, Any]:
         """What to record in place of values, by keyword: not every value is one that its record brings back."""
+        chosen = {id(each.action) for each in given}
+        groups = [set(map(id, actions)) for actions in self.exclusive]
+        excluded = {action for group in groups if group & chosen for action in group - chosen}
         records: dict[str, Any] = {}
         for name, action in self.by_keyword.items():
             value, own = values[name], [each for each in given if each.action is action]
+            if value is not None and id(action) in excluded:  # its default stands beside the one that was given
+                records[name] = _DEFAULT
+                continue
             if value is None or (is_json(value) and self._brings_back(name, value, value)):
                 continue
             as_given = as_keyword(action, own) if own else str(value)

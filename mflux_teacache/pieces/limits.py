@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import TypedDict
 
 from mflux_teacache.errors import OptionError, Refused
 from mflux_teacache.pieces import option_types
@@ -42,19 +43,23 @@ class Limits:
         if self.max_skips is not None and self.max_skips < 0:
             raise OptionError(f"The cap on skips in a row is {self.max_skips}; it must be a whole number from 0.")
 
-    def window(self, step: int, total: int) -> str | None:
-        """Why a step lies in a window, from the step's index and the run's steps; ``None`` if it does not."""
-        if step < max(1, _steps(self.skip_first, total)):
-            return "first steps"
-        if step >= total - _steps(self.skip_last, total):
-            return "last steps"
-        return None
+    def of(self, total: int, least_first: int = 1) -> Resolved:
+        """In steps of a run of ``total``, of which the first ``least_first`` are computed whatever the window is."""
+        return Resolved(
+            total=total,
+            skip_first=max(least_first, _steps(self.skip_first, total)),
+            skip_last=_steps(self.skip_last, total),
+            max_skips=total if self.max_skips is None else self.max_skips,
+        )
 
-    def cap(self, skips: int) -> str | None:
-        """Why a step may not be skipped after ``skips`` skipped ones; ``None`` if it may."""
-        if self.max_skips is None or skips < self.max_skips:
-            return None
-        return f"{self.max_skips} skips in a row"
+
+class Resolved(TypedDict):
+    """Limits of one run, in steps."""
+
+    total: int
+    skip_first: int
+    skip_last: int
+    max_skips: int
 
 
 def add_options(

@@ -1,16 +1,16 @@
-"""The base of strategies: a subclass judges steps, and what all strategies have in common is here.
+"""The base of strategies: a subclass says what its rule would do, and what all strategies have in common is here.
 
-That is the state of the image in the making, windows and a cap, a threshold or an exact budget, what is reused and in
-which dtype, the records of the steps, and what is recorded with the image. The hooks call the plain methods, which a
-subclass overrides: so it needs no hook of its own, and may have further ones.
+That is windows and a cap, a threshold or an exact budget, what is reused and in which dtype, the records of the steps,
+and what is recorded with the image. The hooks call the plain methods, which a subclass overrides: so it needs no hook
+of its own, and may have further ones.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Generic
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import mlx.core as mx
 
@@ -19,12 +19,13 @@ from mflux_teacache.hookspecs import hookimpl
 from mflux_teacache.pieces import budget as budgets
 from mflux_teacache.pieces import cache as caches
 from mflux_teacache.pieces import limits, option_types
-from mflux_teacache.pieces.budget import Allowance, Budget, BudgetState
+from mflux_teacache.pieces.budget import Allowance, Budget
 from mflux_teacache.pieces.cache import ResidualCache
+from mflux_teacache.pieces.controller import Bounds, judge
 from mflux_teacache.pieces.forecast import DEFAULT_ORDER
 from mflux_teacache.pieces.limits import Limits
-from mflux_teacache.pieces.verdict import State, Verdict
-from mflux_teacache.records import Body, Decision, Generation, Numbers, Step, Target
+from mflux_teacache.pieces.verdict import Progress, Verdict
+from mflux_teacache.records import Body, Decision, Generation, Step, Target
 
 # What every strategy on this base may say of itself; ``dataclasses.replace`` adds what is its own.
 COMMON = About(
@@ -43,14 +44,17 @@ class Settings:
         limits: windows and cap.
         threshold: ``None`` where the strategy has none, or a budget takes its place.
         allowance: the budget, if one is asked for.
+        always: the active steps that the rule computes in any case, of a run of so many steps, of which so many are
+            active: a budget counts them in.
     """
 
     limits: Limits
     threshold: float | None = None
     allowance: Allowance | None = None
+    always: Callable[[int, int], frozenset[int]] = lambda steps, active: frozenset()
 
 
-class Strategy(Generic[State]):
+class Strategy:
     """Decides in each step whether the transformer's body runs, or what it added before is reused.
 
     A subclass gives ``name``, ``about`` and ``judge``, and declares what options it has beyond the common ones.
@@ -64,10 +68,8 @@ class Strategy(Generic[State]):
         skips_while: what holds while steps are skipped, of a threshold that is "this"; for the help.
         order: of the forecast, where no option says otherwise.
         least_first: how many first steps are computed whatever the window is.
-        first: the rule's state at the start of an image; all images begin with this very object.
-        state: what the last verdict handed on.
-        limits, threshold: of this attachment, from ``settings``.
-        budget: of this image; with one, ``judge`` leaves the step to ``spend``.
+        limits, threshold, allowance: of this attachment, from ``settings``.
+        progress: how far the image is before the step that is judged, such as how many steps were skipped in a row.
         cache: what computed steps added.
     """
 
@@ -80,14 +82,13 @@ class Strategy(Generic[State]):
     order: ClassVar[int] = DEFAULT_ORDER
     least_first: ClassVar[int] = 1
 
-    first: State
-    state: State
     limits: Limits
     threshold: float | None = None
-    budget: Budget | None = None
+    allowance: Allowance | None = None
+    progress: Progress
     cache: ResidualCache
-    _settings: Settings = Settings(Limits())
-    _spent: BudgetState
+    _settings: Settings
+    _bounds: Bounds
     _keep: bool = True
 
     # What a subclass overrides. Only judge() has to be.
@@ -106,7 +107,7 @@ class Strategy(Generic[State]):
         settings, steps = self.settings(options, target), target.active_steps
         limits.refuse_short_run(self.title, self.name, settings.limits, steps, least_first=self.least_first)
         if steps is not None:
-            self.budget_of(steps, settings)
+            self._bounds_of(settings, target.steps or steps, steps)
 
     def attach(self, options: argparse.Namespace, target: Target) -> None:
         """Read the options of ``add_options``; limits, threshold and cache are there already."""
@@ -114,8 +115,15 @@ class Strategy(Generic[State]):
     def start(self, generation: Generation) -> None:
         """Prepare for an image: what depends on the number of its steps."""
 
-    def judge(self, step: Step) -> Verdict[State]:
-        """Say what to do in a step: by ``state``, and by whatever it reads of the step."""
+    def bounds(self, generation: Generation) -> Bounds:
+        """What the steps of an image are held to. Asked once for each."""
+        return self._bounds_of(self._settings, generation.num_inference_steps, generation.active_steps)
+
+    def judge(self, step: Step) -> Verdict:
+        """Say what the rule would do in a step, by whatever it reads of it. Asked in every step, windows included.
+
+        The limits are held afterwards; ``kind="weigh"`` leaves it to the threshold, or to the budget.
+        """
         raise NotImplementedError
 
     def residuals(self, step: Step) -> tuple[mx.array | None, ...]:
@@ -142,20 +150,18 @@ class Strategy(Generic[State]):
         found = limits.from_options(options, defaults)
         return Settings(found, threshold if allowance is None else None, allowance)
 
-    def budget_of(self, steps: int, settings: Settings | None = None) -> Budget | None:
-        """The budget of an image of so many steps; raises ``OptionError`` where windows and cap take more."""
-        settings = settings or self._settings
+    def _bounds_of(self, settings: Settings, steps: int, active: int) -> Bounds:
+        """Raises ``OptionError`` where windows and cap take more steps than a budget has."""
+        limits = settings.limits.of(active, self.least_first)
         if settings.allowance is None:
-            return None
-        return settings.allowance.of(steps, settings.limits, title=self.title, plugin=self.name)
-
-    def spend(self, prediction: float | None, step: Step, change: float | None = None) -> Verdict[State]:
-        """Judge a step by the budget, from what it adds to the running number; ``None`` where that is not known."""
-        assert self.budget is not None, "it is asked for where there is a budget"
-        verdict = budgets.decide(self._spent, prediction, step.index, self.budget)
-        self._spent = verdict.state
-        # The budget keeps a state of its own; the strategy's stays as it was.
-        return replace(verdict, state=self.state, change=change)  # type: ignore[arg-type, return-value]
+            return Bounds(**limits, threshold=settings.threshold or 0.0, title=self.title)
+        return Budget(
+            **limits,
+            computed=settings.allowance.of(active),
+            always=settings.always(steps, active),
+            title=self.title,
+            plugin=self.name,
+        )
 
     # The hooks.
 
@@ -191,33 +197,33 @@ class Strategy(Generic[State]):
     @hookimpl
     def mflux_attach(self, options: argparse.Namespace, target: Target) -> None:
         # The model is known by now, which it need not have been in mflux_check: a file may have other defaults for it.
-        self._settings = self.settings(options, target)
-        self.limits, self.threshold = self._settings.limits, self._settings.threshold
+        settings = self._settings = self.settings(options, target)
+        self.limits, self.threshold, self.allowance = settings.limits, settings.threshold, settings.allowance
         self.cache = caches.from_options(options)
         self.attach(options, target)
 
     @hookimpl
     def mflux_generation_start(self, generation: Generation) -> None:
         self._clear()  # the image before may have ended in the middle, without mflux_generation_end
-        self.budget = self.budget_of(generation.active_steps)
+        self._bounds = self.bounds(generation)
         self.start(generation)
 
     @hookimpl
     def mflux_pre_transformer(self, step: Step) -> Decision:
-        verdict = self.judge(step)
-        self.state, self._keep = verdict.state, verdict.keep
+        verdict = judge(self.progress, self.judge(step), step.index, self._bounds)
+        self.progress, self._keep = verdict.state, verdict.keep
         # Before anything is handed out: what cannot be trusted must not be the base of a forecast either.
         if verdict.drop_cache:
             self.cache.clear()
-        numbers: Numbers = {
-            "change": verdict.change,
-            "prediction": verdict.prediction,
-            "running_sum": verdict.running_sum,
-            "threshold": self.threshold if verdict.threshold is None else verdict.threshold,
-        }
-        if verdict.kind == "reuse":
-            return Decision.reuse(self.residuals(step), verdict.reason, **numbers)
-        return Decision.compute(verdict.reason, forced=verdict.kind == "force", **numbers)
+        return Decision(
+            residuals=self.residuals(step) if verdict.kind == "reuse" else None,
+            forced=verdict.kind == "force",
+            reason=verdict.reason,
+            change=verdict.change,
+            prediction=verdict.prediction,
+            running_sum=verdict.running_sum,
+            threshold=self.threshold if verdict.threshold is None else verdict.threshold,
+        )
 
     @hookimpl
     def mflux_post_transformer(self, step: Step, body: Body) -> None:
@@ -235,6 +241,6 @@ class Strategy(Generic[State]):
         return {**self.values(generation), **self.cache.values}
 
     def _clear(self) -> None:
-        self.state, self._spent, self._keep = self.first, BudgetState(), True
+        self.progress, self._keep = Progress(), True
         self.cache.clear()
         self.forget()

@@ -22,13 +22,14 @@ from mflux_teacache.hookspecs import hookimpl
 from mflux_teacache.image_record import keys
 from mflux_teacache.image_record.read import Decided, read
 from mflux_teacache.pieces.cache import VALUES, ResidualCache
+from mflux_teacache.pieces.controller import Bounds, unlimited
 from mflux_teacache.pieces.option_types import file_path
 from mflux_teacache.pieces.strategy import Strategy
 from mflux_teacache.pieces.verdict import Verdict
 from mflux_teacache.records import REUSED, Generation, Step, Target
 
 
-class Replay(Strategy[None]):
+class Replay(Strategy):
     """Follows the pattern that a sidecar or an image records."""
 
     name = "replay"
@@ -40,7 +41,6 @@ class Replay(Strategy[None]):
         simulated=False,  # it would show what the file says
         replay_values=VALUES,
     )
-    first = None
 
     residual_after: int
     _decided: Decided
@@ -81,9 +81,12 @@ class Replay(Strategy[None]):
                 f"--plugin {decided.plugin}."
             )
 
-    def judge(self, step: Step) -> Verdict[None]:
+    def bounds(self, generation: Generation) -> Bounds:
+        return unlimited(generation.active_steps)
+
+    def judge(self, step: Step) -> Verdict:
         computed = self._decided.pattern[step.index] == "C"
-        return Verdict(kind="compute" if computed else "reuse", reason=f"as {self._decided.plugin} did", state=None)
+        return Verdict(kind="compute" if computed else "reuse", reason=f"as {self._decided.plugin} did")
 
     def residuals(self, step: Step) -> tuple[mx.array | None, ...]:
         residuals = super().residuals(step)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from mflux_teacache.errors import OptionError, Refused
 from mflux_teacache.pieces import limits
+from mflux_teacache.pieces.controller import Bounds, unlimited
 from mflux_teacache.pieces.limits import Limits
 from mflux_teacache.pieces.option_types import count_from, fraction
 from mflux_teacache.pieces.strategy import COMMON, Strategy
@@ -60,14 +61,15 @@ class Config:
         if self.pattern is not None:
             return _of_length(self.pattern, total)
         if self.every is not None:
-            letters = ["C" if step % self.every == 0 or self._in_window(step, total) else "S" for step in range(total)]
+            free = self._free(total)
+            letters = ["S" if step in free and step % self.every else "C" for step in range(total)]
             return _that_skips("".join(letters), f"--{PLUGIN}-every {self.every}")
         assert self.ratio is not None
         return _that_skips(self._spread(self.ratio, total), f"--{PLUGIN}-ratio {self.ratio:g}")
 
     def _spread(self, ratio: float, total: int) -> str:
         skips = round(ratio * total)
-        free = [step for step in range(total) if not self._in_window(step, total)]
+        free = self._free(total)
         if skips > len(free):
             lower = f"a ratio of at most {len(free) / total:.3g}, or " if free else ""
             raise Refused(
@@ -79,8 +81,10 @@ class Config:
         skipped = {step for j, step in enumerate(free) if (j + 1) * skips // len(free) > j * skips // len(free)}
         return "".join("S" if step in skipped else "C" for step in range(total))
 
-    def _in_window(self, step: int, total: int) -> bool:
-        return self.limits.window(step, total) is not None
+    def _free(self, total: int) -> range:
+        """The steps between the windows."""
+        limits = self.limits.of(total)
+        return range(limits["skip_first"], total - limits["skip_last"])
 
 
 def _of_length(pattern: str, total: int) -> str:
@@ -102,7 +106,7 @@ def _that_skips(plan: str, option: str) -> str:
     return plan
 
 
-class Schedule(Strategy[None]):
+class Schedule(Strategy):
     """Skips the steps that the options name."""
 
     name = PLUGIN
@@ -115,7 +119,6 @@ class Schedule(Strategy[None]):
         grid={"ratio": (0.3, 0.5, 0.6, 0.7), "forecast": (0, 1)},
     )
     defaults = DEFAULTS
-    first = None
 
     _config: Config
     _plan: str
@@ -153,9 +156,13 @@ class Schedule(Strategy[None]):
     def start(self, generation: Generation) -> None:
         self._plan = self._config.plan(generation.active_steps)
 
-    def judge(self, step: Step) -> Verdict[None]:
+    def bounds(self, generation: Generation) -> Bounds:
+        """None: the plan has the windows in it, if they apply."""
+        return unlimited(generation.active_steps)
+
+    def judge(self, step: Step) -> Verdict:
         skipped = self._plan[step.index] == "S"
-        return Verdict(kind="reuse" if skipped else "force", reason="as scheduled", state=None)
+        return Verdict(kind="reuse" if skipped else "force", reason="as scheduled")
 
 
 def _config(options: argparse.Namespace) -> Config:

@@ -11,7 +11,7 @@ longest one in noise level, is computed.
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from mflux_teacache.pieces.limits import Limits
 from mflux_teacache.pieces.option_types import count_from
@@ -22,47 +22,19 @@ from mflux_teacache.records import Step, Target
 DEFAULTS = Limits(skip_first=3, skip_last=1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
-    """What stays the same during one image.
-
-    Attributes:
-        interval: of the computed steps: 5 skips 4 in a row.
-        limits: windows; the one at the start is the warm-up.
-    """
-
-    interval: int = 5
-    limits: Limits = DEFAULTS
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class State:
-    """What one step hands to the next; the default is a new image.
-
-    Attributes:
-        skips: steps skipped since the last computed one.
-    """
-
-    skips: int = 0
-
-
-def decide(state: State, step: int, total: int, config: Config) -> Verdict[State]:
+def decide(skips: int, interval: int) -> Verdict:
     """Compute or reuse in one step.
 
     Args:
-        state: the previous verdict's ``state``; ``State()`` in the first step.
-        step: index of the step, from 0.
-        total: how many steps the run has.
-        config: interval and windows.
+        skips: steps skipped since the last computed one.
+        interval: of the computed steps: 5 skips 4 in a row.
     """
-    if window := config.limits.window(step, total):
-        return Verdict(kind="force", reason=window, state=State())
-    if state.skips == config.interval - 1:
-        return Verdict(kind="compute", reason=f"every {config.interval} steps", state=State())
-    return Verdict(kind="reuse", reason="between computed steps", state=State(skips=state.skips + 1))
+    if skips == interval - 1:
+        return Verdict(kind="compute", reason=f"every {interval} steps")
+    return Verdict(kind="reuse", reason="between computed steps")
 
 
-class TaylorSeer(Strategy[State]):
+class TaylorSeer(Strategy):
     """Skips all but every n-th step, with a forecast of the body's residual."""
 
     name = "taylorseer"
@@ -75,9 +47,8 @@ class TaylorSeer(Strategy[State]):
     )
     defaults = DEFAULTS
     order = 1
-    first = State()
 
-    _config: Config
+    _interval: int
 
     @classmethod
     def add_options(cls, group: argparse._ArgumentGroup) -> None:
@@ -91,7 +62,7 @@ class TaylorSeer(Strategy[State]):
         )
 
     def attach(self, options: argparse.Namespace, target: Target) -> None:
-        self._config = Config(interval=options.interval, limits=self.limits)
+        self._interval = options.interval
 
-    def judge(self, step: Step) -> Verdict[State]:
-        return decide(self.state, step.index, step.active_steps, self._config)
+    def judge(self, step: Step) -> Verdict:
+        return decide(self.progress.skips, self._interval)

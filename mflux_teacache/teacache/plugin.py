@@ -1,33 +1,101 @@
-"""The plugin ``teacache``: TeaCache's rule and calibrations on the base of strategies."""
+"""The plugin ``teacache``: TeaCache's rule, with its calibrations, on the base of strategies.
+
+Before each step the signal's relative L1 change since the step before, skipped or not, goes through a fitted
+polynomial: a prediction of how much the body's output will change. Steps are skipped while the sum of the predictions
+since the last computed step stays under a threshold.
+"""
 
 from __future__ import annotations
 
 import argparse
 import math
 import warnings
-from collections.abc import Mapping
-from dataclasses import replace
-from functools import cached_property
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from mflux_teacache.errors import OptionError, PluginWarning, Refused
 from mflux_teacache.pieces.budget import BUDGETS
 from mflux_teacache.pieces.data_files import Chosen
-from mflux_teacache.pieces.limits import resolve_window
+from mflux_teacache.pieces.limits import Limits, resolve_window
 from mflux_teacache.pieces.strategy import COMMON, Settings, Strategy
 from mflux_teacache.pieces.verdict import Verdict
 from mflux_teacache.records import Generation, Step, Target
 from mflux_teacache.spelling import brief
 from mflux_teacache.teacache.calibration import BETTER, FILES, MOST_COEFFICIENTS, Calibration, is_distilled, of_model
-from mflux_teacache.teacache.policy import DEFAULTS, PolicyConfig, PolicyState, decide, predict
 
 if TYPE_CHECKING:
     import mlx.core as mx
 
+# Of a model whose calibration does not say otherwise.
+DEFAULTS = Limits(skip_first=1, skip_last=1, max_skips=8)
+
 _OWN = "the calibration's own"
 
 
-class TeaCache(Strategy[PolicyState]):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """From a change of the signal to one of the body's output.
+
+    Attributes:
+        polynomial: coefficients from the highest power to the constant.
+        lower: a smaller change counts as this one.
+        upper: the largest change to trust the polynomial with.
+
+    Raises:
+        OptionError: a value outside of what is allowed.
+    """
+
+    polynomial: tuple[float, ...]
+    lower: float = 0.0
+    upper: float = math.inf
+
+    def __post_init__(self) -> None:
+        if not self.polynomial or not all(map(math.isfinite, self.polynomial)):
+            raise OptionError(
+                f"TeaCache's coefficients are {self.polynomial}; they must be at least one finite number, "
+                f"from the highest power to the constant. (1.0, 0.0) takes the change as it is."
+            )
+        if not 0 <= self.lower <= self.upper:
+            raise OptionError(
+                f"TeaCache's range is {self.lower} to {self.upper}; it must start at 0 or more and not end "
+                f"before that. 0 to infinity sets no limits."
+            )
+
+
+def decide(change: float | None, curve: Curve, *, every_change: bool = False) -> Verdict:
+    """Predict one step's change, which is left to the threshold, or to a budget. Pure.
+
+    Args:
+        change: relative L1 change of the signal since the step before; ``None`` if there was none.
+        curve: what predicts.
+        every_change: weigh a change above the curve's range as its end, as a budget does, which holds changes against
+            each other; else it is computed.
+    """
+    if change is not None and change > curve.upper and math.isfinite(change) and not every_change:
+        return Verdict(kind="force", reason="change above the calibrated range", change=change)
+    prediction = None if change is None else predict(change, curve)
+    return Verdict(kind="weigh", reason="predicted change", change=change, prediction=prediction)
+
+
+def predict(change: float, curve: Curve) -> float:
+    """The predicted change of the output, from 0; NaN or infinite where the change or the polynomial's value is."""
+    if not math.isfinite(change):
+        return change
+    value = evaluate(curve.polynomial, min(max(change, curve.lower), curve.upper))
+    # max(0.0, nan) is 0.0, which would skip.
+    return max(0.0, value) if math.isfinite(value) else value
+
+
+def evaluate(polynomial: Iterable[float], x: float) -> float:
+    """A polynomial's value; coefficients from the highest power to the constant."""
+    value = 0.0
+    for coefficient in polynomial:
+        value = value * x + coefficient
+    return value
+
+
+class TeaCache(Strategy):
     """Skips the transformer's body while its predicted change stays under a threshold.
 
     Method: TeaCache, Liu et al., "Timestep Embedding Tells: It's Time to Cache for Video Diffusion Model",
@@ -51,9 +119,9 @@ class TeaCache(Strategy[PolicyState]):
         "skip_last": f"{_OWN}, else {DEFAULTS.skip_last}",
     }
     skips_while = "the predicted change adds up to less than this"
-    first = PolicyState()
 
     _calibration: Calibration
+    _curve: Curve
     _previous: mx.array | None = None
 
     def __init__(self) -> None:
@@ -103,43 +171,30 @@ class TeaCache(Strategy[PolicyState]):
 
     def attach(self, options: argparse.Namespace, target: Target) -> None:
         calibration = self._calibration = self._chosen(options, target)
+        self._curve = Curve(polynomial=calibration.polynomial, lower=calibration.lower, upper=calibration.upper)
         # Coefficients by hand are for whatever model their author had in mind.
         if options.coefficients is None:
             FILES.warn_if_made_elsewhere(calibration, target)
         _warn_if_poor(calibration)
         _warn_if_idle(self.threshold, calibration)
 
-    @cached_property
-    def _policy(self) -> PolicyConfig:
-        """What the rule goes by. All of it has been checked where it comes from: as options, and as a file."""
-        return PolicyConfig(
-            threshold=self.threshold or 0.0,
-            polynomial=self._calibration.polynomial,
-            lower=self._calibration.lower,
-            upper=self._calibration.upper,
-            limits=self.limits,
-        )
-
-    def judge(self, step: Step) -> Verdict[PolicyState]:
+    def judge(self, step: Step) -> Verdict:
         signal, before = self._signal(step), self._previous
         self._previous = signal
         change = None if before is None else step.relative_l1(signal, before)
-        if self.budget is not None:
-            return self.spend(self._predicted(change), step, change)
-        return decide(self.state, change, step.index, step.active_steps, self._policy)
+        return decide(change, self._curve, every_change=self.allowance is not None)
 
     def forget(self) -> None:
         self._previous = None
 
     def values(self, generation: Generation) -> Mapping[str, Any]:
-        steps, policy = generation.active_steps, self._policy
-        allowed = self.budget_of(steps)
+        steps, curve = generation.active_steps, self._curve
         return {
             "calibration": self._calibration.name,
-            "coefficients": list(policy.polynomial),
-            "range": [policy.lower, policy.upper if math.isfinite(policy.upper) else None],
+            "coefficients": list(curve.polynomial),
+            "range": [curve.lower, curve.upper if math.isfinite(curve.upper) else None],
             "threshold": self.threshold,
-            "max_computed": None if allowed is None else allowed.computed,
+            "max_computed": None if self.allowance is None else self.allowance.of(steps),
             "skip_first": resolve_window(self.limits.skip_first, steps),
             "skip_last": resolve_window(self.limits.skip_last, steps),
             "max_skips": self.limits.max_skips,
@@ -157,12 +212,6 @@ class TeaCache(Strategy[PolicyState]):
         signal: mx.array = getattr(step, self._calibration.signal)
         # Reference images hardly change from step to step: they would hide the change of the image being made.
         return step.target_part(signal) if self._calibration.rows == "target" else signal
-
-    def _predicted(self, change: float | None) -> float | None:
-        """For a budget, which weighs changes against each other: one above the calibrated range counts as its end."""
-        if change is None or not math.isfinite(change):
-            return change
-        return predict(min(change, self._policy.upper), self._policy)
 
 
 def _refuse_distilled(target: Target, distilled: bool) -> None:

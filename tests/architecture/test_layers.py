@@ -178,6 +178,7 @@ PURE = (
         "pieces/input_files.py",
         "pieces/output_files.py",
         "pieces/budget.py",
+        "pieces/controller.py",
         "about.py",
         "shadow/report.py",
         "bench/patterns.py",

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mflux_teacache.errors import OptionError
-from mflux_teacache.pieces.budget import Budget, BudgetState, computed_steps, decide
 from mflux_teacache.teacache import calibration
-from mflux_teacache.teacache.policy import PolicyConfig, predict
+from mflux_teacache.teacache.budget import Budget, BudgetState, computed_steps, decide
+from mflux_teacache.teacache.plugin import Curve, predict
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -234,7 +234,7 @@ def test_whatever_is_predicted_the_cap_and_the_windows_are_held(run):
     assert "S" * (budget.max_skips + 1) not in letters
     assert letters.startswith("C" * min(budget.first, budget.total))
     assert letters.endswith("C" * min(budget.skip_last, budget.total))
-    assert all(math.isfinite(verdict.state.running_sum) for verdict in verdicts)
+    assert all(math.isfinite(verdict.state.number) for verdict in verdicts)
 
 
 def test_what_bad_changes_took_is_missing_at_the_end_but_for_the_cap():
@@ -276,8 +276,8 @@ def test_only_the_proportions_of_the_changes_matter(run, scale):
 
 def _predictions(name, changes):
     made = calibration.load(name)
-    config = PolicyConfig(threshold=0.0, polynomial=made.polynomial, lower=made.lower, upper=made.upper)
-    return tuple(predict(min(change, made.upper), config) for change in changes)
+    curve = Curve(polynomial=made.polynomial, lower=made.lower, upper=made.upper)
+    return tuple(predict(change, curve) for change in changes)
 
 
 def _traces():

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from mflux_teacache import Limits, Refused
 from mflux_teacache.errors import OptionError
+from mflux_teacache.pieces.controller import Bounds, judge
 from mflux_teacache.pieces.limits import (
     add_options,
     from_options,
@@ -17,6 +18,7 @@ from mflux_teacache.pieces.limits import (
     resolve_window,
     shortest_run,
 )
+from mflux_teacache.pieces.verdict import Progress, Verdict
 
 # --- windows -----------------------------------------------------------------------------------------------------
 
@@ -83,7 +85,8 @@ def test_shortest_run(first, last, needed):
 def windows_of(total, **limits):
     """One letter per step: F first steps, L last steps, - neither."""
     words = {"first steps": "F", "last steps": "L", None: "-"}
-    return "".join(words[Limits(**limits).window(step, total)] for step in range(total))
+    bounds = Bounds(**Limits(**limits).of(total))
+    return "".join(words[bounds.window(step)] for step in range(total))
 
 
 @pytest.mark.parametrize(
@@ -107,9 +110,15 @@ def test_windows_leave_a_step_exactly_where_that_is_said(first, last, total):
 
 
 def test_the_cap():
-    assert [Limits(max_skips=2).cap(skips) for skips in (0, 1, 2, 3)] == [None, None, *["2 skips in a row"] * 2]
-    assert Limits(max_skips=0).cap(0) == "0 skips in a row"
-    assert Limits().cap(1000) is None
+    def capped(skips, **limits):
+        """Why a step may not be skipped after so many skipped ones; ``None`` if it may."""
+        bounds = Bounds(**Limits(**limits).of(2000))
+        decided = judge(Progress(skips=skips, cached=True), Verdict(kind="reuse", reason="still"), 1000, bounds)
+        return None if decided.kind == "reuse" else decided.reason
+
+    assert [capped(skips, max_skips=2) for skips in (0, 1, 2, 3)] == [None, None, *["2 skips in a row"] * 2]
+    assert capped(0, max_skips=0) == "0 skips in a row"
+    assert capped(1000) is None
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from mflux_teacache.plugins import Loaded, PluginSet
 from mflux_teacache.records import Body, Step
 
 
-class Drift(Strategy[float]):
+class Drift(Strategy):
     """Adds up how far the latents moved, and skips while that is little. A stranger's, with all that the base has."""
 
     name = "my-drift"
@@ -28,24 +28,14 @@ class Drift(Strategy[float]):
     about = replace(COMMON, threshold="most", default_threshold=0.5, budgets=BUDGETS)
     defaults = Limits(skip_first=1, skip_last=1, max_skips=3)
     skips_while = "the latents have moved by less than this"
-    first = 0.0
 
     latents: mx.array | None = None
 
-    def judge(self, step: Step) -> Verdict[float]:
+    def judge(self, step: Step) -> Verdict:
         latents, before = step.latents, self.latents
         self.latents = latents
         change = None if before is None else step.relative_l1(latents, before)
-        if self.budget is not None:
-            return self.spend(change, step, change)
-        moved = self.state + (change or 0.0)
-        if forced := self.limits.window(step.index, step.active_steps):
-            return Verdict(kind="force", reason=forced, state=0.0)
-        if moved != moved:
-            return Verdict(kind="compute", reason="lost", state=0.0, drop_cache=True, keep=False)
-        kind = "reuse" if moved < (self.threshold or 0.0) and not self.cache.empty else "compute"
-        state = moved if kind == "reuse" else 0.0
-        return Verdict(kind=kind, reason="drift", state=state, change=change, running_sum=moved)
+        return Verdict(kind="weigh", reason="drift", change=change, prediction=change)
 
     def forget(self) -> None:
         self.latents = None
@@ -137,7 +127,7 @@ def test_a_step_that_went_bad_is_not_kept() -> None:
     plugin = drift(most=9, max_skips=9)
     image = plugin.run(6, **moving(1.0, 1.0, float("nan"), 1.0, 1.0, 1.0))
     assert image.pattern == "CSCCCC"
-    assert [image.reasons[step] for step in (2, 3)] == ["lost", "lost"]
+    assert [image.reasons[step] for step in (2, 3)] == ["change or prediction not finite"] * 2
 
 
 def test_each_image_starts_afresh_and_leaves_no_array() -> None:

@@ -11,9 +11,11 @@ from scripted import Plugin, level
 from mflux_teacache import Limits
 from mflux_teacache.errors import OptionError, Refused
 from mflux_teacache.options import as_json, from_keywords
+from mflux_teacache.pieces.controller import Bounds, judge
+from mflux_teacache.pieces.verdict import Progress
 from mflux_teacache.plugins import Loaded
 from mflux_teacache.records import Target
-from mflux_teacache.strategies.first_block_cache import Config, FirstBlockCache, State, decide
+from mflux_teacache.strategies.first_block_cache import FirstBlockCache, decide
 
 PLUGIN = Loaded("first-block-cache", FirstBlockCache)
 
@@ -41,11 +43,12 @@ def published(signals, threshold, warmup):
     return letters
 
 
-def ours(signals, config):
-    state, kept, letters = State(), None, ""
+def ours(signals, threshold, limits):
+    state, kept, letters = Progress(), None, ""
+    bounds = Bounds(**limits.of(len(signals)), threshold=threshold)
     for step, now in enumerate(signals):
         change = None if kept is None else abs(now - kept) / abs(kept)
-        verdict = decide(state, change, step, len(signals), config)
+        verdict = judge(state, decide(change), step, bounds)
         state = verdict.state
         if verdict.kind == "reuse":
             letters += "S"
@@ -54,19 +57,23 @@ def ours(signals, config):
     return letters
 
 
+def in_the_middle(change, threshold):
+    """One decision far from both windows."""
+    return judge(Progress(cached=True), decide(change), 5, Bounds(total=10, threshold=threshold))
+
+
 signals = st.lists(st.integers(1, 40).map(lambda i: i / 8), min_size=1, max_size=30)
 
 
 @given(signals, st.integers(0, 8).map(lambda i: i / 8), st.integers(0, 5))
 def test_decisions_are_the_published_rule_s(values, threshold, warmup):
-    config = Config(threshold=threshold, limits=Limits(skip_first=warmup))
-    assert ours(values, config) == published(values, threshold, warmup)
+    assert ours(values, threshold, Limits(skip_first=warmup)) == published(values, threshold, warmup)
 
 
 @given(signals, st.integers(1, 8).map(lambda i: i / 8), st.integers(0, 4), st.integers(0, 4), st.integers(0, 4))
 def test_windows_and_cap_hold(values, threshold, first, last, cap):
     limits = Limits(skip_first=first, skip_last=last, max_skips=cap)
-    letters = ours(values, Config(threshold=threshold, limits=limits))
+    letters = ours(values, threshold, limits)
     assert "S" not in letters[:first] + letters[len(letters) - last :] + letters[:1]
     assert "S" * (cap + 1) not in letters
 
@@ -76,14 +83,14 @@ def test_windows_and_cap_hold(values, threshold, first, last, cap):
     [(0.0, 0.0, False), (0.0, 0.1, True), (0.1, 0.1, False), (0.09, 0.1, True), (math.nan, 9.0, False)],
 )
 def test_the_threshold(change, threshold, reuse):
-    verdict = decide(State(), change, 5, 10, Config(threshold=threshold))
+    verdict = in_the_middle(change, threshold)
     assert (verdict.kind == "reuse") == reuse
     assert verdict.drop_cache == math.isnan(change)
 
 
 @given(st.floats(allow_nan=True), st.floats(0, 10), st.floats(0, 10))
 def test_more_threshold_reuses_at_least_as_readily(change, threshold, more):
-    low, high = (decide(State(), change, 5, 10, Config(threshold=t)).kind for t in (threshold, threshold + more))
+    low, high = (in_the_middle(change, t).kind for t in (threshold, threshold + more))
     assert low != "reuse" or high == "reuse"
 
 
@@ -160,7 +167,10 @@ def test_the_defaults_are_the_published_ones_with_a_cap():
 
 
 def test_the_options():
-    defaults = {"thresh": 0.08, "skip_first": 1, "skip_last": 0, "max_skips": 8, "forecast": 0, "cache_dtype": None}
+    defaults = {
+        "thresh": 0.08, "max_computed": None, "speedup": None, "skip_first": 1, "skip_last": 0, "max_skips": 8,
+        "forecast": 0, "cache_dtype": None,
+    }  # fmt: skip
     assert as_json(from_keywords(PLUGIN, {})) == defaults
     assert as_json(from_keywords(PLUGIN, {"thresh": 0.2})) == {**defaults, "thresh": 0.2}
     for value in (-0.1, "nan", "inf", "little"):

@@ -8,9 +8,11 @@ from scripted import Plugin, generation
 from mflux_teacache import Limits
 from mflux_teacache.errors import OptionError, Refused
 from mflux_teacache.options import as_json, from_keywords
+from mflux_teacache.pieces.controller import Bounds, judge
+from mflux_teacache.pieces.verdict import Progress
 from mflux_teacache.plugins import Loaded
 from mflux_teacache.records import Target
-from mflux_teacache.strategies.taylorseer import Config, State, TaylorSeer, decide
+from mflux_teacache.strategies.taylorseer import TaylorSeer, decide
 
 PLUGIN = Loaded("taylorseer", TaylorSeer)
 
@@ -32,10 +34,10 @@ def published(steps, interval, warmup):
 
 @given(st.integers(1, 60), st.integers(2, 9), st.integers(1, 6))
 def test_decisions_are_the_published_counter_s(steps, interval, warmup):
-    config = Config(interval=interval, limits=Limits(skip_first=warmup))
-    state, letters = State(), ""
+    bounds = Bounds(**Limits(skip_first=warmup).of(steps))
+    state, letters = Progress(), ""
     for step in range(steps):
-        verdict = decide(state, step, steps, config)
+        verdict = judge(state, decide(state.skips, interval), step, bounds)
         state, letters = verdict.state, letters + ("S" if verdict.kind == "reuse" else "C")
     assert letters == published(steps, interval, warmup)
 

@@ -14,7 +14,7 @@ from mflux_teacache.teacache.calibration import (
     is_distilled,
     shipped,
 )
-from mflux_teacache.teacache.policy import evaluate
+from mflux_teacache.teacache.plugin import evaluate
 
 FILES = sorted(files("mflux_teacache.teacache").joinpath("calibrations").iterdir(), key=lambda entry: entry.name)
 IDS = [entry.name for entry in FILES]

@@ -12,7 +12,7 @@ from mflux_teacache.teacache.calibration import (
     shipped,
     smallest_prediction,
 )
-from mflux_teacache.teacache.policy import evaluate
+from mflux_teacache.teacache.plugin import evaluate
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 
 from mflux_teacache.teacache import fitting
 from mflux_teacache.teacache.fitting import Change
-from mflux_teacache.teacache.policy import evaluate
+from mflux_teacache.teacache.plugin import evaluate
 
 POLYNOMIAL = (2.0, -1.0, 0.5, 0.25, 0.125)
 

@@ -1,7 +1,7 @@
 import itertools
 import json
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -9,16 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mflux_teacache.errors import OptionError
+from mflux_teacache.pieces.controller import Bounds, judge
 from mflux_teacache.pieces.limits import Limits, leaves_a_step
+from mflux_teacache.pieces.verdict import Progress
+from mflux_teacache.teacache import plugin
 from mflux_teacache.teacache.calibration import load
-from mflux_teacache.teacache.policy import (
-    DEFAULTS,
-    PolicyConfig,
-    PolicyState,
-    decide,
-    evaluate,
-    predict,
-)
+from mflux_teacache.teacache.plugin import DEFAULTS, Curve, evaluate, predict
 
 TRACE = json.loads((Path(__file__).parents[1] / "data" / "trace-krea.json").read_text())
 
@@ -26,11 +22,29 @@ TRACE = json.loads((Path(__file__).parents[1] / "data" / "trace-krea.json").read
 IDENTITY = (1.0, 0.0)
 
 
+@dataclass(frozen=True)
+class Config:
+    """What predicts, and what the image is held to."""
+
+    threshold: float
+    curve: Curve
+    limits: Limits = DEFAULTS
+
+
 def config(threshold=1.0, **changes):
     bounds = {name: changes.pop(name) for name in ("skip_first", "skip_last", "max_skips") if name in changes}
-    return PolicyConfig(
-        **{"threshold": threshold, "polynomial": IDENTITY, "limits": replace(DEFAULTS, **bounds), **changes}
-    )
+    return Config(threshold, Curve(**{"polynomial": IDENTITY, **changes}), replace(DEFAULTS, **bounds))
+
+
+def decide(state, change, step, total, settings):
+    """The rule within what the image is held to."""
+    bounds = Bounds(**settings.limits.of(total), threshold=settings.threshold, title="TeaCache")
+    return judge(state, plugin.decide(change, settings.curve), step, bounds)
+
+
+def carried(decision):
+    """Of what one step hands to the next, what the rule's decisions hang on."""
+    return decision.state.number, decision.state.skips, decision.state.cached
 
 
 def replay(changes, settings):
@@ -43,7 +57,8 @@ def in_the_middle(state, change, settings):
     return decide(state, change, 50, 100, settings)
 
 
-CACHED = PolicyState(cached=True)
+CACHED = Progress(cached=True)
+NEW, COMPUTED = (0.0, 0, False), (0.0, 0, True)
 
 # --- published ---------------------------------------------------------------------------------------------------
 
@@ -52,7 +67,7 @@ def published_replay(threshold):
     calibration = load(TRACE["calibration"])
     return replay(
         TRACE["rel_l1"],
-        PolicyConfig(threshold=threshold, polynomial=calibration.polynomial, upper=calibration.upper),
+        Config(threshold, Curve(polynomial=calibration.polynomial, upper=calibration.upper)),
     )
 
 
@@ -69,34 +84,34 @@ def test_a_threshold_under_the_krea_floor_skips_nothing():
 
 def test_first_step_has_nothing_to_compare_with():
     for step, reason in ((0, "first steps"), (5, "nothing to compare with")):
-        decision = decide(PolicyState(), None, step, 10, config(skip_first=0))
+        decision = decide(Progress(), None, step, 10, config(skip_first=0))
         assert (decision.kind, decision.reason) == ("force", reason)
-        assert decision.state == CACHED
+        assert carried(decision) == COMPUTED
 
 
 def test_reuse_adds_to_the_sum_and_counts():
-    decision = in_the_middle(PolicyState(running_sum=0.25, skips=1, cached=True), 0.5, config())
+    decision = in_the_middle(Progress(number=0.25, skips=1, cached=True), 0.5, config())
     assert decision.kind == "reuse"
     assert (decision.change, decision.prediction, decision.running_sum) == (0.5, 0.5, 0.75)
-    assert decision.state == PolicyState(running_sum=0.75, skips=2, cached=True)
+    assert carried(decision) == (0.75, 2, True)
 
 
 def test_compute_reports_the_sum_that_reached_the_threshold_and_resets_it():
-    decision = in_the_middle(PolicyState(running_sum=0.75, skips=1, cached=True), 0.5, config())
-    assert (decision.kind, decision.running_sum, decision.state) == ("compute", 1.25, CACHED)
+    decision = in_the_middle(Progress(number=0.75, skips=1, cached=True), 0.5, config())
+    assert (decision.kind, decision.running_sum, carried(decision)) == ("compute", 1.25, COMPUTED)
 
 
 def test_the_threshold_itself_computes():
-    assert in_the_middle(PolicyState(running_sum=0.5, cached=True), 0.5, config()).kind == "compute"
+    assert in_the_middle(Progress(number=0.5, cached=True), 0.5, config()).kind == "compute"
 
 
 @pytest.mark.parametrize(
     ("step", "reason"), [(0, "first steps"), (1, "first steps"), (7, "last steps"), (9, "last steps")]
 )
 def test_windows_force_and_reset(step, reason):
-    before = PolicyState(running_sum=0.25, skips=1, cached=True)
+    before = Progress(number=0.25, skips=1, cached=True)
     decision = decide(before, 0.125, step, 10, config(skip_first=2, skip_last=3))
-    assert (decision.kind, decision.reason, decision.state) == ("force", reason, CACHED)
+    assert (decision.kind, decision.reason, carried(decision)) == ("force", reason, COMPUTED)
     assert (decision.prediction, decision.running_sum) == (0.125, None)
 
 
@@ -106,7 +121,7 @@ def test_the_steps_just_inside_the_windows_may_be_skipped(step):
 
 
 def test_nothing_is_reused_without_a_cache():
-    decision = in_the_middle(PolicyState(), 0.0, config())
+    decision = in_the_middle(Progress(), 0.0, config())
     assert (decision.kind, decision.reason) == ("force", "nothing to reuse")
 
 
@@ -123,22 +138,23 @@ def test_the_upper_end_belongs_to_the_range():
 
 
 def test_a_negative_prediction_counts_as_none():
-    decision = in_the_middle(PolicyState(running_sum=0.5, cached=True), 0.25, config(polynomial=(-8.0, 1.0)))
+    decision = in_the_middle(Progress(number=0.5, cached=True), 0.25, config(polynomial=(-8.0, 1.0)))
     assert (decision.kind, decision.prediction, decision.running_sum) == ("reuse", 0.0, 0.5)
 
 
 def test_the_cap_forces_only_what_would_have_been_skipped():
-    before = PolicyState(running_sum=0.5, skips=2, cached=True)
+    before = Progress(number=0.5, skips=2, cached=True)
     capped = in_the_middle(before, 0.25, config(max_skips=2))
-    assert (capped.kind, capped.reason, capped.running_sum, capped.state) == ("force", "2 skips in a row", 0.75, CACHED)
+    assert (capped.kind, capped.reason, capped.running_sum) == ("force", "2 skips in a row", 0.75)
+    assert carried(capped) == COMPUTED
     assert in_the_middle(before, 0.5, config(max_skips=2)).kind == "compute"
     assert in_the_middle(before, 0.25, config(max_skips=3)).kind == "reuse"
 
 
 @pytest.mark.parametrize("change", [math.nan, math.inf, -math.inf])
 def test_a_change_that_is_not_finite_drops_the_cache(change):
-    decision = in_the_middle(PolicyState(running_sum=0.5, skips=1, cached=True), change, config(upper=0.5))
-    assert (decision.kind, decision.drop_cache, decision.state) == ("force", True, PolicyState())
+    decision = in_the_middle(Progress(number=0.5, skips=1, cached=True), change, config(upper=0.5))
+    assert (decision.kind, decision.drop_cache, carried(decision)) == ("force", True, NEW)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +167,7 @@ def test_a_change_that_is_not_finite_drops_the_cache(change):
 )
 def test_a_prediction_that_is_not_finite_drops_the_cache(polynomial):
     decision = in_the_middle(CACHED, 1e308, config(polynomial=polynomial))
-    assert (decision.kind, decision.drop_cache, decision.state) == ("force", True, PolicyState())
+    assert (decision.kind, decision.drop_cache, carried(decision)) == ("force", True, NEW)
 
 
 def test_a_dropped_cache_is_noticed_in_the_windows_too():
@@ -165,10 +181,10 @@ def test_two_computed_steps_lie_between_a_dropped_cache_and_the_next_skip():
 
 EDGES = {
     "state": [
-        PolicyState(),
+        Progress(),
         CACHED,
-        PolicyState(running_sum=0.5, skips=1, cached=True),
-        PolicyState(running_sum=0.5, skips=2, cached=True),
+        Progress(number=0.5, skips=1, cached=True),
+        Progress(number=0.5, skips=2, cached=True),
     ],
     "change": [None, -1.0, 0.0, 0.25, 0.5, 0.75, 1e308, math.inf, math.nan],
     "step": [0, 1, 4, 8, 9],
@@ -194,11 +210,11 @@ def test_every_edge_at_once(state, change):
             and change is not None
             and change <= upper
             and math.isfinite(value)
-            and state.running_sum + max(0.0, value) < threshold
+            and state.number + max(0.0, value) < threshold
         )
         assert (decision.kind == "reuse") == allowed
         assert decision.state.cached != decision.drop_cache
-        assert decision.kind == "reuse" or (decision.state.running_sum, decision.state.skips) == (0.0, 0)
+        assert decision.kind == "reuse" or (decision.state.number, decision.state.skips) == (0.0, 0)
 
 
 # --- runs --------------------------------------------------------------------------------------------------------
@@ -235,21 +251,24 @@ def test_more_threshold_can_compute_a_step_that_less_skips():
 changes = st.floats(min_value=0.0, max_value=1.0)
 odd_changes = changes | st.sampled_from([math.nan, math.inf, None])
 configs = st.builds(
-    PolicyConfig,
+    Config,
     threshold=st.floats(min_value=0.0, max_value=2.0),
-    polynomial=st.lists(st.floats(min_value=-5.0, max_value=5.0), min_size=1, max_size=5).map(tuple),
-    lower=st.floats(min_value=0.0, max_value=0.2),
-    upper=st.floats(min_value=0.3, max_value=1.0) | st.just(math.inf),
+    curve=st.builds(
+        Curve,
+        polynomial=st.lists(st.floats(min_value=-5.0, max_value=5.0), min_size=1, max_size=5).map(tuple),
+        lower=st.floats(min_value=0.0, max_value=0.2),
+        upper=st.floats(min_value=0.3, max_value=1.0) | st.just(math.inf),
+    ),
     limits=st.builds(Limits, skip_first=st.integers(0, 5), skip_last=st.integers(0, 5), max_skips=st.integers(0, 4)),
 )
 states = st.builds(
-    PolicyState, running_sum=st.floats(min_value=0.0, max_value=2.0), skips=st.integers(0, 4), cached=st.booleans()
+    Progress, number=st.floats(min_value=0.0, max_value=2.0), skips=st.integers(0, 4), cached=st.booleans()
 )
 
 
 def run(trace, settings):
     """Every decision of a run; the first step's change is None."""
-    state, decisions = PolicyState(), []
+    state, decisions = Progress(), []
     for step, change in enumerate([None, *trace]):
         decisions.append(decide(state, change, step, len(trace) + 1, settings))
         state = decisions[-1].state
@@ -272,11 +291,11 @@ def test_a_run_keeps_every_promise(trace, settings):
     for before, decision in itertools.pairwise(decisions):
         if decision.kind == "reuse":
             assert decision.running_sum < settings.threshold
-            assert decision.change <= settings.upper
+            assert decision.change <= settings.curve.upper
             assert before.state.cached
             assert not before.drop_cache
         else:
-            assert (decision.state.running_sum, decision.state.skips) == (0.0, 0)
+            assert (decision.state.number, decision.state.skips) == (0.0, 0)
 
 
 @given(st.lists(changes, max_size=30), configs)
@@ -284,7 +303,7 @@ def test_the_sum_of_a_run_of_skips_is_that_of_its_predictions(trace, settings):
     expected = 0.0
     for decision in run(trace, settings):
         if decision.kind == "reuse":
-            expected += predict(decision.change, settings)
+            expected += predict(decision.change, settings.curve)
             assert decision.running_sum == expected
         else:
             expected = 0.0
@@ -363,4 +382,4 @@ def test_leaves_a_step_says_whether_a_still_signal_is_ever_skipped(first, last, 
 )
 def test_config_refuses(changes, message):
     with pytest.raises(OptionError, match=message):
-        config(**changes)
+        decide(Progress(), None, 0, 9, config(**changes))

@@ -17,8 +17,7 @@ from mflux_teacache.options import from_keywords
 from mflux_teacache.plugins import Loaded
 from mflux_teacache.records import Target
 from mflux_teacache.teacache.calibration import load
-from mflux_teacache.teacache.plugin import TeaCache
-from mflux_teacache.teacache.policy import evaluate
+from mflux_teacache.teacache.plugin import TeaCache, evaluate
 from mflux_teacache.teacache.recorder import TeaCacheRecord
 
 POLYNOMIAL = (2.0, -1.0, 0.5, 0.25, 0.125)

@@ -1,18 +1,18 @@
-"""The plugin ``easycache``: EasyCache's rule on the hooks. Needs no calibration."""
+"""The plugin ``easycache``: EasyCache's rule on the base of strategies. Needs no calibration."""
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import replace
 from typing import NamedTuple
 
 import mlx.core as mx
 
+from mflux_teacache.pieces.budget import BUDGETS
 from mflux_teacache.pieces.distance import mean_change
 from mflux_teacache.pieces.strategy import COMMON, Strategy
 from mflux_teacache.pieces.verdict import Verdict
-from mflux_teacache.records import Body, Step, Target
-from mflux_teacache.strategies.easycache.policy import DEFAULTS, THRESHOLD, Config, State, decide, learn
+from mflux_teacache.records import Body, Step
+from mflux_teacache.strategies.easycache.policy import DEFAULTS, THRESHOLD, Learned, decide, learn
 
 
 class _Computed(NamedTuple):
@@ -22,7 +22,7 @@ class _Computed(NamedTuple):
     output: mx.array
 
 
-class EasyCache(Strategy[State]):
+class EasyCache(Strategy):
     """Skips the transformer's body while the predicted change of its output stays under a threshold.
 
     The paper's input and output are those of the transformer. Here the input is the latents, which enter it, and the
@@ -39,29 +39,29 @@ class EasyCache(Strategy[State]):
         threshold="thresh",
         default_threshold=THRESHOLD,
         grid={"thresh": (0.02, 0.05, 0.1, 0.2), "forecast": (0, 1)},
+        budgets=BUDGETS,
     )
     defaults = DEFAULTS
     skips_while = "the predicted change of the output adds up to less than this"
     least_first = 2  # its rate comes from two computed steps
-    first = State()
 
-    _config: Config
+    _learned: Learned
     _latents: mx.array | None = None
     _computed: _Computed | None = None
     _shown: tuple[mx.array, ...] = ()
 
-    def attach(self, options: argparse.Namespace, target: Target) -> None:
-        self._config = Config(threshold=self.threshold or 0.0, limits=self.limits)
-
-    def judge(self, step: Step) -> Verdict[State]:
+    def judge(self, step: Step) -> Verdict:
         latents, before = step.latents, self._latents
         self._latents = latents
-        change, state = None, self.state
+        change = None
         # What the last computed step has shown is read here and not when it was computed: in one wait with the change.
         if before is not None:
             change, *shown = _numbers(mean_change(latents, before), *self._shown)
-            state = learn(state, *shown)
-        return decide(state, change, step.index, step.active_steps, self._config)
+            self._learned = learn(self._learned, *shown)
+        verdict = decide(self._learned, change)
+        if verdict.drop_cache:
+            self._learned = Learned()  # it comes from the same numbers
+        return verdict
 
     def observe(self, step: Step, body: Body) -> None:
         if not body.branches[0].reused:
@@ -73,7 +73,7 @@ class EasyCache(Strategy[State]):
 
     def forget(self) -> None:
         self._latents = self._computed = None
-        self._shown = ()
+        self._shown, self._learned = (), Learned()
 
 
 def _numbers(*arrays: mx.array) -> list[float]:

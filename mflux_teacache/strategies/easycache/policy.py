@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from mflux_teacache.errors import OptionError
 from mflux_teacache.pieces.limits import Limits
 from mflux_teacache.pieces.verdict import Verdict
 
@@ -23,86 +22,45 @@ DEFAULTS = Limits(skip_first=0.15, skip_last=0.05, max_skips=8)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
-    """What stays the same during one image.
+class Learned:
+    """What the computed steps have shown; the default is a new image.
 
     Attributes:
-        threshold: steps are skipped while the running sum is below it; 0 never skips.
-        limits: windows and cap.
-
-    Raises:
-        OptionError: the threshold is not a finite number from 0.
-    """
-
-    threshold: float = THRESHOLD
-    limits: Limits = DEFAULTS
-
-    def __post_init__(self) -> None:
-        if not (math.isfinite(self.threshold) and self.threshold >= 0):
-            raise OptionError(f"EasyCache's threshold is {self.threshold}; it must be a finite number from 0.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class State:
-    """What one step hands to the next; the default is a new image.
-
-    Attributes:
-        running_sum: predicted shares added up since the last computed step.
-        skips: steps skipped since then.
         rate: the transformation rate; ``None`` until two steps have been computed.
         size: mean absolute value of the last computed output; ``None`` until one has been computed.
     """
 
-    running_sum: float = 0.0
-    skips: int = 0
     rate: float | None = None
     size: float | None = None
 
 
-def learn(state: State, size: float, output_change: float | None = None, input_change: float | None = None) -> State:
-    """The state after a step was computed.
+def learn(
+    before: Learned, size: float, output_change: float | None = None, input_change: float | None = None
+) -> Learned:
+    """What is known after a step was computed.
 
     Args:
-        state: the step's verdict's.
+        before: what was known before it.
         size: mean absolute value of its output.
         output_change, input_change: mean absolute change of output and input since the computed step before it;
             ``None`` if there was none.
     """
     if output_change is None or input_change is None:
-        return replace(state, size=size)
-    return replace(state, size=size, rate=output_change / input_change if input_change else math.inf)
+        return replace(before, size=size)
+    return Learned(size=size, rate=output_change / input_change if input_change else math.inf)
 
 
-def decide(state: State, input_change: float | None, step: int, total: int, config: Config) -> Verdict[State]:
-    """Compute or reuse in one step.
+def decide(learned: Learned, input_change: float | None) -> Verdict:
+    """Predict one step's change, which is left to the threshold, or to a budget. Where it drops, learn anew.
 
     Args:
-        state: the previous verdict's ``state``, with what ``learn`` made of it; ``State()`` in the first step.
+        learned: from the computed steps so far.
         input_change: mean absolute change of the input since the step before; ``None`` if there was none.
-        step: index of the step, from 0.
-        total: how many steps the run has.
-        config: threshold and limits.
     """
-    computed = replace(state, running_sum=0.0, skips=0)
-    if window := config.limits.window(step, total):
-        return Verdict(kind="force", reason=window, state=computed)
-    if input_change is None or state.rate is None or state.size is None:
-        return Verdict(kind="force", reason="rate not known yet", state=computed)
+    if input_change is None or learned.rate is None or learned.size is None:
+        return Verdict(kind="force", reason="rate not known yet")
     # An output whose size overflowed makes every change a share of nothing.
-    prediction = state.rate * (input_change / state.size) if 0 < state.size < math.inf else math.nan
+    prediction = learned.rate * (input_change / learned.size) if 0 < learned.size < math.inf else math.nan
     if not math.isfinite(prediction):
-        # What was learned comes from the same numbers: learn anew.
-        return Verdict(kind="compute", reason="prediction not finite", state=State(), drop_cache=True)
-    running_sum = state.running_sum + prediction
-    if running_sum >= config.threshold:
-        reason = "predicted change reached the threshold"
-        return Verdict(kind="compute", reason=reason, state=computed, prediction=prediction, running_sum=running_sum)
-    if cap := config.limits.cap(state.skips):
-        return Verdict(kind="force", reason=cap, state=computed, prediction=prediction, running_sum=running_sum)
-    return Verdict(
-        kind="reuse",
-        reason="predicted change under the threshold",
-        state=replace(state, running_sum=running_sum, skips=state.skips + 1),
-        prediction=prediction,
-        running_sum=running_sum,
-    )
+        return Verdict(kind="compute", reason="prediction not finite", drop_cache=True)
+    return Verdict(kind="weigh", reason="predicted change", prediction=prediction)

@@ -5,20 +5,22 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar
 
+from mflux_teacache.pieces.budget import BUDGETS
 from mflux_teacache.pieces.data_files import Chosen
 from mflux_teacache.pieces.limits import Limits
 from mflux_teacache.pieces.strategy import COMMON, Settings, Strategy
 from mflux_teacache.pieces.verdict import Verdict
 from mflux_teacache.records import Generation, Step, Target
-from mflux_teacache.strategies.magcache.policy import Config, State, decide, stretch, stretch_steps
+from mflux_teacache.strategies.magcache.policy import Config, active_part, decide, stretch, stretch_steps
 from mflux_teacache.strategies.magcache.table import FILES, Table
 
 _OWN = "the table's own"
 
 
-class MagCache(Strategy[State]):
+class MagCache(Strategy):
     """Skips the transformer's body while a table says that the cached residual's magnitude is still right.
 
     The source keeps one table and one sum per guidance branch. Its tables for models with two branches are the same
@@ -31,13 +33,13 @@ class MagCache(Strategy[State]):
         COMMON,
         description="Skips while a table, recorded on the model, says that the residual's magnitude is still right.",
         threshold="thresh",
+        budgets=BUDGETS,
         needs_calibration=True,
         grid={"thresh": (0.03, 0.06, 0.12, 0.24), "forecast": (0, 1)},
     )
     defaults = Limits(skip_last=0, max_skips=3)
     models_own: ClassVar[Mapping[str, str]] = {"thresh": _OWN, "skip_first": _OWN, "max_skips": _OWN}
     skips_while = "the summed error of the residual's magnitude is less than this"
-    first = State()
 
     _config: Config
     _table: Table
@@ -52,7 +54,7 @@ class MagCache(Strategy[State]):
     def settings(self, options: argparse.Namespace, target: Target) -> Settings:
         table = self._tables.get(options.table, target)
         limits = Limits(skip_first=table.skip_first, skip_last=self.defaults.skip_last, max_skips=table.max_skips)
-        return self.settings_from(options, limits, table.threshold)
+        return replace(self.settings_from(options, limits, table.threshold), always=partial(_always, table))
 
     def attach(self, options: argparse.Namespace, target: Target) -> None:
         self._table = self._tables.get(options.table, target)
@@ -61,17 +63,11 @@ class MagCache(Strategy[State]):
     def start(self, generation: Generation) -> None:
         """Stretch the table to the whole schedule, of which image-to-image runs the end."""
         steps, active = generation.num_inference_steps, generation.active_steps
-        late = steps - active
-        always = stretch_steps(self._table.always, len(self._table.ratios), steps)
-        self._config = Config(
-            ratios=stretch(self._table.ratios, steps)[late:],
-            threshold=self.threshold or 0.0,
-            limits=self.limits,
-            always=frozenset(step - late for step in always if step >= late),
-        )
+        ratios = stretch(self._table.ratios, steps)[steps - active :]
+        self._config = Config(ratios=ratios, always=_always(self._table, steps, active))
 
-    def judge(self, step: Step) -> Verdict[State]:
-        return decide(self.state, step.index, step.active_steps, self._config)
+    def judge(self, step: Step) -> Verdict:
+        return decide(self.progress.skips, step.index, self._config)
 
     def values(self, generation: Generation) -> Mapping[str, Any]:
         return {
@@ -81,3 +77,8 @@ class MagCache(Strategy[State]):
             "skip_last": self.limits.skip_last,
             "max_skips": self.limits.max_skips,
         }
+
+
+def _always(table: Table, steps: int, active: int) -> frozenset[int]:
+    """What the table computes whatever the error, of an image of so many steps."""
+    return active_part(stretch_steps(table.always, len(table.ratios), steps), steps, active)

@@ -9,11 +9,11 @@ cached residual's magnitude is off; steps are skipped while the sum of these err
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from mflux_teacache.errors import OptionError
-from mflux_teacache.pieces.limits import Limits
 from mflux_teacache.pieces.verdict import Verdict
 
 
@@ -23,67 +23,37 @@ class Config:
 
     Attributes:
         ratios: one per step: magnitude of its residual over that of the step before; the first is not used.
-        threshold: steps are skipped while the summed error is below it; 0 never skips.
-        limits: windows and cap. The source calls the first window the retention ratio, and the cap K.
         always: steps that are computed whatever the sum.
 
     Raises:
-        OptionError: a ratio or the threshold outside of what is allowed.
+        OptionError: a ratio outside of what is allowed.
     """
 
     ratios: tuple[float, ...]
-    threshold: float
-    limits: Limits
     always: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
         if not all(math.isfinite(ratio) and ratio > 0 for ratio in self.ratios):
             raise OptionError(f"MagCache's ratios are {self.ratios}; they must be finite numbers above 0.")
-        if not (math.isfinite(self.threshold) and self.threshold >= 0):
-            raise OptionError(f"MagCache's threshold is {self.threshold}; it must be a finite number from 0.")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class State:
-    """What one step hands to the next; the default is a new image.
-
-    Attributes:
-        ratio: magnitude of this step's residual over that of the last computed one.
-        error: ``abs(1 - ratio)``, added up since then.
-        skips: steps skipped since then.
-    """
-
-    ratio: float = 1.0
-    error: float = 0.0
-    skips: int = 0
-
-
-def decide(state: State, step: int, total: int, config: Config) -> Verdict[State]:
-    """Compute or reuse in one step.
+def decide(skips: int, step: int, config: Config) -> Verdict:
+    """The error that reusing adds in one step, which is left to the threshold, or to a budget.
 
     Args:
-        state: the previous verdict's ``state``; ``State()`` in the first step.
+        skips: steps skipped since the last computed one.
         step: index of the step, from 0.
-        total: how many steps the run has.
-        config: ratios, threshold and limits.
+        config: ratios, and steps that are computed in any case.
     """
-    if window := config.limits.window(step, total):
-        return Verdict(kind="force", reason=window, state=State())
-    ratio = state.ratio * config.ratios[step]
-    change = abs(1 - ratio)
-    error = state.error + change
+    error = None if step == 0 else _off(config.ratios[step - skips : step + 1])
     if step in config.always:
-        reason = "a step that is always computed"
-        return Verdict(kind="force", reason=reason, state=State(), prediction=change, running_sum=error)
-    if error >= config.threshold:
-        reason = "error reached the threshold"
-        return Verdict(kind="compute", reason=reason, state=State(), prediction=change, running_sum=error)
-    if cap := config.limits.cap(state.skips):
-        return Verdict(kind="force", reason=cap, state=State(), prediction=change, running_sum=error)
-    skipped = State(ratio=ratio, error=error, skips=state.skips + 1)
-    return Verdict(
-        kind="reuse", reason="error under the threshold", state=skipped, prediction=change, running_sum=error
-    )
+        return Verdict(kind="force", reason="a step that is always computed", prediction=error)
+    return Verdict(kind="weigh", reason="error", prediction=error)
+
+
+def _off(ratios: Sequence[float]) -> float:
+    """How far the magnitude is from that of the residual these ratios ago; whatever they come to, finite."""
+    return min(abs(1 - math.prod(ratios)), sys.float_info.max)
 
 
 def stretch(ratios: Sequence[float], steps: int) -> tuple[float, ...]:
@@ -95,6 +65,12 @@ def stretch_steps(always: Collection[int], length: int, steps: int) -> frozenset
     """Which of ``steps`` steps have their nearest neighbour among these of a run of ``length``."""
     computed = frozenset(always)
     return frozenset(step for step, place in enumerate(_nearest(length, steps)) if place in computed)
+
+
+def active_part(always: Collection[int], steps: int, active: int) -> frozenset[int]:
+    """Of these of all steps, those in the part that image-to-image runs, by their place in it."""
+    late = steps - active
+    return frozenset(step - late for step in always if step >= late)
 
 
 def _nearest(length: int, steps: int) -> list[int]:

@@ -12,13 +12,16 @@ from scripted import Plugin, generation, level
 from mflux_teacache import Limits, Refused
 from mflux_teacache.errors import OptionError
 from mflux_teacache.options import as_json, from_keywords
+from mflux_teacache.pieces.controller import Bounds, judge
+from mflux_teacache.pieces.verdict import Progress
 from mflux_teacache.plugins import Loaded
 from mflux_teacache.records import Target
 from mflux_teacache.strategies.easycache.plugin import EasyCache
-from mflux_teacache.strategies.easycache.policy import Config, State, decide, learn
+from mflux_teacache.strategies.easycache.policy import THRESHOLD, Learned, decide, learn
 
 PLUGIN = Loaded("easycache", EasyCache)
-KNOWN = State(rate=2.0, size=4.0)
+KNOWN = Learned(rate=2.0, size=4.0)
+CACHED = Progress(cached=True)
 
 
 def attached(**keywords):
@@ -46,17 +49,24 @@ def published(inputs, outputs, threshold, warmup):
     return letters
 
 
-def ours(inputs, outputs, config):
-    state, letters, computed = State(), "", None
+def ours(inputs, outputs, threshold, limits):
+    state, learned, letters, computed = Progress(), Learned(), "", None
+    bounds = Bounds(**limits.of(len(inputs), EasyCache.least_first), threshold=threshold)
     for step, (x, v) in enumerate(zip(inputs, outputs, strict=True)):
         change = abs(x - inputs[step - 1]) if step else None
-        verdict = decide(state, change, step, len(inputs), config)
+        verdict = judge(state, decide(learned, change), step, bounds)
         state = verdict.state
+        learned = Learned() if verdict.drop_cache else learned
         if verdict.kind != "reuse":
             changes = () if computed is None else (abs(v - computed[1]), abs(x - computed[0]))
-            state, computed = learn(state, abs(v), *changes), (x, v)
+            learned, computed = learn(learned, abs(v), *changes), (x, v)
         letters += "S" if verdict.kind == "reuse" else "C"
     return letters
+
+
+def in_the_middle(learned, change, threshold=THRESHOLD, state=CACHED):
+    """One decision far from both windows."""
+    return judge(state, decide(learned, change), 5, Bounds(total=10, threshold=threshold))
 
 
 numbers = st.integers(1, 1000).map(lambda i: i / 64)
@@ -73,61 +83,61 @@ numbers = st.integers(1, 1000).map(lambda i: i / 64)
 def test_decisions_are_the_published_rule_s(pairs, threshold, warmup):
     """Inputs that all differ: the authors' code divides by their change."""
     inputs, outputs = zip(*pairs, strict=True)
-    config = Config(threshold=threshold, limits=Limits(skip_first=warmup, skip_last=1))
-    assert ours(inputs, outputs, config) == published(inputs, outputs, threshold, warmup)
+    limits = Limits(skip_first=warmup, skip_last=1)
+    assert ours(inputs, outputs, threshold, limits) == published(inputs, outputs, threshold, warmup)
 
 
 @given(st.lists(st.tuples(numbers, numbers), min_size=1, max_size=30), st.floats(0, 4), st.integers(0, 4))
 def test_the_cap_holds(pairs, threshold, cap):
     inputs, outputs = zip(*pairs, strict=True)
-    letters = ours(inputs, outputs, Config(threshold=threshold, limits=Limits(max_skips=cap)))
+    letters = ours(inputs, outputs, threshold, Limits(max_skips=cap))
     assert letters.startswith("CC"[: len(letters)])
     assert "S" * (cap + 1) not in letters
 
 
 def test_the_prediction_is_the_rate_times_the_change_as_a_share_of_the_output():
-    verdict = decide(KNOWN, 0.5, 5, 10, Config(threshold=0.5))
+    verdict = in_the_middle(KNOWN, 0.5, 0.5)
     assert (verdict.kind, verdict.prediction, verdict.running_sum) == ("reuse", 0.25, 0.25)
-    again = decide(verdict.state, 0.5, 6, 10, Config(threshold=0.5))
-    assert (again.kind, again.running_sum, again.state.running_sum, again.state.rate) == ("compute", 0.5, 0.0, 2.0)
+    again = in_the_middle(KNOWN, 0.5, 0.5, verdict.state)
+    assert (again.kind, again.running_sum, again.state.number) == ("compute", 0.5, 0.0)
 
 
 def test_threshold_0_never_skips():
-    assert decide(KNOWN, 0.0, 5, 10, Config(threshold=0.0)).kind == "compute"
+    assert in_the_middle(KNOWN, 0.0, 0.0).kind == "compute"
 
 
 @pytest.mark.parametrize(
-    ("state", "change", "reason"),
+    ("learned", "change", "reason"),
     [
-        (State(), 0.1, "rate not known yet"),
-        (State(size=1.0), 0.1, "rate not known yet"),
+        (Learned(), 0.1, "rate not known yet"),
+        (Learned(size=1.0), 0.1, "rate not known yet"),
         (KNOWN, None, "rate not known yet"),
     ],
 )
-def test_without_a_rate_a_step_is_computed(state, change, reason):
-    verdict = decide(state, change, 5, 10, Config())
+def test_without_a_rate_a_step_is_computed(learned, change, reason):
+    verdict = in_the_middle(learned, change)
     assert (verdict.kind, verdict.reason) == ("force", reason)
 
 
 @pytest.mark.parametrize(
-    ("state", "change"),
-    [(KNOWN, math.nan), (KNOWN, math.inf), (State(rate=math.inf, size=1.0), 0.1), (State(rate=1.0, size=0.0), 0.1)],
+    ("learned", "change"),
+    [(KNOWN, math.nan), (KNOWN, math.inf), (Learned(rate=math.inf, size=1.0), 0.1), (Learned(rate=1.0, size=0.0), 0.1)],
 )
-def test_what_is_not_finite_is_forgotten(state, change):
-    verdict = decide(state, change, 5, 10, Config())
-    assert (verdict.kind, verdict.state, verdict.drop_cache) == ("compute", State(), True)
+def test_what_is_not_finite_is_forgotten(learned, change):
+    verdict = in_the_middle(learned, change)
+    assert (verdict.kind, verdict.drop_cache, verdict.state.number) == ("compute", True, 0.0)
 
 
 def test_a_still_input_leaves_no_rate_to_trust():
-    assert learn(State(), 1.0, 0.5, 0.0).rate == math.inf
-    assert learn(State(), 1.0, 0.5, 0.25) == State(size=1.0, rate=2.0)
-    assert learn(KNOWN, 3.0) == State(size=3.0, rate=2.0)
+    assert learn(Learned(), 1.0, 0.5, 0.0).rate == math.inf
+    assert learn(Learned(), 1.0, 0.5, 0.25) == Learned(size=1.0, rate=2.0)
+    assert learn(KNOWN, 3.0) == Learned(size=3.0, rate=2.0)
 
 
 @pytest.mark.parametrize("threshold", [-0.1, math.nan, math.inf])
-def test_config_refuses(threshold):
+def test_bounds_refuse(threshold):
     with pytest.raises(OptionError, match="EasyCache's threshold is .*; it must be a finite number from 0"):
-        Config(threshold=threshold)
+        Bounds(total=9, threshold=threshold, title=EasyCache.title)
 
 
 # --- the hooks ---------------------------------------------------------------------------------------------------
@@ -210,6 +220,8 @@ def test_each_image_starts_afresh_and_leaves_nothing():
 def test_the_options_and_what_is_recorded():
     defaults = {
         "thresh": 0.2,
+        "max_computed": None,
+        "speedup": None,
         "skip_first": 0.15,
         "skip_last": 0.05,
         "max_skips": 8,

@@ -14,14 +14,17 @@ from scripted import DEV, Plugin, generation
 from mflux_teacache import Limits, PluginWarning, Refused
 from mflux_teacache.errors import OptionError
 from mflux_teacache.options import as_json, from_keywords
+from mflux_teacache.pieces.controller import Bounds, judge
 from mflux_teacache.pieces.data_files import calibration_free
+from mflux_teacache.pieces.verdict import Progress
 from mflux_teacache.plugins import Loaded
 from mflux_teacache.records import Target
 from mflux_teacache.strategies.magcache.plugin import MagCache
-from mflux_teacache.strategies.magcache.policy import Config, State, decide, stretch, stretch_steps
+from mflux_teacache.strategies.magcache.policy import Config, decide, stretch, stretch_steps
 from mflux_teacache.strategies.magcache.table import Table, find, load, shipped
 
 PLUGIN = Loaded("magcache", MagCache)
+NO_LIMITS = Limits()
 QWEN = Target(pipeline="QwenImage", model="Qwen/Qwen-Image")
 FILL = Target(pipeline="Flux1Fill", model="black-forest-labs/FLUX.1-Fill-dev")
 KREA = Target(pipeline="Flux1", model="black-forest-labs/FLUX.1-Krea-dev")
@@ -48,10 +51,10 @@ def published(ratios, steps, threshold, most_skips, retained, never=()):
     return letters
 
 
-def ours(config, steps):
-    state, letters = State(), ""
+def ours(config, steps, threshold, limits=NO_LIMITS):
+    state, letters, bounds = Progress(), "", Bounds(**limits.of(steps), threshold=threshold)
     for step in range(steps):
-        verdict = decide(state, step, steps, config)
+        verdict = judge(state, decide(state.skips, step, config), step, bounds)
         state, letters = verdict.state, letters + ("S" if verdict.kind == "reuse" else "C")
     return letters
 
@@ -69,8 +72,8 @@ def ours(config, steps):
 def test_decisions_are_the_published_rule_s(name, steps, threshold, most_skips, retained):
     ratios = shipped()[name].ratios
     limits = Limits(skip_first=retained, max_skips=most_skips)
-    config = Config(ratios=stretch(ratios, steps), threshold=threshold, limits=limits)
-    assert ours(config, steps) == published(ratios, steps, threshold, most_skips, retained)
+    config = Config(ratios=stretch(ratios, steps))
+    assert ours(config, steps, threshold, limits) == published(ratios, steps, threshold, most_skips, retained)
 
 
 @pytest.mark.parametrize(
@@ -92,22 +95,24 @@ def test_recommended_settings_on_the_steps_that_they_are_for(name, steps, retain
 
 
 def test_threshold_0_never_skips_where_the_ratio_is_1():
-    assert ours(Config(ratios=(1.0,) * 9, threshold=0, limits=Limits()), 9) == "C" * 9
+    assert ours(Config(ratios=(1.0,) * 9), 9, 0) == "C" * 9
 
 
 def test_errors_add_up_and_a_computed_step_resets_them():
     # Ratios 1.25, 1.25: off by 0.25, then by 1.5625 - 1; the sum reaches 0.8125.
-    config = Config(ratios=(1.0, 1.25, 1.25, 1.25, 1.25), threshold=0.75, limits=Limits())
-    first = decide(State(), 1, 5, config)
-    second = decide(first.state, 2, 5, config)
+    config, bounds = Config(ratios=(1.0, 1.25, 1.25, 1.25, 1.25)), Bounds(total=5, threshold=0.75)
+    first = judge(Progress(cached=True), decide(0, 1, config), 1, bounds)
+    second = judge(first.state, decide(first.state.skips, 2, config), 2, bounds)
     assert (first.kind, first.prediction, first.running_sum) == ("reuse", 0.25, 0.25)
-    assert (second.kind, second.prediction, second.running_sum, second.state) == ("compute", 0.5625, 0.8125, State())
+    assert (second.kind, second.prediction, second.running_sum) == ("compute", 0.5625, 0.8125)
+    assert (second.state.number, second.state.skips) == (0.0, 0)
 
 
 def test_a_computed_step_of_the_table_is_forced_and_resets():
-    config = Config(ratios=(1.0,) * 6, threshold=1, limits=Limits(max_skips=9), always=frozenset({3}))
-    assert ours(config, 6) == "CSSCSS"
-    assert decide(State(skips=2), 3, 6, config).kind == "force"
+    config = Config(ratios=(1.0,) * 6, always=frozenset({3}))
+    assert ours(config, 6, 1, Limits(max_skips=9)) == "CSSCSS"
+    forced = judge(Progress(skips=2, number=0.5, cached=True), decide(2, 3, config), 3, Bounds(total=6, threshold=1))
+    assert (forced.kind, forced.prediction, forced.running_sum) == ("force", 0.0, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -118,10 +123,15 @@ def test_a_table_is_stretched_by_nearest_neighbour(steps, places):
     assert stretch_steps({2}, 5, steps) == {step for step, place in enumerate(places) if place == 2}
 
 
-@pytest.mark.parametrize("changes", [{"ratios": (1.0, 0.0)}, {"ratios": (1.0, math.nan)}, {"threshold": -1.0}])
-def test_config_refuses(changes):
+@pytest.mark.parametrize("ratios", [(1.0, 0.0), (1.0, math.nan)])
+def test_config_refuses(ratios):
     with pytest.raises(OptionError, match="MagCache's"):
-        Config(**{"ratios": (1.0, 1.0), "threshold": 0.1, "limits": Limits(), **changes})
+        Config(ratios=ratios)
+
+
+def test_bounds_refuse():
+    with pytest.raises(OptionError, match="MagCache's"):
+        Bounds(total=9, threshold=-1.0, title=MagCache.title)
 
 
 # --- the hooks ---------------------------------------------------------------------------------------------------
@@ -331,7 +341,7 @@ def test_the_options():
         "forecast": 2,
         "cache_dtype": "float16",
     }
-    assert as_json(from_keywords(PLUGIN, given)) == given
+    assert as_json(from_keywords(PLUGIN, given)) == {**given, "max_computed": None, "speedup": None}
     with pytest.warns(PluginWarning):
         recorded = attached(**given).call("mflux_image_metadata", generation=generation(28))
     assert recorded == {**{name: given[name] for name in given if name != "thresh"}, "threshold": 0.3}
