@@ -11,7 +11,7 @@ import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from mflux_teacache.errors import UnsupportedModel
+from mflux_teacache.errors import AlreadyAttached, UnsupportedModel
 from mflux_teacache.family import Dual, Family, Joint
 
 _ANY = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -118,6 +118,22 @@ def changed(what: str, family: Family) -> UnsupportedModel:
     return UnsupportedModel(
         f"{what}, which the entry for {family.name} names. "
         f"This version of mflux may be newer than the newest supported one: upgrade mflux-teacache-plugin."
+    )
+
+
+def other_length(transformer: Any, before: int, now: int) -> UnsupportedModel:
+    """The error for blocks that came or went since the attachment."""
+    return UnsupportedModel(
+        f"{type(transformer).__name__} had {before} blocks when plugins were attached to it, and now it has {now}. "
+        f"Attach again."
+    )
+
+
+def shared(block: Any, place: int) -> AlreadyAttached:
+    """The error for a block that is another attached model's as well."""
+    return AlreadyAttached(
+        f"another model that plugins are attached to shares block {place} of this one ({type(block).__name__}). Call "
+        f"restore() on that model's handle first, which mflux_teacache.attached(model) returns."
     )
 
 

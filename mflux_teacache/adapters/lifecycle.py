@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import functools
 import inspect
-import sys
-import threading
 import types
 import warnings
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Protocol
 
+from mflux_teacache.adapters.calls import Call, LooseCall
 from mflux_teacache.adapters.entry_check import bind, of_method
 from mflux_teacache.adapters.seam.compiled import compiling_itself, deferring, factory, with_globals
 from mflux_teacache.adapters.seam.image import IMAGE, Body, Image, loop_methods
@@ -64,80 +63,6 @@ class Owner(Protocol):
         """There will be no image any more."""
 
 
-class Call:
-    """A call of ``generate_image``, and the images that it makes: one, as a rule.
-
-    It is made in the frame that runs the call, and kept there as ``call``.
-
-    Args:
-        asked: what was judged of it.
-    """
-
-    def __init__(self, asked: Target | None) -> None:
-        self.asked = asked
-        self.images: list[Image] = []
-        self._thread = threading.get_ident()
-        self._code = sys._getframe(1).f_code
-
-    def is_under_way(self) -> bool:
-        """Whether that frame still runs.
-
-        Python is asked, since a note of it could be wrong: an interrupt can come between any two lines, also those that
-        would take the note back.
-        """
-        return any(
-            frame.f_code is self._code and frame.f_locals.get("call") is self for frame in _frames_of(self._thread)
-        )
-
-    def end(self, status: Status) -> None:
-        """Of each image whose loop has not ended."""
-        for image in self.images:
-            image.end(status)
-
-
-class LooseCall(Call):
-    """A call that bypassed the pipeline object, such as ``Flux1.generate_image(model, ...)``.
-
-    Nobody sees it return or fail, but its frame holds the context of its image. An error that somebody keeps holds the
-    frame as well, which then runs no more.
-
-    Args:
-        context: mflux's, of the image.
-        failed: called with an error of plugins that ends it.
-        leave: called when it is over.
-    """
-
-    def __init__(
-        self, context: Any, failed: Callable[[Call, BaseException], None], leave: Callable[[Call], None]
-    ) -> None:
-        super().__init__(None)
-        self._failed = failed
-        self._leave = leave
-        self._context = weakref.ref(context, lambda _: self.leave())
-
-    def is_under_way(self) -> bool:
-        """Whether there is somebody who can take the next step."""
-        if self._context() is None or all(image.over for image in self.images):
-            return False
-        # Not held in a local of this frame, where it would be found as well.
-        return any(value is self._context() for frame in _frames_of(self._thread) for value in frame.f_locals.values())
-
-    def fail(self, error: BaseException) -> None:
-        self._failed(self, error)
-        self.leave()
-
-    def leave(self) -> None:
-        self._leave(self)
-
-
-def _frames_of(thread: int) -> Iterator[types.FrameType]:
-    """What a thread is in the middle of, from the innermost call outwards."""
-    frame = sys._current_frames().get(thread)
-    while frame is not None:
-        yield frame
-        frame = frame.f_back
-
-
 class Lifecycle:
     """Holds on to one pipeline object.
 
@@ -165,10 +90,11 @@ class Lifecycle:
         self._contexts: dict[type, type] = {}
         self._swaps = Swaps()
         self._calls: set[Call] = set()
-        self._by_class = any(
-            _named_classes(vars(base).get("generate_image"), type(model), body.family.predict)
+        self._named = {
+            base: _named_classes(vars(base)["generate_image"], type(model), body.family.predict)
             for base in type(model).__mro__
-        )
+            if "generate_image" in vars(base)
+        }
         self.leaving = False
 
     def install(self) -> None:
@@ -280,14 +206,13 @@ class Lifecycle:
         return reporting
 
     def _generating(self, cls: type) -> type:
-        """A metaclass that puts ours before each ``generate_image`` of a class and its bases.
+        """A metaclass that puts ours before each ``generate_image`` of the pipeline's class and its bases.
 
         So it is called as well where a subclass's own method calls ``super().generate_image(...)``.
         """
         ours = {
-            base: type(base.__name__, (), {"generate_image": self._generate_image(vars(base)["generate_image"])})
-            for base in cls.__mro__
-            if "generate_image" in vars(base)
+            base: type(base.__name__, (), {"generate_image": self._generate_image(vars(base)["generate_image"], named)})
+            for base, named in self._named.items()
         }
 
         def mro(made: type) -> list[type]:
@@ -295,12 +220,16 @@ class Lifecycle:
 
         return type(type(cls).__name__, (type(cls),), {"mro": mro})
 
-    def _generate_image(self, original: Callable[..., Any]) -> Callable[..., Any]:
+    def _generate_image(self, original: Callable[..., Any], named: list[str]) -> Callable[..., Any]:
+        """Args:
+        named: what ``_named_classes`` finds in it.
+        """
+
         @functools.wraps(original)
         def generate_image(model: Any, *args: Any, **kwargs: Any) -> Any:
             if self.gone:
                 return original(model, *args, **kwargs)
-            method = _by_object(original, model, self._body.family.predict)
+            method = _by_object(original, named, model)
             return self._make_image(functools.partial(method, model), args, kwargs)
 
         return generate_image
@@ -347,7 +276,7 @@ class Lifecycle:
         call = self._body.here.call
         if call is None or not call.is_under_way():
             self.under_way()  # ends what has failed unseen
-            if self._by_class:
+            if any(self._named.values()):
                 warnings.warn(_OUT_OF_REACH, PluginWarning, stacklevel=4)
                 return None
             call = LooseCall(context, self._failed, self._leave)
@@ -355,9 +284,9 @@ class Lifecycle:
             warnings.warn(_PASSED_BY, PluginWarning, stacklevel=4)
         made_of = {name: arguments[name] for name in ("config", "seed", "prompt")}
         asked = call.asked  # and not the call, which holds its images
-        watch = call if isinstance(call, LooseCall) else None
-        image = Image(self._body, lambda latents: self._owner.begin(made_of, latents, asked), self._owner.end, watch)
-        call.images.append(image)
+        image: Image = call.make(
+            self._body, lambda latents: self._owner.begin(made_of, latents, asked), self._owner.end
+        )
         return image
 
     def _record(self, image: Any, call: Call) -> None:
@@ -412,14 +341,17 @@ def _arguments(method: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[s
         return {}
 
 
-def _by_object(function: Callable[..., Any], model: Any, names: tuple[str, ...]) -> Callable[..., Any]:
+def _by_object(function: Any, named: list[str], model: Any) -> Callable[..., Any]:
     """A method in which the pipeline's class stands for the object, for as long as it runs.
 
     Some pipelines build their predict function as ``Anima._predict(...)`` and not as ``self._predict(...)``,
     which would pass by what is set on the object.
+
+    Args:
+        named: the names by which it asks for the class.
     """
-    by_class = dict.fromkeys(_named_classes(function, type(model), names), model)
-    return with_globals(function, **by_class) if isinstance(function, types.FunctionType) and by_class else function
+    method: Callable[..., Any] = with_globals(function, **dict.fromkeys(named, model)) if named else function
+    return method
 
 
 def _named_classes(function: Any, cls: type, names: tuple[str, ...]) -> list[str]:

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 
 # Of a step's files: those of the strategy, and those of the host and its adapters.
 STRATEGY = ("pieces/", "strategies/", "teacache/")
-STEP, HOST = 10, 5
+STEP, HOST = 8, 4
 COMMAND_LINE = 25
 
 

@@ -7,19 +7,19 @@ image is kept anywhere else. Which of them a call belongs to is known by its thr
 from __future__ import annotations
 
 import contextlib
+import itertools
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import mlx.core as mx
 
-from mflux_teacache.adapters.entry_check import Listed, changed, check_blocks, entries_of, given_of_prediction, read_by
+from mflux_teacache.adapters import entry_check
 from mflux_teacache.adapters.seam.compiled_blocks import CompiledBlocks
 from mflux_teacache.adapters.seam.run import Carry, Decide, Dtypes, Here, Pause, Probe, Run, gate, own
 from mflux_teacache.adapters.swaps import Swaps, subclass
-from mflux_teacache.errors import AlreadyAttached, HookFailed, UnsupportedModel
 from mflux_teacache.family import Dual, Family, Joint
 from mflux_teacache.forward import Forward, Ran, Residuals
 from mflux_teacache.records import Status
@@ -28,8 +28,7 @@ from mflux_teacache.runtime import Runtime
 IMAGE = "_mflux_plugins_image"  # on the context that mflux makes for each image
 _BODY = "_mflux_plugins_body"  # on the class of a block, while it asks what to do
 
-# More than the predictions of any loop that comes back to them. A loop with a new prompt in every step would else keep
-# all of its prompts.
+# More than any loop comes back to; one with a new prompt in every step would else keep all of its prompts.
 _KEPT = 16
 
 
@@ -45,6 +44,7 @@ class Body:
 
     Attributes:
         here: what each thread is in the middle of.
+        given: makes a prediction's arguments into what the family's functions read.
         installed: its blocks ask what to do.
 
     Raises:
@@ -62,9 +62,10 @@ class Body:
     ) -> None:
         transformers = [transformer, *others]
         blocks = [blocks_of(each, family) for each in transformers]
-        check_blocks(blocks, family, residual_after)
+        entry_check.check_blocks(blocks, family, residual_after)
         self.family = family
         self.here = Here()
+        self.given = entry_check.given_of_prediction(family)
         self.installed = False
         self.compiled_blocks = CompiledBlocks(family.looked_at, family.numbered) if compile_blocks else None
         self._residual_after = residual_after
@@ -84,19 +85,12 @@ class Body:
                 continue  # freed by mflux's memory saver
             blocks = blocks_of(transformer, self.family)
             if len(blocks) != self._length:
-                raise UnsupportedModel(
-                    f"{type(transformer).__name__} had {self._length} blocks when plugins were attached to it, and now "
-                    f"it has {len(blocks)}. Attach again."
-                )
+                raise entry_check.other_length(transformer, self._length, len(blocks))
             for place, (stage, block) in enumerate(blocks):
                 asked = getattr(type(block), _BODY, None)
                 if asked is not self:
                     if asked is not None and asked.installed:
-                        raise AlreadyAttached(
-                            f"another model that plugins are attached to shares block {place} of this one "
-                            f"({type(block).__name__}). Call restore() on that model's handle first, which "
-                            f"mflux_teacache.attached(model) returns."
-                        )
+                        raise entry_check.shared(block, place)
                     self._swaps.swap(block, self._asking(block, place, stage))
         self.installed = True
 
@@ -118,37 +112,30 @@ class Body:
     def _asking(self, block: Any, place: int, stage: Dual | Joint) -> type:
         """The subclass of a block's class whose methods ask: once, also if two threads come here at once."""
         theirs = next(cls for cls in type(block).__mro__ if vars(cls).get(_BODY) is not self)
-        entries = entries_of(theirs, place, stage, self.family).items()
+        entries = entry_check.entries_of(theirs, place, stage, self.family).items()
         gates = {name: gate(self.here, entry, self.compiled_blocks) for name, entry in entries}
         return subclass(theirs, {_BODY: self, **gates})
 
 
-def blocks_of(transformer: Any, family: Family) -> list[Listed]:
+def blocks_of(transformer: Any, family: Family) -> list[entry_check.Listed]:
     """Every block of the body, in the order in which they run, with the list that it is in.
 
     Raises:
         UnsupportedModel: a list that the family's entry names is missing, or empty.
     """
-    found: list[Listed] = []
+    found: list[entry_check.Listed] = []
     for stage in family.body:
         blocks = transformer
         for name in stage.blocks.split("."):  # not isinstance: an mlx module is a dict too
             blocks = blocks.get(name) if type(blocks) is dict else getattr(blocks, name, None)
         if not isinstance(blocks, list) or not blocks:
-            raise changed(f"{type(transformer).__name__} has no block list {stage.blocks!r}", family)
+            raise entry_check.changed(f"{type(transformer).__name__} has no block list {stage.blocks!r}", family)
         found += [(stage, block) for block in blocks]
     return found
 
 
-class Watch(Protocol):
-    """Looks after a call of ``generate_image`` that nobody sees return or fail."""
-
-    def is_under_way(self) -> bool: ...
-    def fail(self, error: BaseException) -> None:
-        """An error of plugins has ended it."""
-
-    def leave(self) -> None:
-        """It is over."""
+Start = Callable[[Any], Runtime]
+Finish = Callable[[Runtime, Status], None]
 
 
 class Image:
@@ -160,7 +147,6 @@ class Image:
             its steps.
         finish: called with that and the status when the loop has ended. May be called again where an interrupt cut it
             off.
-        watch: over the call that makes it, where nobody else sees it end.
 
     Attributes:
         runtime: what ``start`` gave; ``None`` until the loop begins.
@@ -170,36 +156,25 @@ class Image:
         branches: its guidance branches.
     """
 
-    def __init__(
-        self,
-        body: Body,
-        start: Callable[[Any], Runtime],
-        finish: Callable[[Runtime, Status], None],
-        watch: Watch | None = None,
-    ) -> None:
+    def __init__(self, body: Body, start: Start, finish: Finish) -> None:
         self.body = body
         self.runtime: Runtime | None = None
         self.over = False
         self.asked: dict[str, Any] | None = None
         self.parts: dict[tuple[int, str], Callable[..., Any]] = {}
         self.branches = Branches(body.family)
-        self._start = start
-        self._finish = finish
-        self._watch = watch
+        self._start, self._finish = start, finish
 
     @property
     def is_waiting(self) -> bool:
         """The loop is between its first step and its last, and no call of its for a prediction is being answered."""
-        if self._watch is not None and not self.over and not self._watch.is_under_way():
-            self._watch.leave()
         return self.runtime is not None and not self.over and self.body.here.run is None
 
     def begin(self, latents: Any) -> None:
         """The loop is about to take its first step."""
-        with self._failing():
-            self.body.install()  # also on blocks that have been replaced since the image before
-            self.runtime = self._start(latents)
-            self.runtime.start()
+        self.body.install()  # also on blocks that have been replaced since the image before
+        self.runtime = self._start(latents)
+        self.runtime.start()
 
     def run(self, predict: Callable[..., Any], arguments: dict[str, Any]) -> Any:
         """A call for a prediction that runs as Python: ``predict``, with these ``arguments`` by name."""
@@ -208,26 +183,14 @@ class Image:
     def answer(self, forward: Forward) -> Any:
         """A call for a prediction."""
         assert self.runtime is not None
-        with self._failing():
-            return self.runtime.predict(forward)
+        return self.runtime.predict(forward)
 
     def end_step(self, latents: Any) -> None:
         """mflux's scheduler has taken its step; ``latents`` are the new ones, not evaluated."""
         if self.runtime is not None and not self.over:
-            with self._failing():
-                self.runtime.end_step(latents)
-                self.branches.end_step()
-                self.body.install()  # also on blocks that a callback has replaced
-
-    @contextlib.contextmanager
-    def _failing(self) -> Iterator[None]:
-        """Errors of plugins end an image whose call nobody sees fail."""
-        try:
-            yield
-        except (HookFailed, UnsupportedModel) as error:
-            if self._watch is not None:
-                self._watch.fail(error)
-            raise
+            self.runtime.end_step(latents)
+            self.branches.end_step()
+            self.body.install()  # also on blocks that a callback has replaced
 
     def end(self, status: Status) -> None:
         """Does nothing if the loop never began, or is over. May be called again where an interrupt cut it off."""
@@ -251,7 +214,7 @@ class BaseForward:
         self._image = image
         self._arguments = arguments
         # What is read of it, also when the step is over: a scheduler may step in place.
-        self._entered = image.branches.given(
+        self._entered = image.body.given(
             {name: own(value) if isinstance(value, mx.array) else value for name, value in arguments.items()}
         )
         self._prediction = image.branches.prediction(arguments, image.asked)
@@ -373,18 +336,14 @@ class Branches:
     A loop need not run the same ones in every step: guidance may end before the run does, or a prompt may be asked for
     in every other step. So a branch is recognised by what mflux asks its prediction for, and not by its place in the
     step, and it reuses only what it computed itself.
-
-    Attributes:
-        given: makes a prediction's arguments into what the family's functions read.
     """
 
     def __init__(self, family: Family) -> None:
-        self.given = given_of_prediction(family)
         self._family = family
         self._known: list[Prediction] = []
         self._made: list[Prediction] = []  # in this step
         self._of_the_step: dict[tuple[str, ...], set[str]] = {}
-        self._count = 0
+        self._numbers = itertools.count()
 
     def end_step(self) -> None:
         """The predictions that follow belong to another step."""
@@ -398,10 +357,9 @@ class Branches:
             asked: what tells the call from others; ``None`` = its arguments.
         """
         asked = self._telling(arguments, arguments if asked is None else asked)
-        for known in self._known:
-            if known not in self._made and known.is_asked_again(asked):
-                break
-        else:
+        again = (each for each in self._known if each not in self._made and each.is_asked_again(asked))
+        known = next(again, None)
+        if known is None:
             known = Prediction({})
             self._known = [*self._known[1 - _KEPT :], known]
         known.asked = asked
@@ -412,15 +370,13 @@ class Branches:
         """What tells one prediction from another: without latents, noise level, and numbers such as guidance."""
         names = tuple(arguments)
         if names not in self._of_the_step:
-            self._of_the_step[names] = {*read_by(self._family, arguments), *self._family.made_anew}
+            self._of_the_step[names] = {*entry_check.read_by(self._family, arguments), *self._family.made_anew}
         left_out = self._of_the_step[names]
         return {name: value for name, value in asked.items() if name not in left_out and not _is_number(value)}
 
     def numbered(self, prediction: Prediction, ran: Sequence[Ran]) -> dict[int, Ran]:
         """Take in what a prediction did; returns its branches by their numbers, in the order in which they ran."""
-        while len(prediction.branches) < len(ran):
-            prediction.branches.append(self._count)
-            self._count += 1
+        prediction.branches += itertools.islice(self._numbers, max(0, len(ran) - len(prediction.branches)))
         for branch in ran:
             if not branch.reused:
                 prediction.dtypes = Dtypes(branch.input.dtype, branch.output.dtype)
