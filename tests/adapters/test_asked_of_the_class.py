@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
+from typing import Any
 
 import all_cases
 import pytest
@@ -11,6 +12,7 @@ from strategies import Pattern
 from tiny_models import generate, same
 
 from mflux_teacache import PluginWarning, attach
+from mflux_teacache.adapters import lifecycle
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
@@ -41,3 +43,23 @@ def test_the_method_s_own_globals_are_not_the_user_s(name: str, photo: Path) -> 
     names = dict(before)
     with attach(model, Pattern):
         assert before == names
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_who_is_asked_is_looked_up_once_per_attachment(name: str, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, arguments = CASES[name].make(photo)
+    looked_up: list[str] = []
+    found = lifecycle._named_classes
+
+    def counted(function: Any, *rest: Any) -> list[str]:
+        looked_up.append(function.__qualname__)
+        return found(function, *rest)
+
+    monkeypatch.setattr(lifecycle, "_named_classes", counted)
+    with attach(model, Pattern) as handle:
+        at_the_attachment = list(looked_up)
+        for _ in range(2):
+            generate(model, **arguments)
+        assert handle.stats.generations == 2
+    assert looked_up == at_the_attachment
+    assert len(set(looked_up)) == len(looked_up) > 0

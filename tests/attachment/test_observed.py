@@ -53,6 +53,7 @@ def test_post_transformer_sees_every_branch(model: Any) -> None:
     [instance] = made
     assert [len(body.branches) for body in instance.bodies] == [2] * 5
     assert [body.computed for body in instance.bodies] == [True, False, True, False, True]
+    assert all(isinstance(step, Step) for step in instance.steps)
     computed, reused = instance.bodies[0], instance.bodies[1]
     for branch, again in zip(computed.branches, reused.branches, strict=True):
         assert branch.residual.shape == (1, 16, 64)
