@@ -18,7 +18,6 @@ shares out a distance: it is what each run may depart from the step that it reus
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -27,10 +26,9 @@ from statistics import fmean
 
 from mflux_teacache.errors import OptionError
 from mflux_teacache.pieces.controller import RECENT, Bounds, Reading
-from mflux_teacache.pieces.option_types import count_from, factor
 from mflux_teacache.pieces.verdict import Progress, Verdict
 
-# The options of ``add_options``, by their keywords.
+# The options that ask for one, by their keywords, which are the fields of ``Allowance``.
 BUDGETS = ("max_computed", "speedup")
 
 
@@ -41,7 +39,7 @@ class Budget(Bounds):
     Attributes:
         computed: how many steps are computed, the windows included; ``total`` or more computes all.
         always: further steps that the strategy computes in any case.
-        plugin: the strategy's name in options, for messages.
+        title, plugin: the strategy's name in sentences and in options, for messages.
 
     Raises:
         OptionError: the windows or the cap take more than ``computed``; says how many would do.
@@ -49,6 +47,7 @@ class Budget(Bounds):
 
     computed: int
     always: frozenset[int] = frozenset()
+    title: str = "The strategy"
     plugin: str = "plugin"
 
     def __post_init__(self) -> None:
@@ -135,28 +134,6 @@ class Allowance:
         if self.speedup is not None:
             return computed_steps(steps, self.speedup)
         return steps if self.max_computed is None else self.max_computed
-
-
-def add_options(group: argparse._ActionsContainer, plugin: str) -> None:
-    """Declare ``--<plugin>-max-computed`` and ``--<plugin>-speedup``; ``group`` has options that exclude each other."""
-    group.add_argument(
-        f"--{plugin}-max-computed",
-        type=count_from(1),
-        metavar="N",
-        help="in place of a threshold: compute this many steps of each image, where they are predicted to matter",
-    )
-    group.add_argument(
-        f"--{plugin}-speedup",
-        type=factor,
-        metavar="FACTOR",
-        help=f"the same as --{plugin}-max-computed with the number of steps divided by this, rounded down",
-    )
-
-
-def from_options(options: argparse.Namespace) -> Allowance | None:
-    """What the options of ``add_options`` allow; ``None`` where neither is given or declared."""
-    given = {name: getattr(options, name, None) for name in BUDGETS}
-    return Allowance(**given) if any(value is not None for value in given.values()) else None
 
 
 def computed_steps(total: int, speedup: float) -> int:

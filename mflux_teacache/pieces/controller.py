@@ -15,7 +15,6 @@ import math
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from mflux_teacache.errors import OptionError
 from mflux_teacache.pieces.verdict import Progress, Verdict
 
 # Of what a number grew by, so many steps are remembered. Of 1, 2, 3, 5 and all steps seen, one or three came closest to
@@ -36,10 +35,6 @@ class Bounds:
         skip_first, skip_last: steps at the ends that are always computed.
         max_skips: consecutive steps that may be skipped.
         threshold: steps are skipped while the number is below it; 0 never skips.
-        title: the strategy's name in sentences, for messages.
-
-    Raises:
-        OptionError: a threshold outside of what is allowed.
     """
 
     total: int
@@ -47,13 +42,6 @@ class Bounds:
     skip_last: int = 1
     max_skips: int = 8
     threshold: float = 0.0
-    title: str = "The strategy"
-
-    def __post_init__(self) -> None:
-        if not (math.isfinite(self.threshold) and self.threshold >= 0):
-            raise OptionError(
-                f"{self.title}'s threshold is {self.threshold}; it must be a finite number from 0. 0 never skips."
-            )
 
     @property
     def first(self) -> int:

@@ -1,4 +1,7 @@
-"""What holds for every strategy, whatever its rule: windows at both ends, and a cap on skips in a row. No mlx."""
+"""What holds for every strategy, whatever its rule: windows at both ends, and a cap on skips in a row. No mlx.
+
+Their options are declared and read here, and with them those of an exact budget.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from typing import TypedDict
 
 from mflux_teacache.errors import OptionError, Refused
 from mflux_teacache.pieces import option_types
+from mflux_teacache.pieces.budget import BUDGETS, Allowance
 
 # The options of ``add_options``, by their keywords, which are the fields of ``Limits``.
 WINDOWS = ("skip_first", "skip_last")
@@ -99,6 +103,28 @@ def from_options(options: argparse.Namespace, defaults: Limits | None = None) ->
     # A strategy without a cap declares no option for one.
     given = {name: getattr(options, name, None) for name in (*WINDOWS, CAP)}
     return replace(defaults, **{name: value for name, value in given.items() if value is not None})
+
+
+def add_budget(group: argparse._ActionsContainer, plugin: str) -> None:
+    """Declare ``--<plugin>-max-computed`` and ``--<plugin>-speedup``; ``group`` has options that exclude each other."""
+    group.add_argument(
+        f"--{plugin}-max-computed",
+        type=option_types.count_from(1),
+        metavar="N",
+        help="in place of a threshold: compute this many steps of each image, where they are predicted to matter",
+    )
+    group.add_argument(
+        f"--{plugin}-speedup",
+        type=option_types.factor,
+        metavar="FACTOR",
+        help=f"the same as --{plugin}-max-computed with the number of steps divided by this, rounded down",
+    )
+
+
+def budget_from(options: argparse.Namespace) -> Allowance | None:
+    """What the options of ``add_budget`` allow; ``None`` where neither is given or declared."""
+    given = {name: getattr(options, name, None) for name in BUDGETS}
+    return Allowance(**given) if any(value is not None for value in given.values()) else None
 
 
 def refuse_short_run(name: str, plugin: str, limits: Limits, steps: int | None, *, least_first: int = 1) -> None:

@@ -8,6 +8,7 @@ of its own, and may have further ones.
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -15,8 +16,8 @@ from typing import Any, ClassVar
 import mlx.core as mx
 
 from mflux_teacache.about import About
+from mflux_teacache.errors import OptionError
 from mflux_teacache.hookspecs import hookimpl
-from mflux_teacache.pieces import budget as budgets
 from mflux_teacache.pieces import cache as caches
 from mflux_teacache.pieces import limits, option_types
 from mflux_teacache.pieces.budget import Allowance, Budget
@@ -144,9 +145,13 @@ class Strategy:
 
     def settings_from(self, options: argparse.Namespace, defaults: Limits, threshold: float | None) -> Settings:
         """The options, and where one is not given, these defaults. A budget that is asked for lifts the threshold."""
-        allowance = budgets.from_options(options) if self.about.budgets else None
+        allowance = limits.budget_from(options) if self.about.budgets else None
         given = None if self.about.threshold is None else getattr(options, self.about.threshold)
         threshold = threshold if given is None else given
+        if threshold is not None and not (math.isfinite(threshold) and threshold >= 0):
+            raise OptionError(
+                f"{self.title}'s threshold is {threshold}; it must be a finite number from 0. 0 never skips."
+            )
         found = limits.from_options(options, defaults)
         return Settings(found, threshold if allowance is None else None, allowance)
 
@@ -154,7 +159,7 @@ class Strategy:
         """Raises ``OptionError`` where windows and cap take more steps than a budget has."""
         limits = settings.limits.of(active, self.least_first)
         if settings.allowance is None:
-            return Bounds(**limits, threshold=settings.threshold or 0.0, title=self.title)
+            return Bounds(**limits, threshold=settings.threshold or 0.0)
         return Budget(
             **limits,
             computed=settings.allowance.of(active),
@@ -182,7 +187,7 @@ class Strategy:
                 f"(default: {default})",
             )
         if about.budgets:
-            budgets.add_options(how_much, cls.name)
+            limits.add_budget(how_much, cls.name)
         cls.add_options(group)
         if about.windows:
             limits.add_options(group, cls.name, cls.defaults, cls.models_own)

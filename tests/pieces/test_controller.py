@@ -136,12 +136,6 @@ def test_what_is_remembered_of_the_changes_is_what_the_number_grew_by() -> None:
     assert away.verdicts[-1].state.recent == (0.5, 0.0, 0.75)  # nearer again is no change
 
 
-@pytest.mark.parametrize("threshold", [-0.1, math.nan, math.inf])
-def test_a_threshold_is_a_finite_number_from_0(threshold: float) -> None:
-    with pytest.raises(OptionError, match=rf"Mine's threshold is {threshold}; it must be a finite number from 0"):
-        Bounds(total=9, threshold=threshold, title="Mine")
-
-
 # --- exact budgets -----------------------------------------------------------------------------------------------
 
 CHANGES = st.one_of(st.just(0.0), st.floats(1e-6, 10.0))

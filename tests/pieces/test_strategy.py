@@ -18,6 +18,10 @@ from mflux_teacache.pieces.budget import BUDGETS
 from mflux_teacache.pieces.strategy import COMMON, Settings
 from mflux_teacache.plugins import Loaded, PluginSet
 from mflux_teacache.records import Body, Step
+from mflux_teacache.strategies.easycache.plugin import EasyCache
+from mflux_teacache.strategies.first_block_cache import FirstBlockCache
+from mflux_teacache.strategies.magcache.plugin import MagCache
+from mflux_teacache.teacache.plugin import TeaCache
 
 
 class Drift(Strategy):
@@ -114,6 +118,19 @@ def test_a_budget_that_windows_and_cap_exceed_is_refused_in_the_strategy_s_name(
         Drift().mflux_check(options, replace(DEV, active_steps=28))
     with pytest.raises(OptionError, match="not allowed with argument --my-drift-most"):
         drift(most=1, speedup=2)
+
+
+@pytest.mark.parametrize("threshold", [-0.1, float("nan"), float("inf")])
+@pytest.mark.parametrize("strategy", [Drift, TeaCache, EasyCache, MagCache, FirstBlockCache])
+def test_a_threshold_is_a_finite_number_from_0(strategy: type[Strategy], threshold: float) -> None:
+    """Also where it comes from no option."""
+    options = from_keywords(Loaded(strategy.name, strategy), {})
+    keyword = strategy.about.threshold
+    setattr(options, str(keyword), threshold)
+    with pytest.raises(
+        OptionError, match=rf"{strategy.title}'s threshold is {threshold}; it must be a finite number from 0"
+    ):
+        strategy().mflux_check(options, DEV)
 
 
 def test_windows_that_leave_nothing_are_refused_in_the_strategy_s_name() -> None:

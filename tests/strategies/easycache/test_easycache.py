@@ -134,12 +134,6 @@ def test_a_still_input_leaves_no_rate_to_trust():
     assert learn(KNOWN, 3.0) == Learned(size=3.0, rate=2.0)
 
 
-@pytest.mark.parametrize("threshold", [-0.1, math.nan, math.inf])
-def test_bounds_refuse(threshold):
-    with pytest.raises(OptionError, match="EasyCache's threshold is .*; it must be a finite number from 0"):
-        Bounds(total=9, threshold=threshold, title=EasyCache.title)
-
-
 # --- the hooks ---------------------------------------------------------------------------------------------------
 
 

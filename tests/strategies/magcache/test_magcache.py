@@ -129,11 +129,6 @@ def test_config_refuses(ratios):
         Config(ratios=ratios)
 
 
-def test_bounds_refuse():
-    with pytest.raises(OptionError, match="MagCache's"):
-        Bounds(total=9, threshold=-1.0, title=MagCache.title)
-
-
 # --- the hooks ---------------------------------------------------------------------------------------------------
 
 
