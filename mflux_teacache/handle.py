@@ -294,8 +294,7 @@ class Generations:
             Refused: a plugin turned the image down, or it cannot take part in two images that overlap.
         """
         generation = generation_of(self.pipeline, self.family, latents, **image)
-        made = self.target.for_run(generation)
-        if made != asked:
+        if (made := self.target.for_run(generation)) != asked:
             check_all(self.plugins, self.requests, made)
         making = Making(self._idle.pop() if self._idle else self._one_more(), generation)
         self._at_work.append(_AtWork(weakref.ref(making), making.plugins))

@@ -94,10 +94,12 @@ def judge(state: Progress, verdict: Verdict, step: int, bounds: Bounds) -> Verdi
     Returns:
         The verdict with what is done, why, and the ``state`` to hand on.
     """
-    decided = _within(state, _trusted(verdict), step, bounds)
+    told = _trusted(verdict)
+    reading = _read(state, told)
+    decided = _within(state, told, reading, step, bounds)
     if decided.kind != "reuse" and bounds.is_exceeded(state, step):
         decided = replace(decided, reason=f"{decided.reason}: computed beyond the budget")
-    return replace(decided, state=_after(state, decided))
+    return replace(decided, state=_after(state, decided, reading))
 
 
 def _trusted(verdict: Verdict) -> Verdict:
@@ -109,12 +111,22 @@ def _trusted(verdict: Verdict) -> Verdict:
     return replace(verdict, kind="force", reason=reason, prediction=None, drop_cache=True, keep=False)
 
 
-def _within(state: Progress, verdict: Verdict, step: int, bounds: Bounds) -> Verdict:
-    if verdict.drop_cache:  # in the windows as well
+def _read(state: Progress, verdict: Verdict) -> Reading | None:
+    """The number with this step: a sum where there is a prediction, and else the change, which is no sum."""
+    if verdict.prediction is not None and math.isfinite(verdict.prediction):
+        growth = min(verdict.prediction, _LARGEST)
+        return Reading(state.number + growth, growth)
+    if verdict.kind == "weigh" and verdict.change is not None:
+        number = min(verdict.change, _LARGEST)
+        return Reading(number, max(0.0, number - state.number))
+    return None
+
+
+def _within(state: Progress, verdict: Verdict, reading: Reading | None, step: int, bounds: Bounds) -> Verdict:
+    if window := bounds.window(step):  # what went bad drops the cache there as well, and says so
+        return replace(verdict, kind="force", reason=verdict.reason if verdict.drop_cache else window)
+    if verdict.drop_cache:
         return verdict
-    if window := bounds.window(step):
-        return replace(verdict, kind="force", reason=window)
-    reading = _read(state, verdict)
     if verdict.kind == "weigh" and reading is None:
         return replace(verdict, kind="force", reason="nothing to compare with")
     if verdict.kind in ("weigh", "reuse") and not state.cached:
@@ -129,19 +141,7 @@ def _within(state: Progress, verdict: Verdict, step: int, bounds: Bounds) -> Ver
     return verdict
 
 
-def _read(state: Progress, verdict: Verdict) -> Reading | None:
-    """The number with this step: a sum where there is a prediction, and else the change, which is no sum."""
-    if verdict.prediction is not None:
-        growth = min(verdict.prediction, _LARGEST)
-        return Reading(state.number + growth, growth)
-    if verdict.change is None or not math.isfinite(verdict.change):
-        return None
-    number = min(verdict.change, _LARGEST)
-    return Reading(number, max(0.0, number - state.number))
-
-
-def _after(state: Progress, decided: Verdict) -> Progress:
-    reading = None if decided.drop_cache else _read(state, decided)
+def _after(state: Progress, decided: Verdict, reading: Reading | None) -> Progress:
     recent = state.recent if reading is None else (*state.recent, reading.growth)[-RECENT:]
     if decided.kind == "reuse":
         number = state.number if reading is None else reading.number

@@ -111,6 +111,20 @@ def test_the_windows_are_held_whatever_the_rule_says(kind: Any) -> None:
     assert not {"first steps", "last steps"} & {each.reason for each in decided[2:7]}
 
 
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_a_bad_number_that_a_rule_itself_computes_is_not_remembered(number: float) -> None:
+    for told in ({"prediction": number}, {"change": number}, {"change": 0.25}):
+        decided = middle(kind="compute", reason="mine", **told)
+        assert (decided.reason, decided.state.recent, decided.running_sum) == ("mine", (), None)
+
+
+def test_what_went_bad_in_a_window_is_forced_and_drops_the_cache_all_the_same() -> None:
+    told = Verdict(kind="compute", reason="prediction not finite", drop_cache=True)
+    decided = [judge(Progress(cached=True), told, step, Bounds(total=10)) for step in (0, 5, 9)]
+    assert [each.kind for each in decided] == ["force", "compute", "force"]
+    assert {(each.reason, each.drop_cache) for each in decided} == {("prediction not finite", True)}
+
+
 def test_nothing_is_reused_without_a_cache_or_after_it_was_dropped() -> None:
     wants = Verdict(kind="reuse", reason="mine")
     assert judge(Progress(), wants, 5, unlimited(9)).reason == "nothing to reuse"
