@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mflux_teacache.family import Dual as Dual
     from mflux_teacache.family import Family as Family
     from mflux_teacache.family import Joint as Joint
+    from mflux_teacache.family import TokenGrid as TokenGrid
     from mflux_teacache.handle import Handle as Handle
     from mflux_teacache.handle import attached as attached
     from mflux_teacache.hookspecs import hookimpl as hookimpl
@@ -53,6 +54,7 @@ _HOME = {
     "StepRecord": "records",
     "Strategy": "pieces.strategy",
     "Target": "records",
+    "TokenGrid": "family",
     "Verdict": "pieces.verdict",
 }
 

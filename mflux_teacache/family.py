@@ -60,6 +60,24 @@ class Joint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TokenGrid:
+    """Where the tokens of the image being made are among the rows of the body's first image stream.
+
+    Each token is a square of pixels. They come line by line from the top of the image, each line from left to right.
+
+    Attributes:
+        pixels: edge of a token's square.
+        text_first: rows of text come before them; else they are the stream's first rows, whatever follows.
+        after: with ``text_first``: from the arguments of mflux's call for one prediction to how many rows come after
+            them, such as those of reference images; ``None`` = none ever do.
+    """
+
+    pixels: int = 16
+    text_first: bool = False
+    after: Callable[[Arguments], int] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
     """One transformer class of mflux or of a third party.
 
@@ -77,6 +95,7 @@ class Family:
             or from its arguments to the latents.
         packed: the latents are ``(batch, rows, channels)`` with one row for each row of the body's image stream,
             which may go on with reference images.
+        token_grid: how the image's tokens lie among those rows; ``None`` where that cannot be told.
         predict: names of the pipeline's methods that build a predict function, which mflux may compile. A pipeline
             without them calls its transformer itself.
         attribute: the pipeline's attribute that holds the transformer; several where each guidance branch has a
@@ -111,6 +130,7 @@ class Family:
     sigma: Callable[[Arguments], mx.array | float | None]
     latents: str | tuple[str, ...] | Callable[[Arguments], mx.array]
     packed: bool = False
+    token_grid: TokenGrid | None = None
     predict: tuple[str, ...] = ()
     attribute: str | tuple[str, ...] = "transformer"
     must_compute: Callable[[Arguments], bool] | None = None

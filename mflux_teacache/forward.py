@@ -60,3 +60,6 @@ class Forward(Protocol):
 
     def latents(self) -> mx.array:
         """What is being denoised."""
+
+    def first_token(self, rows: int, tokens: int) -> int:
+        """Which of the rows of a signal is the first of the image's tokens, in a family with a token grid."""

@@ -118,7 +118,7 @@ def attach_requests(
     family = _family(model, pipeline, plugins)
     for attribute in family.attributes:
         _refuse_attached(getattr(model, attribute), "another model with the same transformer")
-    target = replace(of_model(model, family.name), model_path=model_path)
+    target = replace(of_model(model, family.name), model_path=model_path, has_token_grid=family.token_grid is not None)
     if judged is None:
         check_all(plugins, requests, target)
     attach_all(plugins, requests, target, model)

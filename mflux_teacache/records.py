@@ -37,6 +37,7 @@ class Target:
         active_steps: steps that the loop will run (image-to-image starts late); ``None`` while not known.
         guidance: guidance scale; ``None`` while not known.
         width, height: pixels; ``None`` while not known.
+        has_token_grid: the family tells how the image's tokens lie (``Step.on_grid``); ``None`` while not known.
     """
 
     pipeline: str
@@ -53,6 +54,7 @@ class Target:
     guidance: float | None = None
     width: int | None = None
     height: int | None = None
+    has_token_grid: bool | None = None
 
     def for_run(self, generation: Generation) -> Target:
         """The same with the numbers of an image whose denoising loop begins: all of them are known then."""
@@ -226,6 +228,7 @@ class Generation:
         active_steps: steps that the loop runs; fewer for image-to-image.
         target_rows: token rows of the image being made, where an image stream may go on with
             reference images (Kontext, edit); ``None`` = all rows.
+        token_grid: lines and columns of tokens that the image being made has; ``None`` where the family cannot tell.
         status: ``running`` until the denoising loop has ended.
         records: one per completed step.
         seconds: of the denoising loop; 0.0 until it has ended.
@@ -240,6 +243,7 @@ class Generation:
     num_inference_steps: int
     active_steps: int
     target_rows: int | None = None
+    token_grid: tuple[int, int] | None = None
     status: Status = "running"
     records: list[StepRecord] = field(default_factory=list)
     seconds: float = 0.0
@@ -306,6 +310,14 @@ class Step(ABC):
     @abstractmethod
     def target_part(self, signal: mx.array) -> mx.array:
         """A signal's rows of the image being made, without the reference images that may follow them."""
+
+    @abstractmethod
+    def on_grid(self, signal: mx.array) -> mx.array | None:
+        """A signal's rows of the image being made, as its tokens lie in the image: without text and reference images.
+
+        Shape ``(batch, height, width, channels)``, with height and width in tokens; not evaluated. ``None`` where the
+        family cannot tell.
+        """
 
     @abstractmethod
     def relative_l1(self, now: mx.array, earlier: mx.array) -> float:

@@ -89,6 +89,14 @@ class _Step(Step):
     def target_part(self, signal: mx.array) -> mx.array:
         return signal[:, : self.generation.target_rows]
 
+    def on_grid(self, signal: mx.array) -> mx.array | None:
+        if self.generation.token_grid is None:
+            return None
+        (batch, rows, channels), (height, width) = signal.shape, self.generation.token_grid
+        with _model_s_own_errors():
+            first = self._live.first_token(rows, height * width)
+        return signal[:, first : first + height * width].reshape(batch, height, width, channels)
+
     def relative_l1(self, now: mx.array, earlier: mx.array) -> float:
         if now.shape != earlier.shape or now.dtype != earlier.dtype:
             return float("nan")

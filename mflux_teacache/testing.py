@@ -47,6 +47,7 @@ def check_family(model: Any, family: Family, **image: Any) -> None:
     observed = _observe(model, family, image, plain)
     _check_latents(family, observed, plain)
     _check_signals(family, observed)
+    _check_grid(family, observed)
     _check_noise(family, observed.sigmas)
     _check_block_0(model, family, image, observed.block)
     for residual_after in (0, 1):
@@ -61,6 +62,7 @@ class _Observing:
         self.sigmas: list[float | None] = []
         self.signals: list[tuple[mx.array, mx.array]] = []
         self.parts: list[tuple[int, ...]] = []
+        self.grid: tuple[int, int] | None = None
         self.latents: list[mx.array] = []
         self.streams: list[mx.array] = []
         self._family = replace(family, modulated_input=self._modulated_input)
@@ -80,6 +82,7 @@ class _Observing:
         mx.eval(step.latents, step.modulated_input, step.first_block_residual)
         self.signals.append((step.modulated_input, step.first_block_residual))
         self.parts.append(step.target_part(step.modulated_input).shape)
+        self.grid = step.generation.token_grid
         self.latents.append(step.latents)
         self.sigmas.append(step.sigma)
 
@@ -160,6 +163,21 @@ def _check_signals(family: Family, observed: _Observing) -> None:
             raise _off(
                 family, "a signal is not finite, or block 0 adds nothing to its stream", "modulated_input and body"
             )
+
+
+def _check_grid(family: Family, observed: _Observing) -> None:
+    """Check that the image has as many tokens as the entry says. In which order they are, nobody can tell from here."""
+    if family.token_grid is None:
+        return
+    pixels = family.token_grid.pixels
+    rows = min(signal.shape[1] for signal, _ in observed.signals)
+    if observed.grid is None or observed.grid[0] * observed.grid[1] > rows:
+        raise _off(
+            family,
+            f"with tokens of {pixels}x{pixels} pixels, the image has not as many as its latents have rows, or more "
+            f"than the signal's {rows}",
+            "token_grid",
+        )
 
 
 def _check_noise(family: Family, sigmas: list[float | None]) -> None:

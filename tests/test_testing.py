@@ -17,7 +17,7 @@ from mflux_teacache import attach
 from mflux_teacache.adapters.families import FAMILIES, FLUX1, FLUX2
 from mflux_teacache.adapters.pipelines import family_of
 from mflux_teacache.errors import AlreadyAttached, UnsupportedModel
-from mflux_teacache.family import Family, Joint
+from mflux_teacache.family import Family, Joint, TokenGrid
 from mflux_teacache.testing import check_family
 
 pytestmark = pytest.mark.usefixtures("tiny")
@@ -68,6 +68,12 @@ WRONG: list[tuple[str, Callable[[Family], Family], str]] = [
     ("flux2-guidance", lambda f: replace(f, sigma=lambda call: call["timestep"]), r"noise levels are 1000, .* Look at"),
     ("flux2-guidance", lambda f: replace(f, sigma=lambda call: 0.5), r"noise levels are 0\.5, 0\.5, .* Look at sigma"),
     ("flux2-guidance", lambda f: replace(f, latents="latent_ids"), r"the latents of a step, .*, do not begin with"),
+    (
+        "flux2-guidance",
+        lambda f: replace(f, token_grid=TokenGrid(pixels=8)),
+        r"tokens of 8x8 .* Look at token_grid",
+    ),
+    ("z-image", lambda f: replace(f, token_grid=TokenGrid(pixels=2)), r"tokens of 2x2 .* Look at token_grid"),
     ("z-image", lambda f: replace(f, packed=True), r"latents of shape .* have no row for each of .* Look at packed"),
 ]
 

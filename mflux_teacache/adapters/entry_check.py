@@ -292,6 +292,8 @@ def _check_prediction(parameters: list[str], call: str, family: Family) -> None:
     given = _stand_ins(parameters, call, family)
     _try(given.latents)
     _try(family.sigma, given)
+    if family.token_grid is not None and family.token_grid.after is not None:
+        _try(family.token_grid.after, given)
 
 
 def _parameters(signature: inspect.Signature) -> list[str] | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from mflux_teacache.family import Arguments, Dual, Family, Joint
+from mflux_teacache.family import Arguments, Dual, Family, Joint, TokenGrid
 
 
 def _flux1_input(block: Any, call: Arguments) -> Any:
@@ -130,6 +130,7 @@ FLUX1 = Family(
     sigma=_scheduler_sigma,
     latents="hidden_states",
     packed=True,
+    token_grid=TokenGrid(),
     numbered=("layer",),
     made_anew=("controlnet_block_samples", "controlnet_single_block_samples"),
     signal="LayerNorm of image; scale, shift of time, guidance, prompt",
@@ -147,6 +148,7 @@ FLUX2 = Family(
     sigma=lambda call: call["timestep"] / 1000,
     latents="latents",
     packed=True,
+    token_grid=TokenGrid(),
     predict=("_predict", "_cached_predict"),  # the second one only for editing
     must_compute=_flux2_extracts,
     signal="LayerNorm of image; scale, shift of time",
@@ -162,6 +164,7 @@ QWEN = Family(
     sigma=_scheduler_sigma,
     latents="hidden_states",
     packed=True,
+    token_grid=TokenGrid(),
     looked_at=("encoder_hidden_states_mask",),
     numbered=("block_idx",),
     signal="LayerNorm of image; scale, shift of time",
@@ -175,6 +178,7 @@ Z_IMAGE = Family(
     modulated_input=_z_image_input,
     sigma=_z_image_sigma,
     latents=("latents", "x"),  # of the predict function, of the transformer
+    token_grid=TokenGrid(),
     predict=("_predict",),
     made_anew=("controlnet_block_samples",),
     signal="RMSNorm of image and text; scale of time",
@@ -193,6 +197,7 @@ FIBO = Family(
     sigma=_scheduler_sigma,
     latents="hidden_states",
     packed=True,
+    token_grid=TokenGrid(),
     numbered=("layer",),
     signal="LayerNorm of image; scale, shift of time",
     guidance="one batch of two",
@@ -205,6 +210,7 @@ ERNIE_IMAGE = Family(
     modulated_input=_ernie_input,
     sigma=lambda call: call["sigma"],
     latents="latents",
+    token_grid=TokenGrid(),
     predict=("_predict",),
     signal="RMSNorm of image and text; scale, shift of time",
     guidance="one batch of two",
@@ -218,6 +224,7 @@ KREA2 = Family(
     modulated_input=_krea2_input,
     sigma=lambda call: call["timestep"],
     latents="latents",
+    token_grid=TokenGrid(text_first=True),
     predict=("_predict",),
     signal="RMSNorm of text and image; scale, shift of time",
     guidance="two calls",
@@ -232,6 +239,7 @@ LENS = Family(
     sigma=lambda call: call["timestep"],
     latents="hidden_states",
     packed=True,
+    token_grid=TokenGrid(),
     signal="RMSNorm of image; scale, shift of time",
     guidance="none",
 )
@@ -243,6 +251,7 @@ MING_IMAGE = Family(
     modulated_input=_z_image_input,
     sigma=lambda call: 1 - call["timestep"],
     latents="latents",
+    token_grid=TokenGrid(),
     predict=("_predict",),
     signal="RMSNorm of image and text; scale of time",
     guidance="two calls",
@@ -255,6 +264,7 @@ ANIMA = Family(
     modulated_input=_anima_input,
     sigma=lambda call: call["sigma"],
     latents="latents",
+    token_grid=TokenGrid(),
     predict=("_predict",),
     signal="LayerNorm of image; scale, shift of time",
     guidance="two calls",
@@ -271,6 +281,7 @@ BOOGU = Family(
     modulated_input=_boogu_input,
     sigma=lambda call: 1 - call["timestep"],
     latents="hidden_states",
+    token_grid=TokenGrid(),
     signal="RMSNorm of image; scale of time",
     guidance="none",
 )
@@ -282,6 +293,7 @@ IRIS = Family(
     modulated_input=_iris_input,
     sigma=lambda call: call["t"][:1] / 1000,  # of a batch of two, for guidance
     latents="x",
+    token_grid=TokenGrid(),
     made_anew=("y", "y_mask"),  # both prompts of that batch
     signal="RMSNorm of image; scale, shift of time",
     guidance="one batch of two",
@@ -294,6 +306,7 @@ MOSS_IMAGE = Family(
     modulated_input=_moss_input,
     sigma=lambda call: call["timestep"] / 1000,
     latents="hidden_states",
+    token_grid=TokenGrid(),
     signal="RMSNorm of image and text; scale, shift of time",
     guidance="two calls, one without some layers",
 )
@@ -305,6 +318,8 @@ FIBO2 = Family(
     modulated_input=_fibo2_input,
     sigma=lambda call: call["sigma"],
     latents="latents",
+    # A token has 2x2 latents of 32 channels, those of reference images as well.
+    token_grid=TokenGrid(text_first=True, after=lambda call: sum(x.size // 128 for x in call["context_latents"] or ())),
     signal="RMSNorm of gist, image and text; scale of time",
     guidance="two calls, one after --cfg-end",
 )
@@ -321,6 +336,7 @@ FLUX3 = Family(
     sigma=lambda call: call["timestep"],
     latents="latents",
     packed=True,
+    token_grid=TokenGrid(),
     predict=("_predict",),
     signal="LayerNorm of image; scale, shift of time",
     guidance="two calls",
@@ -333,6 +349,7 @@ IDEOGRAM4 = Family(
     modulated_input=_ideogram4_input,
     sigma=lambda call: 1 - call["t"],
     latents="z",
+    token_grid=TokenGrid(text_first=True),
     predict=("_predict_conditional", "_predict_unconditional"),
     attribute=("conditional_transformer", "unconditional_transformer"),
     signal="RMSNorm of text and image; scale of time",
@@ -349,6 +366,7 @@ QWEN21 = Family(
     modulated_input=_qwen21_input,
     sigma=_qwen21_sigma,
     latents="hidden_states",
+    token_grid=TokenGrid(text_first=True),
     compiles=(("_step_fn", "_forward"), ("_image_step_fn", "_image_forward")),
     signal="LayerNorm of image; scale of time",
     guidance="two calls",
@@ -370,6 +388,7 @@ QWEN21_EDIT = Family(
     modulated_input=_qwen21_edit_input,
     sigma=lambda call: call["timestep"],
     latents=lambda call: call["hidden_states"][:, -call["layout"].target_tokens :],  # after the reference images
+    token_grid=TokenGrid(),
     must_compute=lambda call: call["extract"],
     caller="controlnet",
     signal="LayerNorm of image; scale of time",

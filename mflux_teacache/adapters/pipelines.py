@@ -312,6 +312,7 @@ def generation_of(
         config: mflux's, of this image.
     """
     steps = config.num_inference_steps - pipeline.idle_steps
+    target_rows = latents.shape[1] if family.packed else None
     return Generation(
         number=0,
         seed=seed,
@@ -321,8 +322,17 @@ def generation_of(
         guidance=config.guidance,
         num_inference_steps=steps,
         active_steps=steps - config.init_time_step,
-        target_rows=latents.shape[1] if family.packed else None,
+        target_rows=target_rows,
+        token_grid=_token_grid(family, config.height, config.width, target_rows),
     )
+
+
+def _token_grid(family: Family, height: int, width: int, target_rows: int | None) -> tuple[int, int] | None:
+    """Lines and columns of an image's tokens; ``None`` where they are not as many as the latents have rows."""
+    if family.token_grid is None:
+        return None
+    lines, columns = height // family.token_grid.pixels, width // family.token_grid.pixels
+    return (lines, columns) if target_rows in (None, lines * columns) else None
 
 
 def _first_step(steps: int, arguments: Mapping[str, Any]) -> int:

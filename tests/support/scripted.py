@@ -48,6 +48,12 @@ class Scripted(Step):
     def target_part(self, signal: mx.array) -> mx.array:
         return signal[:, : self.generation.target_rows]
 
+    def on_grid(self, signal: mx.array) -> mx.array | None:
+        if self.generation.token_grid is None:
+            return None
+        height, width = self.generation.token_grid
+        return signal[:, : height * width].reshape(-1, height, width, signal.shape[-1])
+
     def relative_l1(self, now: mx.array, earlier: mx.array) -> float:
         self.reads.append("relative_l1")
         if now.shape != earlier.shape:
@@ -83,7 +89,12 @@ class Image:
         return "".join("F" if decision.forced else "-" for decision in self.decisions)
 
 
-def generation(steps: int, active: int | None = None, target_rows: int | None = None) -> Generation:
+def generation(
+    steps: int,
+    active: int | None = None,
+    target_rows: int | None = None,
+    token_grid: tuple[int, int] | None = None,
+) -> Generation:
     return Generation(
         number=0,
         seed=1,
@@ -94,6 +105,7 @@ def generation(steps: int, active: int | None = None, target_rows: int | None = 
         num_inference_steps=steps,
         active_steps=active or steps,
         target_rows=target_rows,
+        token_grid=token_grid,
     )
 
 
@@ -123,6 +135,7 @@ class Plugin:
         outputs: Sequence[mx.array] | None = None,
         sigmas: Sequence[float | None] | None = None,
         target_rows: int | None = None,
+        token_grid: tuple[int, int] | None = None,
         computes: Callable[[int, int], float] = lambda step, branch: 10.0 * step + branch,
         status: Status = "finished",
     ) -> Image:
@@ -130,7 +143,7 @@ class Plugin:
 
         ``refusing`` are (step, branch) whose residual does not fit, so that the branch computes after all.
         """
-        image = Image(generation(steps, active, target_rows))
+        image = Image(generation(steps, active, target_rows, token_grid))
         self.call("mflux_generation_start", generation=image.generation)
         for index in range(image.generation.active_steps):
             signal, latent, output, sigma = (each and each[index] for each in (signals, latents, outputs, sigmas))

@@ -226,6 +226,13 @@ class BaseForward:
         latents: mx.array = self._entered.latents()
         return latents
 
+    def first_token(self, rows: int, tokens: int) -> int:
+        grid = self._image.body.family.token_grid
+        if grid is None or not grid.text_first:
+            return 0
+        after = 0 if grid.after is None else grid.after(self._entered)
+        return rows - after - tokens
+
     def _residuals(self, decide: Callable[[], Residuals]) -> Residuals:
         """Those of the branches that this prediction runs, as far as it is known which."""
         with aside(self._image.body.here):
