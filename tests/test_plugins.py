@@ -45,6 +45,7 @@ def test_ours_are_installed() -> None:
         "first-block-cache",
         "easycache",
         "magcache",
+        "sea",
         "taylorseer",
         "schedule",
         "magcache-record",

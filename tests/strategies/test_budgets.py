@@ -24,7 +24,7 @@ from mflux_teacache.strategies.easycache.plugin import EasyCache
 from mflux_teacache.strategies.magcache import policy as magcache
 from mflux_teacache.strategies.magcache.table import shipped
 
-STRATEGIES = ("teacache", "easycache", "magcache", "first-block-cache")
+STRATEGIES = ("teacache", "easycache", "magcache", "first-block-cache", "sea")
 STEPS = 28
 
 POSITIVE = st.floats(0.05, 10.0)
@@ -82,7 +82,13 @@ def test_first_block_cache_spends_its_budget(signal: list[float], limits: Limits
 def arrays() -> dict[str, Any]:
     """What a step of any strategy reads: a signal that moves the faster, the later it is."""
     levels = [level(1.0 + index**2 / 100) for index in range(STEPS)]
-    return {"signals": levels, "latents": levels, "outputs": [level(1.0 + index / 7) for index in range(STEPS)]}
+    return {
+        "signals": levels,
+        "latents": levels,
+        "outputs": [level(1.0 + index / 7) for index in range(STEPS)],
+        "sigmas": [1 - index / STEPS for index in range(STEPS)],
+        "token_grid": (2, 2),
+    }
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

@@ -12,6 +12,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "first-block-cache": {"thresh": 9.0, "skip_first": 2, "skip_last": 1, "forecast": 1},
     "easycache": {"thresh": 1e9, "skip_first": 2, "skip_last": 1, "forecast": 1},
     "magcache": {"table": "flux1-dev", "thresh": 9.0, "skip_first": 2, "skip_last": 1, "forecast": 1},
+    "sea": {"thresh": 1e9, "skip_first": 2, "forecast": 1},
     "taylorseer": {"skip_first": 2},
     "schedule": {"ratio": 0.25, "skip_first": 2, "forecast": 1},
 }

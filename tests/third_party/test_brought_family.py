@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from types import SimpleNamespace
 from typing import Any
@@ -13,9 +14,9 @@ from mlx import nn
 from strategies import Pattern, ReadsEverything
 from tiny_models import generate, randomised, same
 
-from mflux_teacache import Family, Joint, Step, attach, discovery, hookimpl
+from mflux_teacache import Family, Joint, Step, TokenGrid, attach, discovery, hookimpl
 from mflux_teacache.discovery import Found, Installed
-from mflux_teacache.errors import UnsupportedModel
+from mflux_teacache.errors import HookFailed, Refused, UnsupportedModel
 
 
 class Layer(nn.Module):
@@ -134,6 +135,22 @@ def test_a_skipped_step_is_the_residual_by_hand(dreams: Dreams) -> None:
     skipped = latents[1] - transformer.out(latents[1] + (x - latents[0])) / 5
     assert mx.allclose(latents[2], skipped, atol=1e-5)
     assert not mx.allclose(latents[2], latents[1] - transformer.out(latents[1]) / 5, atol=1e-2)
+
+
+def test_sea_wants_to_know_where_the_image_s_tokens_are(dreams: Dreams, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Refused, match="SeaCache needs to know where the image's tokens are"):
+        attach(dreams, sea={}, dreamer={})
+    monkeypatch.setitem(globals(), "FAMILY", replace(FAMILY, token_grid=TokenGrid(pixels=8)))
+    with attach(dreams, sea={"thresh": 1e9}, dreamer={}) as handle:
+        generate(dreams)
+    assert handle.stats.history[0].pattern == "CSSSC"
+    # Not as many tokens as the latents have rows.
+    monkeypatch.setitem(globals(), "FAMILY", replace(FAMILY, token_grid=TokenGrid(pixels=16)))
+    with (
+        attach(dreams, sea={"thresh": 1e9}, dreamer={}),
+        pytest.raises(HookFailed, match="SeaCache needs to know where the image's tokens are"),
+    ):
+        generate(dreams)
 
 
 def test_installed_strategies_run_on_it(dreams: Dreams) -> None:
