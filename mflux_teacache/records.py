@@ -308,6 +308,8 @@ class Generation:
         active_steps: steps that the loop runs; fewer for image-to-image.
         target_rows: token rows of the image being made, where an image stream may go on with
             reference images (Kontext, edit); ``None`` = all rows.
+        sigmas: noise level of each active step, 1 = pure noise, as mflux's scheduler has it; ``None`` where the
+            pipeline goes by noise levels of its own.
         status: ``running`` until the denoising loop has ended.
         records: one per completed step.
         seconds: of the denoising loop; 0.0 until it has ended.
@@ -322,6 +324,7 @@ class Generation:
     num_inference_steps: int
     active_steps: int
     target_rows: int | None = None
+    sigmas: tuple[float, ...] | None = None
     status: Status = "running"
     records: list[StepRecord] = field(default_factory=list)
     seconds: float = 0.0
