@@ -10,8 +10,9 @@ from typing import Any
 
 from mflux_teacache.errors import OptionError
 from mflux_teacache.pieces.data_files import DataFiles, Figures
-from mflux_teacache.pieces.json_fields import TEXT, Allowed, brief, is_count_from, is_list_of, is_number
+from mflux_teacache.pieces.option_types import TEXT, Allowed, is_count_from, is_list_of, is_number
 from mflux_teacache.records import Target
+from mflux_teacache.spelling import brief
 from mflux_teacache.strategies.schedule.plans import shifted
 
 _MOST_STEPS = 1000  # of the run that a list was made for

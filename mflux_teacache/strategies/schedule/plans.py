@@ -15,16 +15,17 @@ levels are those of a list and the budget is its own, that gives the list itself
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import NamedTuple, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
+# Computed steps that each step of a run holds, up to the next one; the last step has no place in it.
+Density: TypeAlias = list[float]
 
-# Computed steps that each step of a run holds, up to the next one; the last step holds none.
-Density: TypeAlias = npt.NDArray[np.float64]
+_LEAST_HELD = 1e-12  # by steps that are hardly apart, so that they can be filled where all others are full
+
+_TIE = 1e-6  # a whole number is reached in the very middle of a step, whatever rounding does to it
 
 # A run that computes less has its last step extrapolated, and one that computes all needs no plan.
 LEAST = 2
@@ -57,9 +58,9 @@ def carried_over(lists: Sequence[Sequence[float]], run: Sequence[float], compute
         computed: how many are computed, from 2 to one less than the run has.
     """
     densities = [_density(places, run) for places in lists]
-    held = [round(float(density.sum()), 9) for density in densities]  # so that a list of the very budget stands alone
+    held = [round(sum(density), 9) for density in densities]  # so that a list of the very budget stands alone
     shares = _enclosing(held, computed - 1)
-    mixed = np.sum([share * densities[number] for number, share in shares.items()], axis=0)
+    mixed = [sum(share * densities[number][step] for number, share in shares.items()) for step in range(len(run) - 1)]
     return Carried(_crossings(_filled(mixed, computed - 1), computed), tuple(sorted(shares)))
 
 
@@ -87,11 +88,18 @@ def growing_window(total: int, computed: int) -> tuple[int, ...]:
 def _density(places: Sequence[float], run: Sequence[float]) -> Density:
     # A list ends where the run ends, wherever that is: both compute their last step. One that begins later than the run
     # is taken to begin with it; one that begins earlier is cut.
-    nodes = np.maximum(np.asarray(places, float), run[-1])
-    nodes[-1] = run[-1]
-    nodes[0] = max(nodes[0], run[0])
-    before = np.interp(-np.asarray(run, float), -nodes, np.arange(len(nodes)))
-    return np.diff(before)
+    first, *others, _ = (max(place, run[-1]) for place in places)
+    rising = [-place for place in (max(first, run[0]), *others, run[-1])]
+    before = [_before(-place, rising) for place in run]
+    return [max(_LEAST_HELD, later - earlier) for earlier, later in pairwise(before)]
+
+
+def _before(place: float, rising: Sequence[float]) -> float:
+    """How many places of a list lie before one of a run, with the part of a stretch that is passed."""
+    after = bisect_right(rising, place)
+    if after == len(rising):
+        return after - 1
+    return after - 1 + (place - rising[after - 1]) / (rising[after] - rising[after - 1])
 
 
 def _enclosing(held: Sequence[float], wanted: float) -> dict[int, float]:
@@ -107,12 +115,13 @@ def _enclosing(held: Sequence[float], wanted: float) -> dict[int, float]:
 
 def _filled(density: Density, wanted: int) -> Density:
     """A density that holds ``wanted`` in all, fewer than it has steps, and at most 1 in each."""
-    full = np.zeros(len(density), bool)
+    full: set[int] = set()
     while True:
-        scale = (wanted - full.sum()) / density[~full].sum()
-        over = ~full & (scale * density >= 1)
-        if not over.any():
-            return np.where(full, 1.0, scale * density)
+        rest = {step: held for step, held in enumerate(density) if step not in full}
+        scale = (wanted - len(full)) / sum(rest.values())
+        over = {step for step, held in rest.items() if scale * held >= 1}
+        if not over:
+            return [scale * rest[step] if step in rest else 1.0 for step in range(len(density))]
         full |= over
 
 
@@ -120,9 +129,9 @@ def _crossings(density: Density, computed: int) -> tuple[int, ...]:
     """The first step, the last, and between them those in whose middle a whole number of computed steps is reached."""
     last = len(density)
     chosen = [0]
-    for step, reached in enumerate(np.cumsum(density) - density / 2):
-        # The last step is not reached before its end, but for rounding.
-        if step and len(chosen) < computed - 1 and reached >= len(chosen):
+    for step, (held, reached) in enumerate(zip(density, accumulate(density), strict=True)):
+        # The run's last step is not reached before its end, but for rounding.
+        if step and len(chosen) < computed - 1 and reached - held / 2 >= len(chosen) - _TIE:
             chosen.append(step)
     return (*chosen, last)
 

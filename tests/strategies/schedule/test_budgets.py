@@ -78,7 +78,7 @@ def test_a_published_list_is_followed_and_recorded():
 def test_above_the_largest_list_it_is_mixed_with_every_step():
     plugin = Plugin("schedule", Schedule, max_computed=33)
     pattern = plugin.run(50).pattern
-    assert pattern == "CCCCCCCCCCCSCCSCSCSCSCSCSCSSCSCSCSCSSCSCSCCSCCCCCC"
+    assert pattern == "CCCCCCCCCCCSCCSCSCSCSCSCSCSCSSCSCSCSSCSCSCCSCCCCCC"
     values = plugin.call("mflux_image_metadata", generation=generation(50))
     assert [listed["list"] for listed in values["plan_lists"]] == ["26 of 50"]
 

@@ -97,6 +97,8 @@ RUN = [1 - step / 20 for step in range(21)]  # 1 to 0
         ([[1, 0.9, 0.8, 0]], 7, (0, 1, 2, 3, 4, 12, 20), (0,)),
         # Dense where no denser can be: 3 computed steps in the first 2, so the others get more.
         ([[1, 0.95, 0.94, 0.93, 0.92, 0]], 6, (0, 1, 2, 8, 14, 20), (0,)),
+        # One that begins later than the run is taken to begin with it.
+        ([[0.5, 0.25, 0]], 3, (0, 15, 20), (0,)),
         # Half way between 3 and 5 computed steps.
         ([[1, 0.5, 0], [1, 0.95, 0.9, 0.85, 0]], 4, (0, 2, 7, 20), (0, 1)),
     ],
@@ -107,6 +109,14 @@ def test_densities(lists, computed, steps, used):
 
 def test_a_last_stretch_of_nothing_holds_no_step_of_its_own():
     assert carried_over([[1, 0.5, 0]], [1, 0.5, 0.2, 0.1, 1e-18, 0], 3).steps == (0, 1, 5)
+    # Nor when all others are full.
+    assert carried_over([[1, 0.5, 0]], [1, 0.6, 0.3, 1e-18, 0], 4).steps == (0, 1, 2, 4)
+
+
+def test_a_number_that_is_reached_in_the_very_middle_of_a_step_is_reached_by_it():
+    """With exact numbers the first is reached in the middle of step 1; with floats the sum falls short of it."""
+    places = [1 - step / 10 for step in (0, 6, 7, 8, 10)]
+    assert carried_over([places], [1 - step / 6 for step in range(7)], 6).steps == (0, 1, 3, 4, 5, 6)
 
 
 def test_a_run_that_starts_late_takes_the_rest_of_a_list():
