@@ -25,13 +25,13 @@ from mflux_teacache.strategies.schedule.plans import LEAST
 
 
 class Schedule(Strategy[None]):
-    """Skips the steps that the options name."""
+    """Skips the steps that its options name, or those that a plan of the model leaves out."""
 
     name = PLUGIN
     title = "The schedule"
     about = replace(
         COMMON,
-        description="Skips the steps that its options name, without looking at anything.",
+        description="Skips steps that its options or a plan name before the run begins, without looking at anything.",
         cap=None,
         simulated=False,  # it would show what the user has said
         grid={"ratio": (0.3, 0.5, 0.6, 0.7), "forecast": (0, 1)},
