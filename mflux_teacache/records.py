@@ -229,6 +229,8 @@ class Generation:
         target_rows: token rows of the image being made, where an image stream may go on with
             reference images (Kontext, edit); ``None`` = all rows.
         token_grid: lines and columns of tokens that the image being made has; ``None`` where the family cannot tell.
+        sigmas: noise level of each active step, 1 = pure noise, as mflux's scheduler has it; ``None`` where the
+            pipeline goes by noise levels of its own.
         status: ``running`` until the denoising loop has ended.
         records: one per completed step.
         seconds: of the denoising loop; 0.0 until it has ended.
@@ -244,6 +246,7 @@ class Generation:
     active_steps: int
     target_rows: int | None = None
     token_grid: tuple[int, int] | None = None
+    sigmas: tuple[float, ...] | None = None
     status: Status = "running"
     records: list[StepRecord] = field(default_factory=list)
     seconds: float = 0.0

@@ -36,6 +36,7 @@ class Pipeline:
         deciders_only: what it asks for is refused to plugins that decide about steps; others may run with it.
         idle_steps: at the end of its schedule, in which it calls no transformer.
         own_steps: its distilled models run as many steps as they were made for, whatever is asked.
+        own_sigmas: its loop goes by noise levels of its own, and not by those of mflux's scheduler.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Pipeline:
     deciders_only: bool = False
     idle_steps: int = 0
     own_steps: bool = False
+    own_sigmas: bool = False
 
 
 def _asks_for_step_reuse(arguments: Mapping[str, Any]) -> str | None:
@@ -83,21 +85,21 @@ PIPELINES = {
         Pipeline("Flux1ConceptFromImage", None, "refused", _CONCEPT),
         Pipeline("Flux2Klein", "flux2"),
         Pipeline("Flux2KleinEdit", "flux2"),
-        Pipeline("Flux3Klein", "flux3"),
-        Pipeline("Flux3KleinEdit", "flux3"),
+        Pipeline("Flux3Klein", "flux3", own_sigmas=True),
+        Pipeline("Flux3KleinEdit", "flux3", own_sigmas=True),
         Pipeline("Anima", "anima"),
-        Pipeline("BooguImage", "boogu"),
+        Pipeline("BooguImage", "boogu", own_sigmas=True),
         Pipeline("ErnieImage", "ernie_image"),
         Pipeline("FIBO", "fibo"),
         Pipeline("FIBOEdit", "fibo"),
         _with_step_reuse("Fibo2", "fibo2"),
         _with_step_reuse("Fibo2Edit", "fibo2"),
-        Pipeline("Ideogram4", "ideogram4"),
-        Pipeline("Iris", "iris", own_steps=True),
+        Pipeline("Ideogram4", "ideogram4", own_sigmas=True),
+        Pipeline("Iris", "iris", own_steps=True, own_sigmas=True),
         Pipeline("Krea2", "krea2"),
         Pipeline("Krea2Controlnet", "krea2"),
-        Pipeline("LensImage", "lens"),
-        Pipeline("MingImage", "ming_image", idle_steps=1),
+        Pipeline("LensImage", "lens", own_sigmas=True),
+        Pipeline("MingImage", "ming_image", idle_steps=1, own_sigmas=True),
         _with_step_reuse("MOSSImage", "moss_image"),
         Pipeline("QwenImage", "qwen"),
         Pipeline("QwenImageEdit", "qwen"),
@@ -324,6 +326,7 @@ def generation_of(
         active_steps=steps - config.init_time_step,
         target_rows=target_rows,
         token_grid=_token_grid(family, config.height, config.width, target_rows),
+        sigmas=None if pipeline.own_sigmas else _sigmas(config, steps),
     )
 
 
@@ -333,6 +336,13 @@ def _token_grid(family: Family, height: int, width: int, target_rows: int | None
         return None
     lines, columns = height // family.token_grid.pixels, width // family.token_grid.pixels
     return (lines, columns) if target_rows in (None, lines * columns) else None
+
+
+def _sigmas(config: Any, steps: int) -> tuple[float, ...] | None:
+    """Those of the active steps; ``None`` where a pipeline or scheduler of somebody's own has none."""
+    levels = getattr(getattr(config, "scheduler", None), "sigmas", None)
+    active = () if levels is None else tuple(map(float, levels.tolist()))[config.init_time_step : steps]
+    return active if len(active) == steps - config.init_time_step else None
 
 
 def _first_step(steps: int, arguments: Mapping[str, Any]) -> int:

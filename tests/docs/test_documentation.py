@@ -7,7 +7,9 @@ import io
 import re
 import shlex
 import tomllib
+from collections.abc import Sequence
 from contextlib import redirect_stdout
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +208,34 @@ def test_the_strategies_tables_of_magcache_are_the_shipped_ones() -> None:
         (t.name, t.model, str(len(t.ratios)), f"{t.threshold:g}", f"{t.skip_first:g}", str(t.max_skips))
         for t in shipped().values()
     ]
+
+
+def _spelt(steps: Sequence[int]) -> str:
+    """Runs of three or more steps as ``0-4``."""
+    runs = [[step for _, step in run] for _, run in groupby(enumerate(steps), lambda pair: pair[1] - pair[0])]
+    return " ".join(f"{run[0]}-{run[-1]}" if len(run) > 2 else " ".join(map(str, run)) for run in runs)
+
+
+def test_the_strategies_lists_of_schedule_are_the_shipped_ones() -> None:
+    from mflux_teacache.strategies.schedule.lists import shipped
+
+    cell = r" ([^|]+) \|"
+    rows = re.findall(rf"(?m)^\| `([\w-]+)` \|{cell * 6}$", SECTIONS["schedule"])
+    names = {"GPH": "The Golden Path Hypothesis,", "LeMiCa": "LeMiCa,", "MeanCache": "MeanCache,"}
+    listed = [(lists, each) for lists in shipped().values() for each in lists.lists]
+    assert [(*row[:5], row[6]) for row in rows] == [
+        (lists.name, str(len(each.computed)), _spelt(each.computed), each.size, each.reuse, each.license)
+        for lists, each in listed
+    ]
+    assert all(str(each.source).startswith(names[row[5]]) for row, (_, each) in zip(rows, listed, strict=True))
+
+
+def test_the_schedule_s_file_of_one_s_own_is_read() -> None:
+    from mflux_teacache.strategies.schedule.lists import FILES
+
+    [content] = [fence.text for fence in ALL if fence.page == "strategies.md" and fence.language == "json"]
+    [listed] = FILES.parse(content, "the documented one").lists
+    assert len(listed.computed) == 12
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "mflux_teacache").rglob("*.py")), ids=lambda path: path.stem)

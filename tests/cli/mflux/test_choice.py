@@ -203,7 +203,8 @@ def test_help_shows_a_plugin_s_options_as_they_are(capsys):
         "--alternate-names ALTERNATE_NAMES [ALTERNATE_NAMES ...]",
         "--alternate-noted, --no-alternate-noted",
         "[--alternate-noted | --no-alternate-noted]",
-        "[--schedule-pattern CCSCS... | --schedule-every K | --schedule-ratio FLOAT]",
+        "[--schedule-pattern CCSCS... | --schedule-every K | --schedule-ratio FLOAT | --schedule-speedup FACTOR | "
+        "--schedule-max-computed N]",
         "plugin schedule: --schedule-pattern CCSCS... one letter per step",
         "or a fraction of the run such as 0.2 (default: 1)",
         "skip this share of the steps, such as 0.5, spread evenly",

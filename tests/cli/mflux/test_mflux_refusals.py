@@ -15,6 +15,11 @@ EDIT = ("mflux-generate-flux2-edit", "--model")
 QWEN21 = "mflux-generate-qwen-2.1"
 IMAGE = ("--prompt", "apple", "--width", 32, "--height", 32, "--steps", 4)
 
+ONE_WAY = (
+    "The schedule takes exactly one of --schedule-pattern, --schedule-every, --schedule-ratio, "
+    "--schedule-max-computed, --schedule-speedup;"
+)
+
 BEFORE_WEIGHTS = {
     "unknown plugin": (
         (*FLUX1, "--plugin", "teacash"),
@@ -134,7 +139,7 @@ if hasattr(ModelConfig, "fibo"):
         ),
         "before FIBO's prompt model: no steps": (
             (FIBO, "--plugin", "schedule"),
-            "The schedule takes exactly one of --schedule-pattern, --schedule-every, --schedule-ratio; it was given ",
+            f"{ONE_WAY} it was given ",
         ),
         "before FIBO's prompt model: a sidecar's strategy": (
             (FIBO, "-C", "value2.json", "--model", "fibo"),
@@ -173,7 +178,7 @@ BEFORE_WEIGHTS |= {
             "--plugin",
             "schedule",
         ),
-        "The schedule takes exactly one of --schedule-pattern, --schedule-every, --schedule-ratio; it was given none. ",
+        f"{ONE_WAY} it was given none. ",
     ),
 }
 

@@ -13,7 +13,9 @@ from mflux_teacache.errors import OptionError
 from mflux_teacache.options import as_json, from_keywords
 from mflux_teacache.plugins import Loaded
 from mflux_teacache.records import Target
-from mflux_teacache.strategies.schedule import Config, Schedule, pattern
+from mflux_teacache.strategies.schedule.budgeted import Run
+from mflux_teacache.strategies.schedule.config import Config
+from mflux_teacache.strategies.schedule.plugin import Schedule, pattern
 
 PLUGIN = Loaded("schedule", Schedule)
 NO_WINDOWS = Limits(skip_first=0, skip_last=0)
@@ -38,7 +40,7 @@ def check(steps=None, **keywords):
     ],
 )
 def test_plans(config, total, plan):
-    assert config.plan(total) == plan
+    assert config.plan(Run(total, total)).letters == plan
 
 
 @given(st.floats(0.01, 0.99), st.integers(2, 60), st.integers(0, 6), st.integers(0, 6))
@@ -46,7 +48,7 @@ def test_a_ratio_skips_its_share_spread_evenly_between_the_windows(ratio, total,
     free = total - max(1, first) - last
     skips = round(ratio * total)
     assume(0 < skips <= free)
-    plan = Config(ratio=ratio, limits=Limits(skip_first=first, skip_last=last)).plan(total)
+    plan = Config(ratio=ratio, limits=Limits(skip_first=first, skip_last=last)).plan(Run(total, total)).letters
     assert plan.count("S") == skips
     assert "S" not in plan[: max(1, first)] + plan[total - last :]
     runs = [
@@ -59,7 +61,7 @@ def test_a_ratio_skips_its_share_spread_evenly_between_the_windows(ratio, total,
 
 @given(st.integers(2, 9), st.integers(2, 60))
 def test_every_kth_step_is_computed(every, total):
-    plan = Config(every=every, limits=NO_WINDOWS).plan(total)
+    plan = Config(every=every, limits=NO_WINDOWS).plan(Run(total, total)).letters
     assert [step for step, letter in enumerate(plan) if letter == "C"] == list(range(0, total, every))
 
 
@@ -123,6 +125,9 @@ def test_the_options():
         "pattern": None,
         "every": None,
         "ratio": None,
+        "speedup": None,
+        "max_computed": None,
+        "plan": None,
         "skip_first": 1,
         "skip_last": 1,
         "forecast": 0,
@@ -133,6 +138,6 @@ def test_the_options():
     for text in ("", "SCC", "CCC", "C", "CXS", "C S"):
         with pytest.raises(argparse.ArgumentTypeError, match="is not a pattern of C"):
             pattern(text)
-    for keywords in ({"every": 1}, {"ratio": 0}, {"ratio": 1}):
+    for keywords in ({"every": 1}, {"ratio": 0}, {"ratio": 1}, {"speedup": 0.5}, {"max_computed": 1}):
         with pytest.raises(OptionError, match="--schedule-"):
             from_keywords(PLUGIN, keywords)
