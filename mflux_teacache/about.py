@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 Kind = Literal["strategy", "recorder", "tool"]
+Reuses = Literal["residual", "output"]
+REUSES: tuple[str, ...] = get_args(Reuses)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +28,9 @@ class About:
         windows: options for steps at both ends that are always computed.
         cap: the option for the most skipped steps in a row, of which 0 never skips.
         source: the option that names a file whose decisions are repeated.
-        reuses: what a skipped step reuses: the body's ``residual``. ``None`` for a plugin that skips nothing.
+        reuses: what a skipped step reuses: the body's ``residual``, or the transformer's ``output``; residuals are not
+            evaluated then. An instance whose options decide it sets its attribute ``reuses`` in ``mflux_attach``.
+            ``None`` for a plugin that skips nothing.
         residual_after: how many of the body's first blocks run in every step; residuals are taken after them. An
             instance whose options decide it sets its attribute ``residual_after`` in ``mflux_attach``.
         needs_calibration: it runs only on models that it has figures of.
@@ -46,7 +50,7 @@ class About:
     windows: tuple[str, ...] = ()
     cap: str | None = None
     source: str | None = None
-    reuses: Literal["residual"] | None = None
+    reuses: Reuses | None = None
     residual_after: int = 0
     needs_calibration: bool = False
     simulated: bool = True
