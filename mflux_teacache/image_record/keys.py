@@ -21,9 +21,10 @@ VERSION = "version"
 OPTIONS = "options"
 VALUES = "values"
 
-# Among the values: how ResidualCache made what was reused.
+# Among the values: what was reused, and how its cache made it.
 FORECAST = "forecast"
 CACHE_DTYPE = "cache_dtype"
+REUSE = "reuse"
 
 # The plugin that repeats decisions, and where its values have whose they are.
 REPLAY = "replay"

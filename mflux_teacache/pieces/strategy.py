@@ -20,7 +20,7 @@ from mflux_teacache.pieces import budget as budgets
 from mflux_teacache.pieces import cache as caches
 from mflux_teacache.pieces import limits, option_types
 from mflux_teacache.pieces.budget import Allowance, Budget, BudgetState
-from mflux_teacache.pieces.cache import ResidualCache
+from mflux_teacache.pieces.cache import Cache
 from mflux_teacache.pieces.forecast import DEFAULT_ORDER
 from mflux_teacache.pieces.limits import Limits
 from mflux_teacache.pieces.verdict import State, Verdict
@@ -31,7 +31,7 @@ COMMON = About(
     kind="strategy",
     windows=limits.WINDOWS,
     cap=limits.CAP,
-    reuses="residual",
+    reuses="residual",  # where --<strategy>-reuse does not say otherwise
     replay_values=caches.VALUES,
 )
 
@@ -63,13 +63,14 @@ class Strategy(Generic[State]):
         defaults: windows and cap where no option says otherwise; without a cap there is no option for it.
         models_own: by keyword, in words, the defaults that depend on the model; ``settings`` finds them.
         skips_while: what holds while steps are skipped, of a threshold that is "this"; for the help.
-        order: of the forecast, where no option says otherwise.
+        order: of the forecast of residuals, where no option says otherwise.
+        reuse: what is reused where no option says otherwise, ``body`` or ``output``.
         least_first: how many first steps are computed whatever the window is.
         first: the rule's state at the start of an image; all images begin with this very object.
         state: what the last verdict handed on.
         limits, threshold: of this attachment, from ``settings``.
         budget: of this image; with one, ``judge`` leaves the step to ``spend``.
-        cache: what computed steps added.
+        cache: what computed steps gave.
     """
 
     name: ClassVar[str]
@@ -79,6 +80,7 @@ class Strategy(Generic[State]):
     models_own: ClassVar[Mapping[str, str]] = {}
     skips_while: ClassVar[str] = "its number is less than this"
     order: ClassVar[int] = DEFAULT_ORDER
+    reuse: ClassVar[str] = "body"
     least_first: ClassVar[int] = 1
 
     first: State
@@ -86,7 +88,7 @@ class Strategy(Generic[State]):
     limits: Limits
     threshold: float | None = None
     budget: Budget | None = None
-    cache: ResidualCache
+    cache: Cache
     _settings: Settings = Settings(Limits())
     _spent: BudgetState
     _keep: bool = True
@@ -119,9 +121,9 @@ class Strategy(Generic[State]):
         """Say what to do in a step: by ``state``, and by whatever it reads of the step."""
         raise NotImplementedError
 
-    def residuals(self, step: Step) -> tuple[mx.array | None, ...]:
+    def reused(self, step: Step) -> tuple[mx.array | None, ...]:
         """What a step reuses that ``judge`` wants skipped, by the branches' numbers; a branch of ``None`` computes."""
-        return self.cache.residuals(step.sigma)
+        return self.cache.arrays(step.sigma)
 
     def observe(self, step: Step, body: Body) -> None:
         """Look at a step that is done. What it computed is in the cache already."""
@@ -181,7 +183,7 @@ class Strategy(Generic[State]):
         cls.add_options(group)
         if about.windows:
             limits.add_options(group, cls.name, cls.defaults, cls.models_own)
-        caches.add_options(group, cls.name, cls.order)
+        caches.add_options(group, cls.name, cls.order, cls.reuse)
 
     @hookimpl
     def mflux_check(self, options: argparse.Namespace, target: Target) -> None:
@@ -194,7 +196,8 @@ class Strategy(Generic[State]):
         # The model is known by now, which it need not have been in mflux_check: a file may have other defaults for it.
         self._settings = self.settings(options, target)
         self.limits, self.threshold = self._settings.limits, self._settings.threshold
-        self.cache = caches.from_options(options)
+        self.cache = caches.from_options(options, self.order)
+        self.reuses = self.cache.about
         self.attach(options, target)
 
     @hookimpl
@@ -217,7 +220,7 @@ class Strategy(Generic[State]):
             "threshold": self.threshold if verdict.threshold is None else verdict.threshold,
         }
         if verdict.kind == "reuse":
-            return Decision.reuse(self.residuals(step), verdict.reason, **numbers)
+            return self.cache.decision(self.reused(step), verdict.reason, **numbers)
         return Decision.compute(verdict.reason, forced=verdict.kind == "force", **numbers)
 
     @hookimpl
