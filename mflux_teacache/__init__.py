@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mflux_teacache.handle import Handle as Handle
     from mflux_teacache.handle import attached as attached
     from mflux_teacache.hookspecs import hookimpl as hookimpl
+    from mflux_teacache.pieces.cache import OutputCache as OutputCache
     from mflux_teacache.pieces.cache import ResidualCache as ResidualCache
     from mflux_teacache.pieces.limits import Limits as Limits
     from mflux_teacache.pieces.strategy import Strategy as Strategy
@@ -49,6 +50,7 @@ _HOME = {
     "PluginError": "errors",
     "PluginWarning": "errors",
     "Refused": "errors",
+    "OutputCache": "pieces.cache",
     "ResidualCache": "pieces.cache",
     "Step": "records",
     "StepRecord": "records",

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 Kind = Literal["strategy", "recorder", "tool"]
+Reuses = Literal["body", "output"]
+REUSES: tuple[str, ...] = get_args(Reuses)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +29,9 @@ class About:
         windows: options for steps at both ends that are always computed.
         cap: the option for the most skipped steps in a row, of which 0 never skips.
         source: the option that names a file whose decisions are repeated.
+        reuses: what a skipped step reuses: what the ``body`` added to its input, its residual; or the transformer's
+            ``output``, and then residuals are not evaluated. An instance whose options decide it sets its attribute
+            ``reuses`` in ``mflux_attach``. ``None`` for a plugin that skips nothing.
         residual_after: how many of the body's first blocks run in every step; residuals are taken after them. An
             instance whose options decide it sets its attribute ``residual_after`` in ``mflux_attach``.
         needs_calibration: it runs only on models that it has figures of.
@@ -47,6 +52,7 @@ class About:
     windows: tuple[str, ...] = ()
     cap: str | None = None
     source: str | None = None
+    reuses: Reuses | None = None
     residual_after: int = 0
     needs_calibration: bool = False
     simulated: bool = True
@@ -58,6 +64,8 @@ class About:
     def __post_init__(self) -> None:
         if self.kind not in (None, *get_args(Kind)):
             raise TypeError(f"About.kind is {self.kind!r}; it must be one of {', '.join(get_args(Kind))}, or None")
+        if self.reuses not in (None, *REUSES):
+            raise TypeError(f"About.reuses is {self.reuses!r}; it must be one of {', '.join(REUSES)}, or None")
         for name in ("needs_calibration", "simulated", "keeps_images_apart"):
             if not isinstance(value := getattr(self, name), bool):
                 raise TypeError(f"About.{name} is {value!r}; it must be True or False")

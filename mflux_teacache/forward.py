@@ -23,19 +23,30 @@ class Ran(NamedTuple):
     """One guidance branch that a forward has run.
 
     Attributes:
-        input, output: image part of the stream: where the residual begins, and after the body.
+        input, output: image part of the stream: where the residual begins, and after the body. ``None`` where the
+            transformer's output was reused: nothing of the body ran.
         reused: the body was passed by.
         in_full: it had to run, whatever was decided: the model keeps more of it than its output.
+        model_output: what the transformer returned, or would have returned, to mflux.
     """
 
-    input: mx.array
-    output: mx.array
+    input: mx.array | None
+    output: mx.array | None
     reused: bool
     in_full: bool = False
+    model_output: mx.array | None = None
 
 
-# One for each guidance branch, by its number; ``None`` where there is none.
-Residuals = Sequence["mx.array | None"]
+class Reuse(NamedTuple):
+    """What the guidance branches are to reuse.
+
+    Attributes:
+        arrays: one for each branch, by its number; a branch without one computes.
+        at_output: they are outputs of the transformer, and not residuals of its body.
+    """
+
+    arrays: Sequence[mx.array | None] = ()
+    at_output: bool = False
 
 
 class Forward(Protocol):
@@ -44,11 +55,11 @@ class Forward(Protocol):
     A step may need several: mflux calls some transformers once per guidance branch.
     """
 
-    def run(self, decide: Callable[[], Residuals]) -> tuple[Any, Mapping[int, Ran]]:
+    def run(self, decide: Callable[[], Reuse]) -> tuple[Any, Mapping[int, Ran]]:
         """Run through, and return mflux's result and the branches that ran.
 
         They are in the order in which they ran, by the numbers that they have in the image, and each reuses the
-        residual of its own number where it fits. ``decide`` is called once, before the body would run; from then on the
+        array of its own number where it fits. ``decide`` is called once, before the body would run; from then on the
         forward can be probed.
         """
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from mflux_teacache import hookspecs
-from mflux_teacache.about import About
+from mflux_teacache.about import REUSES, About
 from mflux_teacache.discovery import GROUP as GROUP
 from mflux_teacache.discovery import PACKAGE, find
 from mflux_teacache.discovery import Installed as Installed
@@ -266,6 +266,19 @@ class PluginSet(Hooks):
         return (
             None if self.decider is None else _attribute(self.decider, self._instances[self.decider], "threshold", None)
         )
+
+    @property
+    def reuses(self) -> str | None:
+        """What the deciding plugin reuses: ``body`` or ``output``; ``None`` where it does not say."""
+        if self.decider is None:
+            return None
+        decider = self._instances[self.decider]
+        value = _attribute(self.decider, decider, "reuses", self.about.reuses)
+        if value not in (None, *REUSES):
+            raise BrokenPlugin(
+                f"plugin {self.decider!r}: reuses is {brief(value)}; it must be one of {', '.join(REUSES)}, or None."
+            )
+        return None if value is None else str(value)
 
     @property
     def residual_after(self) -> int:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+
+from mflux_teacache.errors import PluginError
 
 if TYPE_CHECKING:
     import mlx.core as mx
@@ -86,13 +88,16 @@ class Decision:
     the accumulated value; the last of these that is given is what the strategy held against ``threshold``.
 
     Attributes:
-        residuals: ``None`` = compute; else one residual per guidance branch of the image, as ``Body.residuals`` has
-            them. A branch whose entry is missing, ``None`` or of another shape computes.
+        residuals: one residual per guidance branch of the image, as ``Body.residuals`` has them. A branch whose entry
+            is missing, ``None`` or of another shape computes.
+        outputs: one output of the transformer per guidance branch, as ``Body.model_outputs`` has them; likewise. At
+            most one of the two is given, and with neither the step computes.
         forced: computed because of a rule (window, cap, no reference) and not because of the threshold.
         reason: a few words, such as ``"first steps"``.
     """
 
     residuals: tuple[mx.array | None, ...] | None = None
+    outputs: tuple[mx.array | None, ...] | None = None
     forced: bool = False
     reason: str = ""
     change: float | None = None
@@ -112,12 +117,34 @@ class Decision:
         Raises:
             TypeError: ``residuals`` is not a list or tuple, such as a single array.
         """
-        if not isinstance(residuals, list | tuple):
-            raise TypeError(
-                f"Decision.reuse takes one residual per guidance branch, such as body.residuals or [residual]; it was "
-                f"given {type(residuals).__name__}"
-            )
-        return cls(residuals=tuple(residuals), reason=reason, **numbers)
+        return cls(residuals=_for_each_branch(residuals, "reuse", "residual", "residuals"), reason=reason, **numbers)
+
+    @classmethod
+    def reuse_outputs(
+        cls, outputs: Sequence[mx.array | None], reason: str = "", **numbers: Unpack[Numbers]
+    ) -> Decision:
+        """Skip the transformer: to mflux, it returns ``outputs[branch]``.
+
+        What mflux does with the outputs (guidance, renormalisation, sign) stays mflux's. A plugin that reuses outputs
+        alone says so in its ``about``, which spares the evaluation of residuals.
+
+        Raises:
+            TypeError: ``outputs`` is not a list or tuple, such as a single array.
+        """
+        return cls(
+            outputs=_for_each_branch(outputs, "reuse_outputs", "output", "model_outputs"), reason=reason, **numbers
+        )
+
+
+def _for_each_branch(
+    arrays: Sequence[mx.array | None], method: str, what: str, of_body: str
+) -> tuple[mx.array | None, ...]:
+    if not isinstance(arrays, list | tuple):
+        raise TypeError(
+            f"Decision.{method} takes one {what} per guidance branch, such as body.{of_body} or [{what}]; it was "
+            f"given {type(arrays).__name__}"
+        )
+    return tuple(arrays)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -341,16 +368,41 @@ class BodyBranch:
             only this step takes in.
         output: image part of the body's output, same shape.
         residual: ``output - input``, or the residual that was reused.
-        reused: the output is ``input`` plus a residual that a plugin gave; the body did not run.
+        reused: the output is ``input`` plus a residual that a plugin gave, or the transformer's output is one that a
+            plugin gave; the body did not run.
         index: the branch's number in the image. Branches are numbered from 0 in the order in which they first run, and
             are known again by what mflux asks them for, such as a prompt.
+        model_output: what the transformer returned to mflux for this branch: a velocity, before guidance, in the shape
+            and dtype that the family gives it. ``None`` where a step was made by hand without one.
+        at_output: this is an output that a plugin gave. Nothing of the body ran, and ``input``, ``output`` and
+            ``residual`` do not exist.
+
+    Raises:
+        PluginError: one of these three is read all the same.
     """
 
-    input: mx.array
-    output: mx.array
-    residual: mx.array
+    input: mx.array = field(repr=False)
+    output: mx.array = field(repr=False)
+    residual: mx.array = field(repr=False)
     reused: bool
     index: int
+    model_output: mx.array | None = field(default=None, repr=False)
+    at_output: bool = False
+
+    @classmethod
+    def without_body(cls, model_output: mx.array | None, index: int) -> BodyBranch:
+        """A branch that reused the transformer's output."""
+        branch = cls.__new__(cls)
+        branch.reused = branch.at_output = True
+        branch.index, branch.model_output = index, model_output
+        return branch
+
+    def __getattr__(self, name: str) -> Any:
+        """Of a field that was left out."""
+        raise PluginError(
+            f"BodyBranch.{name} was read of guidance branch {self.index}, which reused the transformer's output: "
+            f"nothing of its body ran. Ask for at_output first."
+        )
 
 
 @dataclass(slots=True, eq=False)
@@ -362,10 +414,18 @@ class Body:
     @property
     def residuals(self) -> tuple[mx.array | None, ...]:
         """What ``Decision.reuse`` takes later: by the branches' numbers, ``None`` for one that did not run."""
-        by_number = {branch.index: branch.residual for branch in self.branches}
-        return tuple(by_number.get(number) for number in range(max(by_number, default=-1) + 1))
+        return _by_number({branch.index: branch.residual for branch in self.branches if not branch.at_output})
+
+    @property
+    def model_outputs(self) -> tuple[mx.array | None, ...]:
+        """What ``Decision.reuse_outputs`` takes later, likewise."""
+        return _by_number({branch.index: branch.model_output for branch in self.branches})
 
     @property
     def computed(self) -> bool:
         """Every branch ran."""
         return not any(branch.reused for branch in self.branches)
+
+
+def _by_number(arrays: Mapping[int, mx.array | None]) -> tuple[mx.array | None, ...]:
+    return tuple(arrays.get(number) for number in range(max(arrays, default=-1) + 1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import numbers
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from mflux_teacache.errors import (
     UnsupportedModel,
     is_interruption,
 )
-from mflux_teacache.forward import Forward, Probed, Ran, Residuals
+from mflux_teacache.forward import Forward, Probed, Ran, Reuse
 from mflux_teacache.messages import warn_kept
 from mflux_teacache.pieces.distance import relative_l1 as _relative_l1
 from mflux_teacache.plugins import DECIDES, Hooks, PluginSet
@@ -165,6 +165,7 @@ class Runtime:
         self._branches: int | None = None
         self._index = 0
         self._warned: set[str] = set()
+        self._at_output = plugins.reuses == "output"
 
     def start(self) -> None:
         """The denoising loop is about to begin."""
@@ -172,15 +173,15 @@ class Runtime:
 
     def predict(self, forward: Forward) -> Any:
         """One of mflux's calls for a prediction: the step's first one decides, the others follow."""
-        result, ran = forward.run(lambda: self._residuals(forward))
+        result, ran = forward.run(lambda: self._reuse(forward))
         if self._open is not None:
             self._open.branches.update(ran)
         return result
 
-    def _residuals(self, forward: Forward) -> Residuals:
-        """By the numbers of the branches."""
+    def _reuse(self, forward: Forward) -> Reuse:
         self._open = self._open or self._begin(forward)
-        return self._open.decision.residuals or ()
+        decision = self._open.decision
+        return Reuse(_given(decision) or (), at_output=decision.outputs is not None)
 
     def _begin(self, forward: Forward) -> _OpenStep:
         step = _Step(self._index, self.generation, self._branches, forward)
@@ -229,12 +230,21 @@ class Runtime:
             self._branches = len(ran)
             tell(self.plugins, "mflux_post_transformer", step.index, step=step, body=body)
             self.generation.records.append(_record(step, decision, ran))
-            kept = [branch.residual for branch in body.branches if not branch.reused] if self.plugins.decider else []
+            kept = self._kept(body)
             # Together with the new latents, for which mflux is about to wait: residuals that stay lazy
             # would keep every activation of the step.
             mx.async_eval(latents, *kept, *step.signals)
             self.close_step()
         self._index += 1
+
+    def _kept(self, body: Body) -> list[mx.array]:
+        """What of a step may be reused later."""
+        if self.plugins.decider is None:
+            return []
+        computed = [branch for branch in body.branches if not branch.reused]
+        # These are on the way to the latents, and cost nothing.
+        outputs = [branch.model_output for branch in computed if branch.model_output is not None]
+        return outputs if self._at_output else [*outputs, *(branch.residual for branch in computed)]
 
     def close_step(self) -> None:
         """Let go of a step that is over, or that an error or an interrupt has cut off."""
@@ -280,18 +290,23 @@ def _misfit_of(decision: object) -> str | None:
     """What is wrong with a hook's answer; ``None`` if nothing is. Whether a residual's shape fits, its branch tells."""
     if not isinstance(decision, Decision):
         return f"it returned {_kind(decision)} where a Decision or None is expected"
-    residuals = decision.residuals
-    if residuals is not None and not isinstance(residuals, tuple | list):
-        return (
-            f"its residuals are {_kind(residuals)}, where one for each branch is expected: Decision.reuse([residual])"
-        )
-    for place, residual in enumerate(residuals or ()):
-        if residual is None:
+    if decision.residuals is not None and decision.outputs is not None:
+        return "it has both residuals and outputs, where one of them is expected: Decision.reuse or reuse_outputs"
+    if decision.outputs is not None:
+        return _misfit_of_arrays(decision.outputs, "output", "Decision.reuse_outputs([output])")
+    return _misfit_of_arrays(decision.residuals, "residual", "Decision.reuse([residual])")
+
+
+def _misfit_of_arrays(arrays: object, what: str, example: str) -> str | None:
+    if arrays is not None and not isinstance(arrays, tuple | list):
+        return f"its {what}s are {_kind(arrays)}, where one for each branch is expected: {example}"
+    for place, array in enumerate(arrays or ()):
+        if array is None:
             continue
-        kind = residual.dtype if isinstance(residual, mx.array) else type(residual).__name__
+        kind = array.dtype if isinstance(array, mx.array) else type(array).__name__
         if not isinstance(kind, mx.Dtype) or not mx.issubdtype(kind, mx.floating):
             return (
-                f"its residual for branch {place} is of {kind}, where an mlx array of a floating-point dtype is "
+                f"its {what} for branch {place} is of {kind}, where an mlx array of a floating-point dtype is "
                 f"expected, or None to compute"
             )
     return None
@@ -339,15 +354,18 @@ def _kind(value: Any) -> str:
 
 
 def _branch(decision: Decision, number: int, ran: Ran, target_rows: int | None) -> BodyBranch:
+    body_input, output = ran.input, ran.output
+    if body_input is None or output is None:
+        return BodyBranch.without_body(ran.model_output, number)
     if ran.reused:
         assert decision.residuals is not None
         residual = decision.residuals[number]
         assert residual is not None
-        return BodyBranch(ran.input, ran.output, residual, reused=True, index=number)
-    body_input, output = ran.input, ran.output
+        return BodyBranch(body_input, output, residual, reused=True, index=number, model_output=ran.model_output)
     if ran.in_full:  # the model has taken in its reference images: later steps have the target's rows alone
         body_input, output = body_input[:, :target_rows], output[:, :target_rows]
-    return BodyBranch(body_input, output, output - body_input, reused=False, index=number)
+    residual = output - body_input
+    return BodyBranch(body_input, output, residual, reused=False, index=number, model_output=ran.model_output)
 
 
 def _record(step: Step, decision: Decision, branches: Mapping[int, Ran]) -> StepRecord:
@@ -376,17 +394,23 @@ def _outcome(letters: str, *, forced: bool) -> Outcome:
 
 
 def _why_computed(decision: Decision, branches: Mapping[int, Ran]) -> list[str]:
-    """Of branches for which the plugin gave a residual, or for which it has none yet."""
-    if decision.residuals is None:
+    """Of branches for which the plugin gave something to reuse, or for which it has nothing yet."""
+    if _given(decision) is None:
         return []
+    what = "residual" if decision.outputs is None else "output"
     computed = [number for number, branch in branches.items() if not branch.reused]
     in_full = [number for number in computed if branches[number].in_full]
     misfits = [number for number in computed if number not in in_full and not _left_out(decision, number)]
-    reasons = (("the model needs all of branch", in_full), ("no residual fits branch", misfits))
+    reasons = (("the model needs all of branch", in_full), (f"no {what} fits branch", misfits))
     return [f"{why} {', '.join(map(str, numbers))}" for why, numbers in reasons if numbers]
+
+
+def _given(decision: Decision) -> Sequence[mx.array | None] | None:
+    """What is to be reused, whichever of the two it is."""
+    return decision.residuals if decision.outputs is None else decision.outputs
 
 
 def _left_out(decision: Decision, number: int) -> bool:
     """The plugin said that this branch is to compute."""
-    residuals = decision.residuals or ()
-    return number < len(residuals) and residuals[number] is None
+    given = _given(decision) or ()
+    return number < len(given) and given[number] is None

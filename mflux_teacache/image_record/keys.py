@@ -21,9 +21,10 @@ VERSION = "version"
 OPTIONS = "options"
 VALUES = "values"
 
-# Among the values: how ResidualCache made what was reused.
+# Among the values: what was reused, and how its cache made it.
 FORECAST = "forecast"
 CACHE_DTYPE = "cache_dtype"
+REUSE = "reuse"
 
 # Among the values of a plugin that repeats decisions: whose they are.
 REPLAYS = "replays"

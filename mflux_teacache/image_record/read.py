@@ -17,7 +17,7 @@ from mflux_teacache.adapters.image_metadata import embedded
 from mflux_teacache.errors import OptionError, PluginWarning
 from mflux_teacache.image_record import keys
 from mflux_teacache.image_record.write import too_much
-from mflux_teacache.pieces.cache import DTYPES
+from mflux_teacache.pieces.cache import CACHES, DTYPES, ResidualCache
 from mflux_teacache.pieces.forecast import ORDERS
 from mflux_teacache.pieces.input_files import (
     NotAFile,
@@ -68,6 +68,7 @@ _RESIDUAL_AFTER = Allowed(
     lambda value: type(value) is int and 0 <= value <= MOST_BLOCKS, f"a whole number from 0 to {MOST_BLOCKS}"
 )
 _FORECAST = Allowed(lambda value: type(value) is int and value in ORDERS, f"one of {', '.join(map(str, ORDERS))}")
+_REUSE = Allowed(lambda value: isinstance(value, str) and value in CACHES, f"one of {', '.join(CACHES)}")
 _CACHE_DTYPE = Allowed(
     lambda value: value is None or (isinstance(value, str) and value in DTYPES), f"one of {', '.join(DTYPES)}, or null"
 )
@@ -84,8 +85,9 @@ class Decided:
         pattern: one letter per step, C computed, S skipped and P partly reused; the first is C.
         partly: of each partly reused step, by its index, one letter per branch: C computed, S reused.
         residual_after: how many of the body's first blocks ran in every step.
-        forecast: order with which ``ResidualCache`` made what was reused.
-        cache_dtype: in which it kept residuals of wider streams; ``None`` = the stream's own.
+        reuse: what was reused, ``body`` or ``output``; images of the first version do not say that it was the body.
+        forecast: order with which its cache made that.
+        cache_dtype: in which it kept what was wider; ``None`` = the model's own.
         entry: what is recorded of the plugin: ``package``, ``version``, ``options``, ``values``.
     """
 
@@ -94,6 +96,7 @@ class Decided:
     pattern: str
     partly: Mapping[int, str]
     residual_after: int
+    reuse: str
     forecast: int
     cache_dtype: str | None
     entry: dict[str, Any]
@@ -240,6 +243,7 @@ def _decided(plugin: str, entry: dict[str, Any], table: dict[str, Any], model: A
         pattern=pattern,
         partly=_partly(pattern, table.get(keys.PARTLY, {})),
         residual_after=residual_after,
+        reuse=_field(where, values, keys.REUSE, _REUSE, default=ResidualCache.reuses),
         forecast=_field(where, values, keys.FORECAST, _FORECAST),
         cache_dtype=_field(where, values, keys.CACHE_DTYPE, _CACHE_DTYPE),
         entry=_facts(entry),

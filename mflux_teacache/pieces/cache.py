@@ -1,18 +1,21 @@
-"""What is reused: residuals of the last computed steps, held or forecast, in their own dtype or in half the memory."""
+"""What is reused: residuals of the body or outputs of the transformer, of the last computed steps.
+
+They are held or forecast, in their own dtype or in half the memory.
+"""
 
 from __future__ import annotations
 
 import argparse
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import mlx.core as mx
 
-from mflux_teacache.pieces.forecast import DEFAULT_ORDER, ORDERS, weights
-
-if TYPE_CHECKING:
-    from mflux_teacache.records import Body
+from mflux_teacache.about import Reuses
+from mflux_teacache.pieces.forecast import DEFAULT_ORDER, MAX_GAIN, MAX_GAIN_OF_OUTPUTS, ORDERS, weights
+from mflux_teacache.records import Body, BodyBranch
 
 DTYPES: dict[str, mx.Dtype] = {"bfloat16": mx.bfloat16, "float16": mx.float16}
 
@@ -23,32 +26,44 @@ _PEAK = 2.0**15
 _TINIEST_PEAK = 2.0**-100  # of a residual that is nothing but zeros
 
 # The options of ``add_options`` by their keywords, and what an image records of its cache.
-VALUES = ("forecast", "cache_dtype")
+VALUES = ("forecast", "cache_dtype", "reuse")
 
 # On the command line, in place of a dtype.
 STREAMS_OWN = "none"
 
+# On an earlier model of the demo's the quadratic forecast of outputs was the best one from 9 computed steps of 28 up.
+ORDER_OF_OUTPUTS = 2
 
-def add_options(group: argparse._ArgumentGroup, plugin: str, default: int = DEFAULT_ORDER) -> None:
-    """Declare ``--<plugin>-forecast`` and ``--<plugin>-cache-dtype``: what ``ResidualCache`` takes.
+
+def add_options(
+    group: argparse._ArgumentGroup, plugin: str, order: int = DEFAULT_ORDER, reuses: Reuses | None = "body"
+) -> None:
+    """Declare ``--<plugin>-reuse``, ``--<plugin>-forecast`` and ``--<plugin>-cache-dtype``: what a cache takes.
 
     Args:
-        default: order of the forecast.
+        order: default order of the forecast of residuals. That of outputs is ``ORDER_OF_OUTPUTS``.
+        reuses: what is reused by default, of ``CACHES``.
     """
+    group.add_argument(
+        f"--{plugin}-reuse",
+        choices=tuple(CACHES),
+        default=reuses,
+        help="in a skipped step, reuse what the transformer's body added to its input (body), or what the whole "
+        "transformer returned (output), which takes no time and little memory (default: %(default)s)",
+    )
     group.add_argument(
         f"--{plugin}-forecast",
         type=int,
         choices=ORDERS,
-        default=default,
-        help="in a skipped step, hold the last computed residual (0), or extrapolate it in the noise level from the "
-        "last 2 (1) or 3 (2) computed ones, each of which takes memory (default: %(default)s)",
+        help="in a skipped step, hold what was computed last (0), or extrapolate it in the noise level from the last "
+        f"2 (1) or 3 (2) computed steps (default: {order} for the body, {ORDER_OF_OUTPUTS} for outputs)",
     )
     group.add_argument(
         f"--{plugin}-cache-dtype",
         type=_cache_dtype,
         metavar="DTYPE",
-        help=f"keep residuals in {' or '.join(DTYPES)} where the model's stream is of a wider dtype, such as float32: "
-        f"half the memory, and what is reused is rounded; {STREAMS_OWN} keeps them in the stream's own (the default)",
+        help=f"keep what is reused in {' or '.join(DTYPES)} where the model's is of a wider dtype, such as float32: "
+        f"half the memory, and rounded; {STREAMS_OWN} keeps the model's own (the default)",
     )
 
 
@@ -65,17 +80,18 @@ def _cache_dtype(text: str) -> str | None:
     return None if text == STREAMS_OWN else text
 
 
-def from_options(options: argparse.Namespace) -> ResidualCache:
-    """The empty cache that the options of ``add_options`` ask for."""
-    return ResidualCache(options.forecast, options.cache_dtype)
+def from_options(options: argparse.Namespace, order: int = DEFAULT_ORDER) -> Cache:
+    """The empty cache that the options of ``add_options`` ask for; ``order`` as there."""
+    default = order if options.reuse == "body" else ORDER_OF_OUTPUTS
+    return CACHES[options.reuse](default if options.forecast is None else options.forecast, options.cache_dtype)
 
 
 class Kept(NamedTuple):
-    """A residual in the cache.
+    """A residual or output in the cache.
 
     Attributes:
         array: as it is kept; not evaluated.
-        dtype: the body's stream's, in which it is reused.
+        dtype: the model's, in which it is reused.
         scale: what to multiply ``array`` with, float32; ``None`` = 1.
     """
 
@@ -102,46 +118,56 @@ class Kept(NamedTuple):
         return array if self.scale is None else array * self.scale
 
     def restored(self) -> mx.array:
-        """In the stream's dtype; the very array that was given, if that was not narrowed."""
+        """In the model's dtype; the very array that was given, if that was not narrowed."""
         return self.in_float32().astype(self.dtype) if self.narrowed else self.array
 
 
-def keep(residual: mx.array, dtype: str | None) -> Kept:
-    """Narrow a residual, if that saves memory.
+def keep(array: mx.array, dtype: str | None) -> Kept:
+    """Narrow a residual or output, if that saves memory.
 
     Rounding is to nearest, so a value comes back with a relative error of at most 2^-8 from bfloat16 and 2^-11 from
-    float16. The range of bfloat16 is float32's. In float16, values below 2^-29 of the residual's largest are rounded
-    to within 2^-29 of that. A residual that is not finite stays so.
+    float16. The range of bfloat16 is float32's. In float16, values below 2^-29 of the array's largest are rounded
+    to within 2^-29 of that. An array that is not finite stays so.
 
     Args:
-        residual: of a body, in its stream's dtype.
-        dtype: one of ``DTYPES``; ``None`` = the stream's own. A stream that is no wider stays as it is: bfloat16 asked
+        array: in the model's dtype.
+        dtype: one of ``DTYPES``; ``None`` = the model's own. An array that is no wider stays as it is: bfloat16 asked
             for as float16 would save nothing.
     """
-    if dtype is None or (narrow := DTYPES[dtype]).size >= residual.dtype.size:
-        return Kept(residual, residual.dtype)
+    if dtype is None or (narrow := DTYPES[dtype]).size >= array.dtype.size:
+        return Kept(array, array.dtype)
     if narrow == mx.bfloat16:
-        return Kept(residual.astype(narrow), residual.dtype)
-    scale = mx.maximum(mx.abs(residual).max(), _TINIEST_PEAK) / _PEAK
-    return Kept((residual / scale).astype(narrow), residual.dtype, scale)
+        return Kept(array.astype(narrow), array.dtype)
+    scale = mx.maximum(mx.abs(array).max(), _TINIEST_PEAK) / _PEAK
+    return Kept((array / scale).astype(narrow), array.dtype, scale)
 
 
 class _Computed(NamedTuple):
     sigma: float | None
-    residual: Kept
+    kept: Kept
 
 
-class ResidualCache:
-    """What the last computed steps added to their input, by the numbers of the guidance branches.
+class Cache(ABC):
+    """What the last computed steps gave, by the numbers of the guidance branches.
 
-    It holds the last ``order + 1`` computed residuals of each branch, and nothing is computed until a residual is
-    reused. Fill it in ``mflux_post_transformer`` and empty it in ``mflux_generation_end``.
+    It holds that of the last ``order + 1`` computed steps of each branch, and nothing is computed until it is reused.
+    Fill it in ``mflux_post_transformer`` and empty it in ``mflux_generation_end``.
 
     Args:
-        order: 0 hands out the newest residual as it is, 1 and 2 extrapolate linearly and quadratically.
-        dtype: ``bfloat16`` or ``float16`` keeps residuals of wider streams, such as float32, in that: half the memory,
-            rounded to a relative 2^-8 or 2^-11 (``keep``). ``None`` = the stream's own.
+        order: 0 hands out the newest as it is, 1 and 2 extrapolate linearly and quadratically.
+        dtype: ``bfloat16`` or ``float16`` keeps arrays of a wider dtype, such as float32, in that: half the memory,
+            rounded to a relative 2^-8 or 2^-11 (``keep``). ``None`` = the model's own.
+
+    Attributes:
+        reuses: what it holds, as ``About.reuses`` says it, by which ``CACHES`` has it.
+        max_gain: the bound of its forecast.
+
+    Raises:
+        ValueError: no such order or dtype.
     """
+
+    reuses: ClassVar[Reuses]
+    max_gain: ClassVar[float]
 
     def __init__(self, order: int = DEFAULT_ORDER, dtype: str | None = None) -> None:
         if order not in ORDERS:
@@ -155,22 +181,22 @@ class ResidualCache:
     @property
     def values(self) -> dict[str, Any]:
         """For ``mflux_image_metadata``: what a replay needs to reuse in the same way, by the names of ``VALUES``."""
-        return dict(zip(VALUES, (self.order, self.dtype), strict=True))
+        return dict(zip(VALUES, (self.order, self.dtype, self.reuses), strict=True))
 
     @property
     def empty(self) -> bool:
-        """No branch has a residual."""
+        """No branch has anything to reuse."""
         return not any(self._branches.values())
 
     @property
     def nbytes(self) -> int:
-        """Memory that the residuals take once they are evaluated."""
-        return sum(computed.residual.nbytes for branch in self._branches.values() for computed in branch)
+        """Memory that all of it takes once it is evaluated."""
+        return sum(computed.kept.nbytes for branch in self._branches.values() for computed in branch)
 
     def store(self, sigma: float | None, body: Body) -> None:
         """Take in what a step computed. A branch that was reused in it, as all are in a skipped step, adds nothing.
 
-        A residual of another shape or dtype than its branch's last one takes the place of all of them. One that is
+        An array of another shape or dtype than its branch's last one takes the place of all of them. One that is
         narrowed is evaluated with the step, and without waiting: nothing holds the wide one then.
 
         Args:
@@ -182,21 +208,25 @@ class ResidualCache:
         before, self._branches = self._branches, {}
         for branch in body.branches:
             history = self._branches[branch.index] = before.get(branch.index) or deque(maxlen=self.order + 1)
-            if not branch.reused:
-                residual = keep(branch.residual, self.dtype)
-                if residual.narrowed:
-                    residual.evaluate()
+            if not branch.reused and (array := self._array(branch)) is not None:
+                kept = keep(array, self.dtype)
+                if kept.narrowed:
+                    kept.evaluate()
                 # Of another size, or after the model was cast, the old ones are no nodes of the same curve.
-                if history and not _alike(history[0].residual, residual):
+                if history and not _alike(history[0].kept, kept):
                     history.clear()
-                history.appendleft(_Computed(sigma, residual))
+                history.appendleft(_Computed(sigma, kept))
 
-    def residuals(self, sigma: float | None) -> tuple[mx.array | None, ...]:
-        """For ``Decision.reuse``, by the branches' numbers: ``(batch, rows, width)`` in the body's dtype.
+    @abstractmethod
+    def _array(self, branch: BodyBranch) -> mx.array | None:
+        """What is kept of a computed branch."""
 
-        They are not evaluated. A held residual is the very array that was stored, unless it was narrowed. An
-        extrapolated one is summed in float32 and rounded once: one elementwise operation per residual, in skipped steps
-        only. ``None`` for a branch that never computed.
+    def arrays(self, sigma: float | None) -> tuple[mx.array | None, ...]:
+        """What to reuse, by the branches' numbers, in the model's dtype.
+
+        They are not evaluated. A held array is the very one that was stored, unless it was narrowed. An extrapolated
+        one is summed in float32 and rounded once: one elementwise operation per array, in skipped steps only. ``None``
+        for a branch that never computed.
 
         Args:
             sigma: the noise level of the step that reuses them; ``None`` holds.
@@ -206,31 +236,67 @@ class ResidualCache:
         """
         if self.empty:
             raise LookupError(
-                "the residual cache is empty: no step was computed since it was made or cleared. "
+                "the cache is empty: no step was computed since it was made or cleared. "
                 "Compute a step and store() its body before reusing it."
             )
         histories = (self._branches.get(number) for number in range(max(self._branches) + 1))
-        return tuple(_forecast(sigma, history, self.order) if history else None for history in histories)
+        return tuple(self._forecast(sigma, history) if history else None for history in histories)
 
     def clear(self) -> None:
         """Drop the arrays."""
         self._branches.clear()
 
+    def _forecast(self, sigma: float | None, history: Sequence[_Computed]) -> mx.array:
+        newest = history[0].kept
+        if self.order == 0 or len(history) == 1:
+            return newest.restored()
+        nodes = [computed.sigma for computed in history]
+        return _weighted(weights(sigma, nodes, self.order, self.max_gain), [computed.kept for computed in history])
 
-def _forecast(sigma: float | None, history: Sequence[_Computed], order: int) -> mx.array:
-    newest = history[0].residual
-    if order == 0 or len(history) == 1:
-        return newest.restored()
-    [first, *others] = weights(sigma, [computed.sigma for computed in history], order)
+
+class ResidualCache(Cache):
+    """What the body added to its input: ``(batch, rows, width)`` in the stream's dtype."""
+
+    reuses = "body"
+    max_gain = MAX_GAIN
+
+    def _array(self, branch: BodyBranch) -> mx.array:
+        return branch.residual
+
+    def residuals(self, sigma: float | None) -> tuple[mx.array | None, ...]:
+        """For ``Decision.reuse``: ``arrays``."""
+        return self.arrays(sigma)
+
+
+class OutputCache(Cache):
+    """What the transformer returned, of the latents' size."""
+
+    reuses = "output"
+    max_gain = MAX_GAIN_OF_OUTPUTS
+
+    def _array(self, branch: BodyBranch) -> mx.array | None:
+        return branch.model_output
+
+    def outputs(self, sigma: float | None) -> tuple[mx.array | None, ...]:
+        """For ``Decision.reuse_outputs``: ``arrays``."""
+        return self.arrays(sigma)
+
+
+CACHES: dict[str, type[Cache]] = {cache.reuses: cache for cache in (ResidualCache, OutputCache)}
+
+
+def _weighted(weights: Sequence[float], kept: Sequence[Kept]) -> mx.array:
+    """The sum of the newest arrays, each times its weight."""
+    [first, *others], [newest, *older] = weights, kept
     if not others:
         return newest.restored()
     # In float32 to the end: the weights have both signs, and what they cancel would be lost in a narrow dtype.
     total = first * newest.in_float32()
-    for weight, computed in zip(others, list(history)[1:], strict=False):
-        total = total + weight * computed.residual.in_float32()
+    for weight, array in zip(others, older, strict=False):
+        total = total + weight * array.in_float32()
     return total.astype(newest.dtype)
 
 
 def _alike(one: Kept, other: Kept) -> bool:
-    """By the dtype of the stream: residuals of two streams may be kept in one dtype."""
+    """By the model's dtype: arrays of two dtypes may be kept in one."""
     return one.array.shape == other.array.shape and one.dtype == other.dtype

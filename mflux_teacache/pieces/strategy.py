@@ -21,7 +21,7 @@ from mflux_teacache.hookspecs import hookimpl
 from mflux_teacache.pieces import cache as caches
 from mflux_teacache.pieces import limits, option_types
 from mflux_teacache.pieces.budget import Allowance, Budget
-from mflux_teacache.pieces.cache import ResidualCache
+from mflux_teacache.pieces.cache import Cache
 from mflux_teacache.pieces.controller import Bounds, judge
 from mflux_teacache.pieces.forecast import DEFAULT_ORDER
 from mflux_teacache.pieces.limits import Limits
@@ -33,6 +33,7 @@ COMMON = About(
     kind="strategy",
     windows=limits.WINDOWS,
     cap=limits.CAP,
+    reuses="body",  # where --<strategy>-reuse does not say otherwise
     replay_values=caches.VALUES,
 )
 
@@ -67,11 +68,11 @@ class Strategy:
         defaults: windows and cap where no option says otherwise; without a cap there is no option for it.
         models_own: by keyword, in words, the defaults that depend on the model; ``settings`` finds them.
         skips_while: what holds while steps are skipped, of a threshold that is "this"; for the help.
-        order: of the forecast, where no option says otherwise.
+        order: of the forecast of residuals, where no option says otherwise.
         least_first: how many first steps are computed whatever the window is.
         limits, threshold, allowance: of this attachment, from ``settings``.
         progress: how far the image is before the step that is judged, such as how many steps were skipped in a row.
-        cache: what computed steps added.
+        cache: what computed steps gave.
     """
 
     name: ClassVar[str]
@@ -87,7 +88,7 @@ class Strategy:
     threshold: float | None = None
     allowance: Allowance | None = None
     progress: Progress
-    cache: ResidualCache
+    cache: Cache
     _settings: Settings
     _bounds: Bounds
     _keep: bool = True
@@ -127,9 +128,9 @@ class Strategy:
         """
         raise NotImplementedError
 
-    def residuals(self, step: Step) -> tuple[mx.array | None, ...]:
+    def reused(self, step: Step) -> tuple[mx.array | None, ...]:
         """What a step reuses that ``judge`` wants skipped, by the branches' numbers; a branch of ``None`` computes."""
-        return self.cache.residuals(step.sigma)
+        return self.cache.arrays(step.sigma)
 
     def observe(self, step: Step, body: Body) -> None:
         """Look at a step that is done. What it computed is in the cache already."""
@@ -191,7 +192,7 @@ class Strategy:
         cls.add_options(group)
         if about.windows:
             limits.add_options(group, cls.name, cls.defaults, cls.models_own)
-        caches.add_options(group, cls.name, cls.order)
+        caches.add_options(group, cls.name, cls.order, about.reuses)
 
     @hookimpl
     def mflux_check(self, options: argparse.Namespace, target: Target) -> None:
@@ -204,7 +205,8 @@ class Strategy:
         # The model is known by now, which it need not have been in mflux_check: a file may have other defaults for it.
         settings = self._settings = self.settings(options, target)
         self.limits, self.threshold, self.allowance = settings.limits, settings.threshold, settings.allowance
-        self.cache = caches.from_options(options)
+        self.cache = caches.from_options(options, self.order)
+        self.reuses = self.cache.reuses
         self.attach(options, target)
 
     @hookimpl
@@ -220,8 +222,11 @@ class Strategy:
         # Before anything is handed out: what cannot be trusted must not be the base of a forecast either.
         if verdict.drop_cache:
             self.cache.clear()
+        arrays = self.reused(step) if verdict.kind == "reuse" else None
+        at_output = self.reuses == "output"
         return Decision(
-            residuals=self.residuals(step) if verdict.kind == "reuse" else None,
+            residuals=None if at_output else arrays,
+            outputs=arrays if at_output else None,
             forced=verdict.kind == "force",
             reason=verdict.reason,
             change=verdict.change,

@@ -21,7 +21,7 @@ from mflux_teacache.errors import OptionError, PluginWarning, Refused
 from mflux_teacache.hookspecs import hookimpl
 from mflux_teacache.image_record import keys
 from mflux_teacache.image_record.read import Decided, read
-from mflux_teacache.pieces.cache import VALUES, ResidualCache
+from mflux_teacache.pieces.cache import CACHES, VALUES
 from mflux_teacache.pieces.controller import Bounds, unlimited
 from mflux_teacache.pieces.option_types import file_path
 from mflux_teacache.pieces.strategy import Strategy
@@ -70,7 +70,8 @@ class Replay(Strategy):
             )
         self.residual_after = self._decided.residual_after
         # Of the recorded kind, whatever this version's defaults are.
-        self.cache = ResidualCache(self._decided.forecast, self._decided.cache_dtype)
+        self.cache = CACHES[self._decided.reuse](self._decided.forecast, self._decided.cache_dtype)
+        self.reuses = self.cache.reuses
 
     def check(self, options: argparse.Namespace, target: Target) -> None:
         decided, path = self._read(options), _path(options)
@@ -88,12 +89,12 @@ class Replay(Strategy):
         computed = self._decided.pattern[step.index] == "C"
         return Verdict(kind="compute" if computed else "reuse", reason=f"as {self._decided.plugin} did")
 
-    def residuals(self, step: Step) -> tuple[mx.array | None, ...]:
-        residuals = super().residuals(step)
+    def reused(self, step: Step) -> tuple[mx.array | None, ...]:
+        arrays = super().reused(step)
         if self._decided.pattern[step.index] != "P":
-            return residuals
-        branches = zip(residuals, self._decided.partly[step.index], strict=False)
-        return tuple(residual if done == REUSED else None for residual, done in branches)
+            return arrays
+        branches = zip(arrays, self._decided.partly[step.index], strict=False)
+        return tuple(array if done == REUSED else None for array, done in branches)
 
     def values(self, generation: Generation) -> Mapping[str, Any]:
         """All that was recorded of the plugin that is replayed, so that the file can be done without."""

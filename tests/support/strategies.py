@@ -6,7 +6,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from mflux_teacache import Body, Decision, Step, hookimpl
+from mflux_teacache import About, Body, Decision, Step, hookimpl
 
 
 class Observer:
@@ -67,6 +67,36 @@ class PatternAfterFirstBlock(Pattern):
 
 class ProbedPatternAfterFirstBlock(ProbedPattern):
     residual_after = 1
+
+
+class OutputPattern(Pattern):
+    """The same, with the transformer's outputs."""
+
+    about = About(reuses="output")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outputs: tuple[Any, ...] = ()
+
+    @hookimpl
+    def mflux_pre_transformer(self, step: Step) -> Decision:
+        if self.pattern[step.index] == "S":
+            return Decision.reuse_outputs(self.outputs)
+        return Decision.compute()
+
+    @hookimpl
+    def mflux_post_transformer(self, step: Step, body: Body) -> None:
+        self.bodies.append(body)
+        if body.computed:
+            self.outputs = body.model_outputs
+
+
+class ProbedOutputPattern(OutputPattern):
+    """The same after reading the signal, so that the probe's arrays are carried."""
+
+    @hookimpl
+    def mflux_step_start(self, step: Step) -> None:
+        mx.eval(step.modulated_input)
 
 
 def kept(cls: type) -> tuple[type, list[Any]]:

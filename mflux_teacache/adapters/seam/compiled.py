@@ -18,12 +18,23 @@ import mlx.core as mx
 
 from mflux_teacache.adapters.entry_check import flat, of_method, takes_any
 from mflux_teacache.adapters.seam.image import BaseForward, Body, Image
-from mflux_teacache.adapters.seam.run import BlockCall, Carry, Dtypes, Here, Pause, Probe, Run, Streams, by_name
+from mflux_teacache.adapters.seam.run import (
+    BlockCall,
+    Carry,
+    Here,
+    Made,
+    Pause,
+    Probe,
+    Run,
+    Streams,
+    by_name,
+    through,
+)
 from mflux_teacache.errors import UnsupportedModel
-from mflux_teacache.forward import Ran, Residuals
+from mflux_teacache.forward import Ran, Reuse
 
 _Probing = Callable[[dict[str, Any], bool, Any], Any]
-_Running = Callable[[dict[str, Any], tuple[Any, ...], Any], Any]
+_Running = Callable[[dict[str, Any], tuple[Any, ...], bool, Any], Any]
 
 
 def factory(body: Body, original: Callable[..., Any], unseen: str) -> Callable[..., Any]:
@@ -84,10 +95,10 @@ class CompiledForward(BaseForward):
         self._halves = halves
         self._found: Probe | None = None
 
-    def run(self, decide: Callable[[], Residuals]) -> tuple[Any, dict[int, Ran]]:
-        residuals = tuple(self._residuals(decide))
-        self._halves.dtypes = self._prediction.dtypes
-        result, branches = self._halves.run(self._arguments, residuals, self._carried())
+    def run(self, decide: Callable[[], Reuse]) -> tuple[Any, dict[int, Ran]]:
+        arrays, at_output = self._reuse(decide)
+        self._halves.made = self._prediction.made
+        result, branches = self._halves.run(self._arguments, tuple(arrays), at_output, self._carried())
         return result, self._image.branches.numbered(self._prediction, [_ran(branch) for branch in branches])
 
     def probe(self, *, first_block: bool) -> Probe:
@@ -112,13 +123,13 @@ class CompiledPredict:
     in a circle, so the transformer goes when mflux drops its predict.
 
     Attributes:
-        dtypes: of the stream that residuals were made in, which ``run`` sees when it is traced, and cannot be given.
+        made: when the prediction was last computed, which ``run`` sees when it is traced, and cannot be given.
     """
 
     def __init__(self, body: Body, predict: Callable[..., Any]) -> None:
         if body.compiled_blocks is not None:
             body.compiled_blocks.change_nothing("mflux compiles this model itself")
-        self.dtypes: Dtypes | None = None
+        self.made: Made | None = None
         self.probe = mx.compile(_probing(body, predict))
         self.run = mx.compile(_running(body, predict, weakref.ref(self)))
 
@@ -133,13 +144,13 @@ def _probing(body: Body, predict: Callable[..., Any]) -> _Probing:
 
 
 def _running(body: Body, predict: Callable[..., Any], owner: weakref.ref[CompiledPredict]) -> _Running:
-    def traced(arguments: dict[str, Any], residuals: tuple[Any, ...], carry: Any) -> Any:
+    def traced(arguments: dict[str, Any], arrays: tuple[Any, ...], at_output: bool, carry: Any) -> Any:
         carried = None if carry is None else _carry(*carry)
         alive = owner()
         assert alive is not None, "who calls this holds it"
-        result, branches = body.run(lambda: predict(**arguments), lambda _: residuals, carried, alive.dtypes)
-        # A compiled function returns arrays only; the key tells what the branch did.
-        return result, [{_done(branch): (branch.input, branch.output)} for branch in branches]
+        reuse = Reuse(arrays, at_output)
+        result, branches = body.run(lambda: predict(**arguments), lambda _: reuse, carried, alive.made)
+        return result, [_told(branch) for branch in branches]
 
     return traced
 
@@ -171,7 +182,7 @@ class _Look(Run):
     """
 
     def __init__(self, body: Body, first_block: bool, carry: Carry | None) -> None:
-        super().__init__(body.family, 0, lambda _: (), carry, None)
+        super().__init__(body.family, 0, lambda _: Reuse(), carry, None)
         self.found: Probe | None = None
         self._first_block = first_block
 
@@ -184,15 +195,19 @@ class _Look(Run):
         """Nothing: what a probe needs of it is evaluated with the signal."""
 
 
-def _done(branch: Ran) -> str:
-    if branch.reused:
-        return "reused"
-    return "computed in full" if branch.in_full else "computed"
+_FLAGS = ("reused", "in_full")
 
 
-def _ran(arrays: dict[str, tuple[mx.array, mx.array]]) -> Ran:
-    [(done, (body_input, output))] = arrays.items()
-    return Ran(body_input, output, reused=done == "reused", in_full=done == "computed in full")
+def _told(branch: Ran) -> dict[str, mx.array]:
+    """What a branch did, in arrays: a compiled function returns nothing else. A flag that is set is an empty one."""
+    told = branch._asdict()
+    arrays = {name: value for name, value in told.items() if isinstance(value, mx.array)}
+    return {**arrays, **{name: mx.zeros(0) for name in _FLAGS if told[name]}}
+
+
+def _ran(told: dict[str, mx.array]) -> Ran:
+    reused, in_full = (name in told for name in _FLAGS)
+    return Ran(told.get("input"), told.get("output"), reused, in_full, told.get("model_output"))
 
 
 def _arrays(streams: Streams) -> tuple[mx.array, ...]:
@@ -247,7 +262,8 @@ def _compiled_part(image: Image, transformer: Any, method: str) -> Callable[...,
     key = id(transformer), method
     if key not in image.parts:
         predict = getattr(transformer, method)
-        signature, halves = inspect.signature(predict), CompiledPredict(image.body, predict)
+        signature = inspect.signature(predict)
+        halves = CompiledPredict(image.body, through(image.body.here, predict))
         image.parts[key] = lambda *args, **kwargs: image.answer(
             CompiledForward(image, by_name(signature, True, args, kwargs), halves)
         )

@@ -18,10 +18,10 @@ import mlx.core as mx
 
 from mflux_teacache.adapters import entry_check
 from mflux_teacache.adapters.seam.compiled_blocks import CompiledBlocks
-from mflux_teacache.adapters.seam.run import Carry, Decide, Dtypes, Here, Pause, Probe, Run, gate, own
+from mflux_teacache.adapters.seam.run import Carry, Decide, Here, Made, Pause, Probe, Run, gate, own
 from mflux_teacache.adapters.swaps import Swaps, subclass
 from mflux_teacache.family import Dual, Family, Joint
-from mflux_teacache.forward import Forward, Ran, Residuals
+from mflux_teacache.forward import Forward, Ran, Reuse
 from mflux_teacache.records import Status
 from mflux_teacache.runtime import Runtime
 
@@ -100,10 +100,10 @@ class Body:
         self.installed = False
 
     def run(
-        self, forward: Callable[[], Any], decide: Decide, carry: Carry | None = None, dtypes: Dtypes | None = None
+        self, forward: Callable[[], Any], decide: Decide, carry: Carry | None = None, made: Made | None = None
     ) -> tuple[Any, list[Ran]]:
         """Run ``forward``, as ``Run`` tells. Returns what it returns, and its branches in the order of their calls."""
-        run = Run(self.family, self._residual_after, decide, carry, dtypes)
+        run = Run(self.family, self._residual_after, decide, carry, made)
         with self.here.running(run):
             result = forward()
         run.end_branch()
@@ -233,12 +233,12 @@ class BaseForward:
         after = 0 if grid.after is None else grid.after(self._entered)
         return rows - after - tokens
 
-    def _residuals(self, decide: Callable[[], Residuals]) -> Residuals:
-        """Those of the branches that this prediction runs, as far as it is known which."""
+    def _reuse(self, decide: Callable[[], Reuse]) -> Reuse:
+        """That of the branches which this prediction runs, as far as it is known which."""
         with aside(self._image.body.here):
-            decided = decide()
-        mine = [decided[number] if number < len(decided) else None for number in self._prediction.branches]
-        return mine if any(residual is not None for residual in mine) else ()
+            arrays, at_output = decide()
+        mine = [arrays[number] if number < len(arrays) else None for number in self._prediction.branches]
+        return Reuse(mine, at_output) if any(array is not None for array in mine) else Reuse()
 
 
 class EagerForward(BaseForward):
@@ -253,13 +253,13 @@ class EagerForward(BaseForward):
         self._predict = predict
         self._pause: Pause | None = None
 
-    def run(self, decide: Callable[[], Residuals]) -> tuple[Any, dict[int, Ran]]:
-        def paused(pause: Pause) -> Residuals:
+    def run(self, decide: Callable[[], Reuse]) -> tuple[Any, dict[int, Ran]]:
+        def paused(pause: Pause) -> Reuse:
             self._pause = pause
-            return self._residuals(decide)
+            return self._reuse(decide)
 
         forward = partial(self._predict, **self._arguments)
-        result, ran = self._image.body.run(forward, paused, dtypes=self._prediction.dtypes)
+        result, ran = self._image.body.run(forward, paused, made=self._prediction.made)
         return result, self._image.branches.numbered(self._prediction, ran)
 
     def probe(self, *, first_block: bool) -> Probe:
@@ -319,13 +319,13 @@ class Prediction:
     Attributes:
         asked: what it is asked for, of what stays the same from step to step.
         branches: the numbers of its branches in the image, in the order in which it runs them; empty until it has run.
-        dtypes: of the image stream when a branch was last computed; ``None`` until then.
+        made: when a branch was last computed; ``None`` until then.
         in_full: the model has taken in its reference images, so that later calls need not bring them.
     """
 
     asked: dict[str, Any]
     branches: list[int] = field(default_factory=list)
-    dtypes: Dtypes | None = None
+    made: Made | None = None
     in_full: bool = False
 
     def is_asked_again(self, asked: Mapping[str, Any]) -> bool:
@@ -386,9 +386,17 @@ class Branches:
         prediction.branches += itertools.islice(self._numbers, max(0, len(ran) - len(prediction.branches)))
         for branch in ran:
             if not branch.reused:
-                prediction.dtypes = Dtypes(branch.input.dtype, branch.output.dtype)
+                prediction.made = _made(branch)
         prediction.in_full = any(branch.in_full for branch in ran)
         return dict(zip(prediction.branches, ran, strict=False))
+
+
+def _made(branch: Ran) -> Made:
+    body_input, output, returned = branch.input, branch.output, branch.model_output
+    assert body_input is not None, "it was computed"
+    assert output is not None, "it was computed"
+    more = () if returned is None else (returned.shape, returned.dtype)
+    return Made(body_input.dtype, output.dtype, *more)
 
 
 def _is_number(value: Any) -> bool:

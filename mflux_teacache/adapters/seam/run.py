@@ -1,9 +1,9 @@
 """How mflux's forward runs while an image is made: each call of a block asks what happens in its place.
 
-The forward runs through. It pauses where it calls block 0 for its first guidance branch, until it is decided which
-residuals are reused. From there each branch computes its body, and its input and output are noted, or its blocks return
-``input + residual``, and zeros for text, whatever they are called with. MLX is lazy, so what is passed by is never
-evaluated.
+The forward runs through. It pauses where it calls block 0 for its first guidance branch, until it is decided what is
+reused. From there each branch computes its body, and its input and output are noted; or its blocks return
+``input + residual``, and zeros for text, whatever they are called with; or it leaves the transformer at block 0, which
+returns the output that is reused. MLX is lazy, so what is passed by is never evaluated.
 
 Arrays that the forward may change in place (``+=`` in FLUX.1 with ControlNet) are copied where they are kept or handed
 out.
@@ -26,7 +26,7 @@ from mflux_teacache.adapters.entry_check import Entry, Given, flat, takes_any
 from mflux_teacache.adapters.seam.compiled_blocks import CompiledBlocks
 from mflux_teacache.errors import UnsupportedModel
 from mflux_teacache.family import Dual, Family, Joint
-from mflux_teacache.forward import Ran, Residuals
+from mflux_teacache.forward import Ran, Reuse
 
 # The same values as another Python object: MLX's ``+=`` changes the object that it is applied to.
 own: Callable[[mx.array], mx.array] = itemgetter(...)
@@ -201,14 +201,25 @@ def _apart(value: Any) -> Any:
     return mx.depends([value], [value])[0] if isinstance(value, mx.array) else value
 
 
-class Dtypes(NamedTuple):
-    """The dtypes of the image stream when it was last computed: where the residual begins, and after the body."""
+class Made(NamedTuple):
+    """What is known of a prediction from when it was last computed.
+
+    Attributes:
+        input, output: dtypes of the image stream: where the residual begins, and after the body.
+        shape, dtype: of what the transformer returned; ``None`` where that was no array.
+    """
 
     input: mx.Dtype
     output: mx.Dtype
+    shape: tuple[int, ...] | None = None
+    dtype: mx.Dtype | None = None
 
 
-Decide = Callable[[Pause], Residuals]
+Decide = Callable[[Pause], Reuse]
+
+
+class _Left(Exception):
+    """Leaves the transformer at block 0."""
 
 
 class Run:
@@ -220,34 +231,45 @@ class Run:
 
     Args:
         residual_after: how many first blocks run in every branch.
-        decide: is called once, at block 0 of the first branch. Branch i reuses the i-th residual that it returns, if
-            that fits.
+        decide: is called once, at block 0 of the first branch. Branch i reuses the i-th array that it returns, if that
+            fits.
         carry: of the first branch, from a probe; ``None`` = what was probed in the pause.
-        dtypes: of the stream that the residuals were made in; ``None`` = whichever there is now.
+        made: when the prediction was last computed; ``None`` = a residual may be of whichever dtype the stream has now,
+            and no output can be reused.
 
     Attributes:
         branches: those that have ended, in the order of their calls.
     """
 
     def __init__(
-        self, family: Family, residual_after: int, decide: Decide, carry: Carry | None, dtypes: Dtypes | None
+        self, family: Family, residual_after: int, decide: Decide, carry: Carry | None, made: Made | None
     ) -> None:
         self.branches: list[Ran] = []
         self._family = family
         self._residual_after = residual_after
         self._decide: Decide | None = decide
         self._carry = carry
-        self._dtypes = dtypes
-        self._residuals: Residuals = ()
+        self._made = made
+        self._reuse = Reuse()
         self._postponed: list[tuple[Any, ...]] = []
         self._index: int | None = None  # of the last called block
         self._reused: Streams | None = None  # what the body returns, from its first skipped call on
+        self._model_output: mx.array | None = None  # of the branch that has just ended
+
+    def through(self, transformer: Callable[[], Any]) -> Any:
+        """A call of the transformer, which runs one branch."""
+        try:
+            returned = transformer()
+        except _Left:
+            returned = self._leave()
+        self._model_output = own(returned) if isinstance(returned, mx.array) else None
+        return returned
 
     def at(self, call: BlockCall) -> Any:
         """What happens in the place of the call."""
         if self._decide is not None:
             pause = Pause(call, self._family)
-            self._residuals = self._decide(pause)
+            self._reuse = self._decide(pause)
             self._carry = self._carry or pause.carry()
             self._decide = None
         begins = self._index is None or call.entry.place <= self._index
@@ -272,29 +294,56 @@ class Run:
             mx.eval(*arrays)
 
     def _given(self) -> mx.array | None:
-        """The residual for the next branch."""
+        """What the next branch is to reuse."""
         place = len(self.branches)
-        return self._residuals[place] if place < len(self._residuals) else None
+        return self._reuse.arrays[place] if place < len(self._reuse.arrays) else None
 
     def _begin(self, call: BlockCall) -> None:
         entry = self._carry.entry if self._carry else call.streams(call.image_rows()).copy()
-        residual = self._given()
         must = self._family.must_compute
         self._in_full = must is not None and must(call.arguments)
-        # A stream of another size or type than the residual was made in must compute.
-        alike = self._dtypes is None or self._dtypes.input == entry.image.dtype
-        fits = residual is not None and residual.shape == entry.image.shape and alike and not self._in_full
-        self._residual = residual if fits else None
+        if self._reuse.at_output and self._output() is not None:
+            raise _Left
+        self._residual = self._fitting(entry.image)
         if self._in_full and self._carry:  # block 0 as well, which leaves more behind than its streams
             self._carry = Carry(self._carry.entry, None)
         self._base = entry  # what the residual is added to
         self._image_rows = entry.image.shape[1]
 
+    def _fitting(self, stream: mx.array) -> mx.array | None:
+        """The branch's residual; ``None`` where it has none, or must compute.
+
+        A stream of another size or type than the residual was made in must.
+        """
+        residual = self._given()
+        if self._in_full or self._reuse.at_output or residual is None or residual.shape != stream.shape:
+            return None
+        return residual if self._made is None or self._made.input == stream.dtype else None
+
+    def _output(self) -> mx.array | None:
+        """The transformer's output that the branch reuses, as the transformer would return it; ``None``: it computes.
+
+        It must, if the output is not of the shape that was last returned.
+        """
+        output, made = self._given(), self._made
+        if self._in_full or output is None or made is None or made.dtype is None or made.shape != output.shape:
+            return None
+        return output.astype(made.dtype)
+
+    def _leave(self) -> mx.array:
+        """The branch is over without its body."""
+        output = self._output()
+        assert output is not None, "this is why the transformer was left"
+        self.branches.append(Ran(None, None, reused=True, model_output=output))
+        self._index = self._carry = None
+        self._postponed.clear()  # nothing of it is needed
+        return own(output)
+
     def _skip(self, call: BlockCall) -> Any:
         if self._reused is None:
             assert self._residual is not None
             # A residual that a plugin keeps in a wider dtype must not widen what comes after the body.
-            dtype = self._base.image.dtype if self._dtypes is None else self._dtypes.output
+            dtype = self._base.image.dtype if self._made is None else self._made.output
             image = (self._base.image + self._residual).astype(dtype)
             self._reused = Streams(image, blank(self._base.text))
         if self._reused.text is None:  # the first list may have the image's rows alone
@@ -327,10 +376,12 @@ class Run:
         if self._index is None:
             return
         if self._reused is None:
-            self.branches.append(Ran(self._base.image, self._computed().image, reused=False, in_full=self._in_full))
+            ran = Ran(self._base.image, self._computed().image, reused=False, in_full=self._in_full)
         else:
-            self.branches.append(Ran(self._base.image, own(self._reused.image), reused=True))
-        self._reused = self._carry = None  # what the probe left belongs to the first branch
+            ran = Ran(self._base.image, own(self._reused.image), reused=True)
+        self.branches.append(ran._replace(model_output=self._model_output))
+        # What the probe left belongs to the first branch.
+        self._reused = self._carry = self._model_output = None
 
 
 def blank(text: mx.array | None) -> mx.array | None:
@@ -381,16 +432,28 @@ def calling(here: Here, forward: Callable[..., Any], named: Signature, unseen: s
         unseen: what is wrong, if the pipeline has a predict function that should have been called instead.
     """
     open_ended = takes_any(named)
+    run = through(here, forward)
 
     def __call__(module: Any, *args: Any, **kwargs: Any) -> Any:
         image = here.image
         if image is None or not image.is_waiting:
-            return forward(module, *args, **kwargs)
+            return run(module, *args, **kwargs)
         if unseen is not None:
             raise UnsupportedModel(unseen)
-        return image.run(partial(forward, module), by_name(named, open_ended, args, kwargs))
+        return image.run(partial(run, module), by_name(named, open_ended, args, kwargs))
 
     return __call__
+
+
+def through(here: Here, forward: Callable[..., Any]) -> Callable[..., Any]:
+    """What runs one branch, so that a run may leave it. Without a run it is mflux's own."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if here.run is None:
+            return forward(*args, **kwargs)
+        return here.run.through(partial(forward, *args, **kwargs))
+
+    return call
 
 
 def by_name(signature: Signature, open_ended: bool, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
