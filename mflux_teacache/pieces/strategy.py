@@ -158,11 +158,11 @@ class Strategy:
 
     def _bounds_of(self, settings: Settings, steps: int, active: int) -> Bounds:
         """Raises ``OptionError`` where windows and cap take more steps than a budget has."""
-        limits = settings.limits.of(active, self.least_first)
+        held = settings.limits.of(active, self.least_first)
         if settings.allowance is None:
-            return Bounds(**limits, threshold=settings.threshold or 0.0)
+            return Bounds(**held, threshold=settings.threshold or 0.0)
         return Budget(
-            **limits,
+            **held,
             computed=settings.allowance.of(active),
             always=settings.always(steps, active),
             title=self.title,
