@@ -27,7 +27,12 @@ def setting_of(plugin: str, keywords: Mapping[str, Any]) -> Setting:
         OptionError: one that it does not allow.
         UnknownPlugin, BrokenPlugin: as for ``attach``.
     """
-    order = getattr(options.from_keywords(load(plugin), keywords), "forecast", 0)
+    from mflux_teacache.pieces.cache import order_of  # here, since mlx comes with it
+    from mflux_teacache.pieces.forecast import DEFAULT_ORDER
+
+    loaded = load(plugin)
+    given = options.from_keywords(loaded, keywords)
+    order = order_of(given, getattr(loaded.factory, "order", DEFAULT_ORDER)) if "reuse" in given else 0
     return Setting(plugin, keywords, order if order in FORECASTS else 0)
 
 

@@ -82,8 +82,15 @@ def _cache_dtype(text: str) -> str | None:
 
 def from_options(options: argparse.Namespace, order: int = DEFAULT_ORDER) -> Cache:
     """The empty cache that the options of ``add_options`` ask for; ``order`` as there."""
-    default = order if options.reuse == "body" else ORDER_OF_OUTPUTS
-    return CACHES[options.reuse](default if options.forecast is None else options.forecast, options.cache_dtype)
+    return CACHES[options.reuse](order_of(options, order), options.cache_dtype)
+
+
+def order_of(options: argparse.Namespace, order: int = DEFAULT_ORDER) -> int:
+    """The order of the forecast that they ask for; ``order`` as there."""
+    given: int | None = options.forecast
+    if given is None:
+        return order if options.reuse == "body" else ORDER_OF_OUTPUTS
+    return given
 
 
 class Kept(NamedTuple):

@@ -24,8 +24,8 @@ DEFAULT_ORDER = 0
 MAX_GAIN = 2.0
 
 # The same for the transformer's outputs, which are smoother: on an earlier model of the demo's (28 steps, 32
-# images, fixed patterns) the linear forecast was nearer to the full run with 3 than with 2, by 0.6 to 2.0 dB from 9 computed steps
-# up, and the quadratic one with 3 by 1.9 to 2.7 dB; with 7 computed steps they were 1.0 and 2.5 dB farther.
+# images, fixed patterns) the linear forecast was nearer to the full run with 3 than with 2, by 0.6 to 2.0 dB from 9
+# computed steps up, and the quadratic one with 3 by 1.9 to 2.7 dB; with 7 computed ones, 1.0 and 2.5 dB farther.
 MAX_GAIN_OF_OUTPUTS = 3.0
 
 # Noise levels that differ by less are the same one: they are float32 numbers from 0 to 1.

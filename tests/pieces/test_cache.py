@@ -8,9 +8,9 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from mflux_teacache import Body, ResidualCache
-from mflux_teacache.pieces.cache import add_options, from_options
-from mflux_teacache.pieces.forecast import DEFAULT_ORDER, ORDERS
+from mflux_teacache import Body, OutputCache, ResidualCache
+from mflux_teacache.pieces.cache import ORDER_OF_OUTPUTS, add_options, from_options
+from mflux_teacache.pieces.forecast import ORDERS
 from mflux_teacache.records import BodyBranch
 
 # --- the cache ---------------------------------------------------------------------------------------------------
@@ -150,7 +150,7 @@ def test_an_order_that_does_not_exist(order):
 def test_the_options():
     parser = argparse.ArgumentParser(exit_on_error=False)
     add_options(parser.add_argument_group(), "mine")
-    assert parser.parse_args([]).mine_forecast == DEFAULT_ORDER
+    assert parser.parse_args([]).mine_forecast is None
     assert parser.parse_args(["--mine-forecast", "2"]).mine_forecast == 2
     for value in ("3", "-1", "linear"):
         with pytest.raises(argparse.ArgumentError):
@@ -160,9 +160,44 @@ def test_the_options():
     for value in ("float32", "bf16", ""):
         with pytest.raises(argparse.ArgumentError):
             parser.parse_args([f"--mine-cache-dtype={value}"])
+    assert parser.parse_args([]).mine_reuse == "body"
+    assert parser.parse_args(["--mine-reuse", "output"]).mine_reuse == "output"
+    with pytest.raises(argparse.ArgumentError):
+        parser.parse_args(["--mine-reuse=residual"])
 
 
-def test_the_cache_that_the_options_ask_for():
-    cache = from_options(argparse.Namespace(forecast=2, cache_dtype="bfloat16", other=1))
-    assert (cache.order, cache.dtype, cache.empty) == (2, "bfloat16", True)
-    assert cache.values == {"forecast": 2, "cache_dtype": "bfloat16"}
+@pytest.mark.parametrize(
+    ("reuse", "forecast", "kind", "order"),
+    [
+        ("body", 2, ResidualCache, 2),
+        ("body", None, ResidualCache, 1),  # the strategy's own
+        ("output", 0, OutputCache, 0),
+        ("output", None, OutputCache, ORDER_OF_OUTPUTS),
+    ],
+)
+def test_the_cache_that_the_options_ask_for(reuse, forecast, kind, order):
+    cache = from_options(argparse.Namespace(reuse=reuse, forecast=forecast, cache_dtype="bfloat16", other=1), 1)
+    assert type(cache) is kind
+    assert (cache.order, cache.dtype, cache.empty) == (order, "bfloat16", True)
+    assert cache.values == {"forecast": order, "cache_dtype": "bfloat16", "reuse": reuse}
+
+
+# --- outputs -----------------------------------------------------------------------------------------------------
+
+
+def test_outputs_are_kept_and_forecast_with_a_gain_of_their_own():
+    cache = OutputCache(1)
+    for sigma, value in ((0.8, 1.0), (0.7, 2.0)):
+        branch = BodyBranch(None, None, None, False, 0, model_output=mx.full((1, 4), value))
+        cache.store(sigma, Body((branch,)))
+    [output] = cache.outputs(0.6)  # as far ahead as the two are apart: a gain of 3, of which residuals have 2
+    assert output.shape == (1, 4)
+    assert mx.allclose(output, mx.full((1, 4), 3.0), atol=1e-5)
+    cache.store(0.6, Body((BodyBranch.without_body(output, 0),)))  # what was reused is not kept
+    assert mx.allclose(cache.outputs(0.6)[0], output)
+
+
+def test_a_branch_without_an_output_has_none_to_reuse():
+    cache = OutputCache()
+    cache.store(0.5, body([1.0]))
+    assert cache.empty

@@ -90,7 +90,7 @@ VALUES = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 3.5)
 def test_the_options_that_come_from_the_record() -> None:
     assert as_json(from_keywords(Loaded("my-drift", Drift), {})) == {
         "most": 0.5, "max_computed": None, "speedup": None, "skip_first": 1, "skip_last": 1, "max_skips": 3,
-        "forecast": 0, "cache_dtype": None,
+        "reuse": "body", "forecast": None, "cache_dtype": None,
     }  # fmt: skip
 
 
@@ -154,7 +154,9 @@ def test_each_image_starts_afresh_and_leaves_no_array() -> None:
     assert len(patterns) == 1
     assert plugin.instance.cache.empty
     assert plugin.instance.latents is None
-    assert plugin.call("mflux_image_metadata", generation=generation(7)) == {"forecast": 1, "cache_dtype": "bfloat16"}
+    assert plugin.call("mflux_image_metadata", generation=generation(7)) == {
+        "forecast": 1, "cache_dtype": "bfloat16", "reuse": "body",
+    }  # fmt: skip
 
 
 def test_defaults_of_the_model_s_own() -> None:
@@ -162,7 +164,7 @@ def test_defaults_of_the_model_s_own() -> None:
     assert vars(plugin.options)["most"] is None
     assert plugin.run(7, **moving(*VALUES)).pattern == "CCSCSSC"
     assert plugin.call("mflux_image_metadata", generation=generation(7)) == {
-        "threshold": 0.5, "first": 2, "forecast": 0, "cache_dtype": None,
+        "threshold": 0.5, "first": 2, "forecast": 0, "cache_dtype": None, "reuse": "body",
     }  # fmt: skip
     assert Plugin("calibrated", Calibrated, most=0.3, skip_first=1).run(7, **moving(*VALUES)).pattern == "CSCCSCC"
 

@@ -169,7 +169,8 @@ def test_the_defaults_are_the_published_ones_with_a_cap():
 def test_the_options():
     defaults = {
         "thresh": 0.08, "max_computed": None, "speedup": None, "skip_first": 1, "skip_last": 0, "max_skips": 8,
-        "forecast": 0, "cache_dtype": None,
+        "forecast": None,
+        "reuse": "body", "cache_dtype": None,
     }  # fmt: skip
     assert as_json(from_keywords(PLUGIN, {})) == defaults
     assert as_json(from_keywords(PLUGIN, {"thresh": 0.2})) == {**defaults, "thresh": 0.2}

@@ -146,8 +146,9 @@ def test_the_options_and_what_is_recorded() -> None:
         "skip_first": 1,
         "skip_last": 1,
         "max_skips": 8,
-        "forecast": 0,
+        "forecast": None,
+        "reuse": "body",
         "cache_dtype": None,
     }
     recorded = attached(forecast=1).call("mflux_image_metadata", generation=generation(9))
-    assert recorded == {"forecast": 1, "cache_dtype": None}
+    assert recorded == {"forecast": 1, "cache_dtype": None, "reuse": "body"}

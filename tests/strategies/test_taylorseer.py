@@ -82,7 +82,7 @@ def test_each_image_starts_afresh_and_leaves_nothing():
 
 def test_the_order_is_recorded():
     recorded = attached(forecast=2).call("mflux_image_metadata", generation=generation(9))
-    assert recorded == {"forecast": 2, "cache_dtype": None}
+    assert recorded == {"forecast": 2, "cache_dtype": None, "reuse": "body"}
 
 
 def test_the_options():
@@ -90,7 +90,8 @@ def test_the_options():
         "interval": 5,
         "skip_first": 3,
         "skip_last": 1,
-        "forecast": 1,
+        "forecast": None,
+        "reuse": "body",
         "cache_dtype": None,
     }
     with pytest.raises(OptionError, match="--taylorseer-interval: '1' is .* from 2"):

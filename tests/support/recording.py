@@ -13,8 +13,8 @@ from tiny_models import generate
 from mflux_teacache import Body, Step, Target, hookimpl
 from mflux_teacache.adapters.seam.compiled import probe
 from mflux_teacache.adapters.seam.image import Body as Seam
-from mflux_teacache.adapters.seam.run import Carry, Dtypes
-from mflux_teacache.forward import Ran
+from mflux_teacache.adapters.seam.run import Carry, Made
+from mflux_teacache.forward import Ran, Reuse
 
 
 def seen_by(module: Any, method: str = "__call__") -> list[dict[str, Any]]:
@@ -46,10 +46,10 @@ def run(
     forward: Callable[[], Any],
     residuals: Sequence[mx.array | None],
     carry: Carry | None,
-    dtypes: Dtypes | None = None,
+    made: Made | None = None,
 ) -> tuple[Any, list[Ran]]:
     """Run a forward of which it is decided already what its branches reuse."""
-    return body.run(forward, lambda _: residuals, carry, dtypes)
+    return body.run(forward, lambda _: Reuse(residuals), carry, made)
 
 
 def carries(body: Seam, forward: Callable[[], Any]) -> tuple[Carry | None, ...]:

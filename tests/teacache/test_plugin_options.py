@@ -21,7 +21,8 @@ def test_defaults():
         "skip_first": None,
         "skip_last": None,
         "max_skips": 8,
-        "forecast": 0,
+        "forecast": None,
+        "reuse": "body",
         "cache_dtype": None,
         "calibration": None,
         "coefficients": None,
@@ -37,6 +38,7 @@ GIVEN = {
     "skip_last": 3,
     "max_skips": 0,
     "forecast": 2,
+    "reuse": "body",
     "cache_dtype": "bfloat16",
     "calibration": None,
     "coefficients": (-1.5, 2.0, 1e-07),
@@ -50,7 +52,7 @@ def test_values_survive_being_recorded_and_given_again(more):
     given = options(**asked)
     assert vars(given) == asked
     kinds = [type(getattr(given, name)) for name in GIVEN if getattr(given, name) is not None]
-    assert kinds == [float, float, int, int, int, str, str if more else tuple, bool]
+    assert kinds == [float, float, int, int, int, str, str, str if more else tuple, bool]
     assert vars(options(**json.loads(json.dumps(as_json(given))))) == asked
 
 
@@ -96,6 +98,7 @@ def test_metadata_is_what_the_image_was_made_with():
         "skip_last": 3,
         "max_skips": 8,
         "forecast": 0,
+        "reuse": "body",
         "cache_dtype": None,
     }
 

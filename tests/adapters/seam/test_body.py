@@ -21,7 +21,7 @@ from mflux_teacache.adapters.families import FLUX1, FLUX2
 from mflux_teacache.adapters.pipelines import family_of
 from mflux_teacache.adapters.seam.compiled import probe
 from mflux_teacache.adapters.seam.image import Body
-from mflux_teacache.adapters.seam.run import Dtypes
+from mflux_teacache.adapters.seam.run import Made
 from mflux_teacache.errors import UnsupportedModel
 from mflux_teacache.family import Dual, Family, Joint
 
@@ -180,7 +180,7 @@ def test_a_stream_of_another_type_computes() -> None:
     body = Body(transformer, FLUX2)
     body.install()
     _, [computed] = run(body, lambda: transformer(**arguments), [], None)
-    other = Dtypes(mx.bfloat16, mx.bfloat16)  # as if the last computed step had run in another precision
+    other = Made(mx.bfloat16, mx.bfloat16)  # as if the last computed step had run in another precision
     _, [branch] = run(body, lambda: transformer(**arguments), [computed.output - computed.input], None, other)
     assert not branch.reused
 

@@ -14,8 +14,9 @@ from tiny_models import flux1, generate, randomised, same
 from mflux_teacache import Decision, Family, Joint, Step, attach, hookimpl
 from mflux_teacache.adapters.seam.compiled import probe
 from mflux_teacache.adapters.seam.image import Body
-from mflux_teacache.adapters.seam.run import Dtypes, Pause
+from mflux_teacache.adapters.seam.run import Made, Pause
 from mflux_teacache.errors import HookFailed
+from mflux_teacache.forward import Reuse
 
 
 @pytest.mark.usefixtures("tiny")
@@ -93,13 +94,13 @@ def test_a_pause_can_be_probed_when_mflux_has_changed_its_arrays(first_block: bo
     pauses: list[Pause] = []
     residual = mx.ones((1, 5, 8))
 
-    def decide(pause: Pause) -> list[mx.array]:
+    def decide(pause: Pause) -> Reuse:
         pauses.append(pause)
         if first_block:
             pause.probe(first_block=True)
-        return [residual] if skip else []
+        return Reuse([residual] if skip else [])
 
-    result, [branch] = body.run(lambda: stack(noisy), decide, dtypes=Dtypes(mx.float32, mx.float32))
+    result, [branch] = body.run(lambda: stack(noisy), decide, made=Made(mx.float32, mx.float32))
     assert branch.reused == skip
     assert mx.allclose(result, 2 * noisy + residual if skip else plain, atol=1e-6)
     assert same(branch.input, 2 * noisy)

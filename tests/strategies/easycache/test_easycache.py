@@ -219,12 +219,14 @@ def test_the_options_and_what_is_recorded():
         "skip_first": 0.15,
         "skip_last": 0.05,
         "max_skips": 8,
-        "forecast": 0,
+        "forecast": None,
+        "reuse": "body",
         "cache_dtype": None,
     }
     assert as_json(from_keywords(PLUGIN, {})) == defaults
     assert attached(forecast=1).call("mflux_image_metadata", generation=generation(9)) == {
         "forecast": 1,
+        "reuse": "body",
         "cache_dtype": None,
     }
     with pytest.raises(OptionError, match="--easycache-thresh: '-1' is "):

@@ -165,6 +165,7 @@ def test_what_is_recorded():
         "skip_last": 0,
         "max_skips": 5,
         "forecast": 0,
+        "reuse": "body",
         "cache_dtype": None,
     }
 
@@ -334,6 +335,7 @@ def test_the_options():
         "max_skips": 1,
         "table": "qwen-image",
         "forecast": 2,
+        "reuse": "body",
         "cache_dtype": "float16",
     }
     assert as_json(from_keywords(PLUGIN, given)) == {**given, "max_computed": None, "speedup": None}

@@ -111,7 +111,11 @@ def test_the_plan_is_followed():
 def test_a_forecast_goes_on_in_sigma():
     plugin = Plugin("schedule", Schedule, pattern="CCS", forecast=1)
     assert plugin.run(3, sigmas=[1.0, 0.8, 0.7]).residuals[2] == pytest.approx([15])
-    assert plugin.call("mflux_image_metadata", generation=generation(3)) == {"forecast": 1, "cache_dtype": None}
+    assert plugin.call("mflux_image_metadata", generation=generation(3)) == {
+        "forecast": 1,
+        "cache_dtype": None,
+        "reuse": "body",
+    }
 
 
 def test_each_image_has_its_own_plan_and_leaves_nothing():
@@ -130,7 +134,8 @@ def test_the_options():
         "plan": None,
         "skip_first": 1,
         "skip_last": 1,
-        "forecast": 0,
+        "forecast": None,
+        "reuse": "body",
         "cache_dtype": None,
     }
     assert as_json(from_keywords(PLUGIN, {})) == defaults

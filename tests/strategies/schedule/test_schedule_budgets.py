@@ -71,6 +71,7 @@ def test_a_published_list_is_followed_and_recorded():
         "plan": "flux1-dev",
         "plan_lists": [{"list": "13 of 50", "source": listed.source}],
         "forecast": 0,
+        "reuse": "body",
         "cache_dtype": None,
     }
 
