@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import mlx.core as mx
@@ -49,7 +49,8 @@ class Simulation:
     """A private instance of a strategy, with options of its own.
 
     It gets the very steps of the full run, and bodies as they would have been: computed where it computes, and
-    ``base + its residual`` where it reuses. The base is the full run's, and so are ``generation.records``.
+    ``base + its residual``, or its output of the transformer, where it reuses. The base is the full run's, and so are
+    ``generation.records``.
 
     Args:
         plugin: a plugin that decides.
@@ -128,14 +129,14 @@ class Simulation:
     def follow(self, computed: ComputedStep) -> mx.array | None:
         """After the body: tell it what it would have got.
 
-        Returns the relative L1 error of the output of the first branch that reuses, a scalar in float32 that is not
-        evaluated; ``None`` where all compute.
+        Returns the relative L1 error of the first branch that reuses, a scalar in float32 that is not evaluated: that
+        of what it reuses, the body's output or the transformer's; ``None`` where all compute.
         """
         if self.fault:
             return None
         # Shared between the strategies, so that each residual is made and kept once.
-        full = computed.after(self._plugins.residual_after)
-        body = _as_reused(full, (self._decision and self._decision.residuals) or ())
+        full = computed.after(0 if self._plugins.reuses == "output" else self._plugins.residual_after)
+        body = _as_reused(full, self._decision)
         self._call(tell, "mflux_post_transformer", step=computed.step, body=body)
         reused = [(branch, real) for branch, real in zip(body.branches, full.branches, strict=True) if branch.reused]
         if not reused:
@@ -143,6 +144,10 @@ class Simulation:
         if len(reused) < len(body.branches):
             self._partial[computed.step.index] = 1 - len(reused) / len(body.branches)
         first, real = reused[0]
+        if first.at_output:
+            assert first.model_output is not None
+            assert real.model_output is not None
+            return relative_l1(first.model_output, real.model_output)
         part = computed.step.target_part
         return relative_l1(part(first.output), part(real.output))
 
@@ -169,13 +174,17 @@ class Simulation:
             return None
 
 
-def _as_reused(full: Body, residuals: Sequence[mx.array | None]) -> Body:
-    """The body as it would have been: a branch without a fitting residual computes, as in a real run."""
-    by_index = dict(enumerate(residuals))
-    return Body(tuple(_reused(branch, by_index.get(branch.index)) for branch in full.branches))
+def _as_reused(full: Body, decision: Decision | None) -> Body:
+    """The body as it would have been: a branch without anything that fits computes, as in a real run."""
+    if decision is None:
+        return full
+    residuals, outputs = dict(enumerate(decision.residuals or ())), dict(enumerate(decision.outputs or ()))
+    return Body(tuple(_reused(each, residuals.get(each.index), outputs.get(each.index)) for each in full.branches))
 
 
-def _reused(branch: BodyBranch, residual: mx.array | None) -> BodyBranch:
-    if residual is None or residual.shape != branch.input.shape:
-        return branch
-    return BodyBranch(branch.input, branch.input + residual, residual, reused=True, index=branch.index)
+def _reused(branch: BodyBranch, residual: mx.array | None, output: mx.array | None) -> BodyBranch:
+    if output is not None and branch.model_output is not None and output.shape == branch.model_output.shape:
+        return BodyBranch.without_body(output, branch.index)
+    if residual is not None and residual.shape == branch.input.shape:
+        return BodyBranch(branch.input, branch.input + residual, residual, reused=True, index=branch.index)
+    return branch

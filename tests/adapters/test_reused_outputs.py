@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import all_cases
+import mlx.core as mx
 import pytest
 from mflux.utils.apple_silicon import AppleSiliconUtil
-from strategies import OutputPattern, ProbedOutputPattern
+from mflux.utils.exceptions import StopImageGenerationException
+from strategies import OutputPattern, Pattern, ProbedOutputPattern
 from tiny_models import generate, same
 
-from mflux_teacache import attach
+from mflux_teacache import Body, Decision, Step, attach, hookimpl
 from mflux_teacache.adapters.families import FAMILIES
 from mflux_teacache.adapters.pipelines import PIPELINES
+from mflux_teacache.errors import HookFailed
 
 CASES = all_cases.cases_of(*all_cases.MODULES)
 
@@ -94,3 +97,104 @@ def test_the_image_is_the_one_made_by_hand(
     assert same(probed, skipped)
     assert same(skipped, expected)
     assert same(generate(model, **arguments), plain)
+
+
+SEVERAL = [name for name in ("flux1-dev", "flux2-guidance", "z-image-guidance", "qwen21-guidance") if name in CASES]
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize("name", SEVERAL)
+def test_it_is_right_again_after_another_size_an_error_and_an_interrupt(name: str, photo: Path) -> None:
+    model, arguments = CASES[name].make(photo)
+    smaller = dict(zip(("height", "width"), CASES[name].smaller, strict=True))
+    with attach(model, OutputPattern):
+        expected, expected_small = generate(model, **arguments), generate(model, **{**arguments, **smaller})
+    for error in (None, ValueError, KeyboardInterrupt):
+        with attach(model, OutputPattern):
+            assert same(generate(model, **{**arguments, **smaller}), expected_small)
+            if error is not None:
+                stop = Stop(error)
+                model.callbacks.in_loop.append(stop)
+                with pytest.raises((error, StopImageGenerationException)):
+                    generate(model, **arguments)
+                model.callbacks.in_loop.remove(stop)
+            assert same(generate(model, **arguments), expected)
+
+
+class Stop:
+    """A callback that ends an image in its third step, a skipped one."""
+
+    def __init__(self, error: type[BaseException]) -> None:
+        self.error = error
+
+    def call_in_loop(self, *, t: int, **_: Any) -> None:
+        if t == 2:
+            raise self.error
+
+
+class Some(OutputPattern):
+    """Reuses the second branch alone, and in the fourth step outputs that fit no branch."""
+
+    @hookimpl
+    def mflux_pre_transformer(self, step: Step) -> Decision:
+        if step.index == 1:
+            return Decision.reuse_outputs([None, *self.outputs[1:]], "the second")
+        if step.index == 3:
+            return Decision.reuse_outputs([output[:, :1] for output in self.outputs], "too small")
+        return Decision.compute()
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize("name", ["flux2-guidance", "qwen"])
+def test_branches_without_an_output_that_fits_compute_and_say_so(name: str, photo: Path) -> None:
+    model, arguments = CASES[name].make(photo)
+    with attach(model, Some) as handle:
+        generate(model, **{**arguments, "num_inference_steps": 5})
+    decisions = handle.stats.history[0].decisions
+    assert handle.stats.history[0].pattern == "CPCCC"
+    assert (decisions[1].branches, decisions[1].reason, decisions[1].cost) == ("CS", "the second", 0.5)
+    assert (decisions[3].decision, decisions[3].reason) == ("forced", "no output fits branch 0, 1")
+
+
+class Reads(OutputPattern):
+    """Reads what the body of a branch did that has none."""
+
+    @hookimpl
+    def mflux_post_transformer(self, step: Step, body: Body) -> None:
+        super().mflux_post_transformer(step, body)
+        assert all(branch.at_output is branch.reused for branch in body.branches)
+        assert body.computed or body.residuals == ()
+        mx.eval([branch.input for branch in body.branches])
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_body_that_did_not_run_has_nothing_to_read(photo: Path) -> None:
+    model, arguments = CASES["flux1-dev"].make(photo)
+    message = "BodyBranch.input was read of guidance branch 0, which reused the transformer's output"
+    with attach(model, Reads), pytest.raises(HookFailed, match=message):
+        generate(model, **arguments)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_nothing_of_the_transformer_runs(photo: Path) -> None:
+    """Its projections are nothing but zeros in the skipped steps, which the image does not notice."""
+    model, arguments = CASES["flux1-dev"].make(photo)
+
+    class Break:
+        def __init__(self) -> None:
+            self.kept = {name: getattr(model.transformer, name).weight for name in ("x_embedder", "proj_out")}
+
+        def call_in_loop(self, *, t: int, **_: Any) -> None:
+            for name, weight in self.kept.items():
+                skipped = OutputPattern.pattern[t + 1] == "S"
+                getattr(model.transformer, name).weight = mx.zeros_like(weight) if skipped else weight
+
+    images = {}
+    for plugin in (OutputPattern, Pattern):
+        with attach(model, plugin):
+            images[plugin] = generate(model, **arguments)
+    model.callbacks.in_loop.append(Break())
+    with attach(model, OutputPattern):
+        assert same(generate(model, **arguments), images[OutputPattern])
+    with attach(model, Pattern):  # a body that is skipped has need of them
+        assert not same(generate(model, **arguments), images[Pattern])

@@ -72,6 +72,26 @@ def test_a_strategy_runs_on_a_family(strategy: str, case: str, photo: Path, mode
 
 
 @pytest.mark.usefixtures("tiny")
+@pytest.mark.filterwarnings("ignore::mflux_teacache.PluginWarning")
+@pytest.mark.parametrize("case", ["flux1-kontext", "flux2-guidance", "z-image-guidance"])
+@pytest.mark.parametrize("strategy", OPTIONS)
+def test_a_strategy_reuses_outputs(strategy: str, case: str, photo: Path, models: dict[str, Any]) -> None:
+    """It decides alike as long as what it skips is the same, and what it reuses is something else."""
+    if case not in models:
+        models[case] = CASES[case].make(photo)
+    model, arguments = models[case]
+    latents = {}
+    for reuse in ("body", "output"):
+        with attach(model, strategy, **{**OPTIONS[strategy], "reuse": reuse}) as handle:
+            latents[reuse] = generate(model, num_inference_steps=STEPS, **arguments)
+        image = handle.stats.last_generation
+        assert image is not None
+        assert image.skipped_count > 0
+    assert math.isfinite(mx.abs(latents["output"]).max().item())
+    assert not same(latents["output"], latents["body"])
+
+
+@pytest.mark.usefixtures("tiny")
 @pytest.mark.parametrize("case", CASES)
 def test_a_whole_run_of_a_family_makes_a_table(case: str, photo: Path, models: dict[str, Any], tmp_path: Path) -> None:
     """Also where the schedule ends with a step that calls no transformer: such a run is not an image-to-image one."""
