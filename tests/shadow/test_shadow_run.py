@@ -9,29 +9,23 @@ import os
 import sys
 import warnings
 from types import SimpleNamespace
-from typing import Any
 
 import cases_flux
 import mlx.core as mx
 import pytest
 from scripted import generation
-from strategies import Pattern, PatternAfterFirstBlock, ReadsEverything, kept
+from shadowing import STEPS, observing, shadow, values
+from strategies import Pattern, ReadsEverything, kept
 from tiny_models import generate, same
 
 from mflux_teacache import About, Decision, Refused, attach, hookimpl
-from mflux_teacache.attachment import Request, attach_requests
 from mflux_teacache.errors import OptionError, PluginWarning, UnknownPlugin
-from mflux_teacache.options import from_keywords
 from mflux_teacache.pieces.option_types import threshold
-from mflux_teacache.plugins import Installed, Loaded, load
 from mflux_teacache.shadow import plan
 from mflux_teacache.shadow.plugin import Shadow
 from mflux_teacache.shadow.report import Row
-from mflux_teacache.shadow.simulate import Simulation
 
 pytestmark = [pytest.mark.usefixtures("tiny"), pytest.mark.filterwarnings("ignore::mflux_teacache.PluginWarning")]
-
-STEPS = 6
 
 
 class Thirds(Pattern):
@@ -96,145 +90,6 @@ class Watches:
     @hookimpl
     def mflux_step_start(self, step):
         raise AssertionError("a plugin that only observes is not simulated")
-
-
-@pytest.fixture
-def installed(monkeypatch):
-    """Makes these classes the installed plugins, under their names in lower case."""
-
-    def install(*plugins: type) -> None:
-        loaded = {cls.__name__.lower(): Loaded(cls.__name__.lower(), cls, "tests", "1") for cls in plugins}
-        entries = [Installed(name, "tests", "1", None) for name in loaded]
-        monkeypatch.setattr(plan, "installed", lambda: entries)
-        monkeypatch.setattr(plan, "load", lambda name: loaded.get(name) or load(name))
-
-    return install
-
-
-def shadow(case: str, photo: Any, *others: Request, steps: int = STEPS, **options: Any) -> tuple[Any, dict[str, Any]]:
-    """The latents of a shadow run, and what is recorded of it."""
-    model, arguments = cases_flux.CASES[case].make(photo)
-    loaded = load("shadow")
-    images: list[Any] = []
-    attach_requests(model, [Request(loaded, from_keywords(loaded, options)), *others])
-    generate_image = model.generate_image
-    model.generate_image = lambda **given: images.append(generate_image(**given))
-    latents = generate(model, num_inference_steps=steps, **arguments)
-    return latents, images[0]._get_metadata()["mflux_plugins"]
-
-
-def observing(plugin: type) -> Request:
-    loaded = Loaded("observer", plugin)
-    return Request(loaded, from_keywords(loaded, {}))
-
-
-def values(recorded: dict[str, Any]) -> dict[str, Any]:
-    return recorded["plugins"]["shadow"]["values"]
-
-
-def relative_l1(output: mx.array, computed: mx.array) -> float:
-    return (mx.abs(output - computed).mean() / mx.abs(computed).mean()).item()
-
-
-# --- errors ------------------------------------------------------------------------------------------------------
-
-
-class KeepsBodies:
-    """Beside the shadow: what the full run's bodies were, and block 0's residuals."""
-
-    def __init__(self) -> None:
-        self.bodies: list[Any] = []
-        self.firsts: list[mx.array] = []
-        self.rows: int | None = None
-
-    @hookimpl
-    def mflux_post_transformer(self, step, body):
-        assert body.computed
-        self.bodies.append(body.branches[0])
-        self.firsts.append(step.first_block_residual)
-        self.rows = step.generation.target_rows
-
-
-@pytest.mark.parametrize("case", ["flux2-guidance", "flux1-kontext"])
-def test_errors_are_those_of_input_and_earlier_residual(case, photo, installed):
-    installed(Pattern)
-    plugin, instances = kept(KeepsBodies)
-    _, recorded = shadow(case, photo, observing(plugin))
-    [run] = values(recorded)["runs"]
-    assert (run["pattern"], recorded["pattern"]) == ("CSCSCS", "CCCCCC")
-    bodies, rows = instances[0].bodies, instances[0].rows
-    expected = [
-        relative_l1((bodies[i].input + bodies[i - 1].residual)[:, :rows], bodies[i].output[:, :rows]) for i in (1, 3, 5)
-    ]
-    assert run["errors"] == pytest.approx(expected, rel=1e-3)
-    assert min(expected) > 1e-4
-
-
-def test_a_residual_after_the_first_block_is_added_to_its_output(photo, installed):
-    installed(PatternAfterFirstBlock)
-    plugin, instances = kept(KeepsBodies)
-    _, recorded = shadow("flux2-guidance", photo, observing(plugin))
-    [run] = values(recorded)["runs"]
-    bodies, firsts = instances[0].bodies, instances[0].firsts
-    bases = [body.input + first for body, first in zip(bodies, firsts, strict=True)]
-    expected = [relative_l1(bases[i] + (bodies[i - 1].output - bases[i - 1]), bodies[i].output) for i in (1, 3, 5)]
-    assert run["errors"] == pytest.approx(expected, rel=1e-3)
-
-
-def test_the_first_skipped_step_has_the_error_of_a_run_that_skips(photo, installed):
-    """Up to there both runs have the same path."""
-    installed(PatternAfterFirstBlock)
-    plugin, instances = kept(KeepsBodies)
-    _, recorded = shadow("flux2-guidance", photo, observing(plugin))
-    model, arguments = cases_flux.CASES["flux2-guidance"].make(photo)
-    skips, skipping = kept(PatternAfterFirstBlock)
-    with attach(model, skips):
-        generate(model, num_inference_steps=STEPS, **arguments)
-    reused = skipping[0].bodies[1].branches[0]
-    assert reused.reused
-    expected = relative_l1(reused.output, instances[0].bodies[1].output)
-    assert values(recorded)["runs"][0]["errors"][0] == pytest.approx(expected, rel=1e-3)
-
-
-def test_a_strategy_is_told_of_what_it_would_have_reused(photo, installed):
-    told, instances = kept(Pattern)
-    told.__name__ = "told"
-    installed(told)
-    shadow("flux2-guidance", photo)
-    [simulated] = [instance for instance in instances if instance.bodies]
-    assert [body.computed for body in simulated.bodies] == [True, False] * 3
-    assert [len(body.branches) for body in simulated.bodies] == [2] * 6
-    held, reused = (body.branches[0].residual for body in simulated.bodies[:2])
-    assert reused is held
-
-
-class AnotherShape(Pattern):
-    """Reuses a residual of one row, which would be added to every row."""
-
-    @hookimpl
-    def mflux_pre_transformer(self, step):
-        return Decision.reuse([residual[:, :1] for residual in self.residuals]) if step.index else Decision.compute()
-
-
-def test_a_residual_that_does_not_fit_computes_as_in_a_real_run(photo, installed):
-    installed(AnotherShape)
-    _, recorded = shadow("flux2-guidance", photo)
-    [run] = values(recorded)["runs"]
-    assert run["pattern"] == "C" * STEPS
-
-
-def test_what_is_made_here_is_evaluated_with_the_step(photo, installed, monkeypatch):
-    """Residuals after block 0 are no part of the step's own result, and lazy they would keep its activations."""
-    installed(PatternAfterFirstBlock)
-    evaluated, evaluate = [], mx.eval
-    monkeypatch.setattr(mx, "eval", lambda *arrays: (evaluated.extend(arrays), evaluate(*arrays))[1])
-    follow, made = Simulation.follow, []
-    monkeypatch.setattr(Simulation, "follow", lambda self, step: (follow(self, step), made.append(step))[0])
-    shadow("flux2-guidance", photo)
-    assert len(made) == STEPS
-    residuals = [step.after(1).branches[0].residual for step in made]
-    lists = [arrays for arrays in evaluated if isinstance(arrays, list)]
-    assert all(any(residual is array for arrays in lists for array in arrays) for residual in residuals)
 
 
 # --- the run itself ----------------------------------------------------------------------------------------------
