@@ -24,21 +24,21 @@ if TYPE_CHECKING:
     from mflux_teacache.pieces.limits import Limits as Limits
     from mflux_teacache.pieces.strategy import Strategy as Strategy
     from mflux_teacache.pieces.verdict import Verdict as Verdict
-    from mflux_teacache.records import Body as Body
-    from mflux_teacache.records import Decision as Decision
     from mflux_teacache.records import Generation as Generation
     from mflux_teacache.records import GenerationStats as GenerationStats
-    from mflux_teacache.records import Step as Step
     from mflux_teacache.records import StepRecord as StepRecord
     from mflux_teacache.records import Target as Target
+    from mflux_teacache.step import Body as Body
+    from mflux_teacache.step import Decision as Decision
+    from mflux_teacache.step import Step as Step
 
 _HOME = {
     "About": "about",
     "apply_teacache": "attachment",
     "attach": "attachment",
     "attached": "handle",
-    "Body": "records",
-    "Decision": "records",
+    "Body": "step",
+    "Decision": "step",
     "Dual": "family",
     "Family": "family",
     "Generation": "records",
@@ -52,7 +52,7 @@ _HOME = {
     "Refused": "errors",
     "OutputCache": "pieces.cache",
     "ResidualCache": "pieces.cache",
-    "Step": "records",
+    "Step": "step",
     "StepRecord": "records",
     "Strategy": "pieces.strategy",
     "Target": "records",

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from mflux_teacache.family import Family
-    from mflux_teacache.records import Body, Decision, Generation, Step, Target
+    from mflux_teacache.records import Generation, Target
+    from mflux_teacache.step import Body, Decision, Step
 
 hookspec = pluggy.HookspecMarker("mflux")
 hookimpl = pluggy.HookimplMarker("mflux")

@@ -23,19 +23,9 @@ from mflux_teacache.forward import Forward, Probed, Ran, Reuse
 from mflux_teacache.messages import warn_kept
 from mflux_teacache.pieces.distance import relative_l1 as _relative_l1
 from mflux_teacache.plugins import DECIDES, Hooks, PluginSet
-from mflux_teacache.records import (
-    COMPUTED,
-    REUSED,
-    Body,
-    BodyBranch,
-    Decision,
-    Generation,
-    Numbers,
-    Outcome,
-    Step,
-    StepRecord,
-)
+from mflux_teacache.records import COMPUTED, REUSED, Generation, Outcome, StepRecord
 from mflux_teacache.spelling import brief
+from mflux_teacache.step import Body, BodyBranch, Decision, Numbers, Step
 
 _NUMBERS = tuple(Numbers.__annotations__)
 _LONGEST_REASON = 200  # characters: a few words

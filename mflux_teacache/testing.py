@@ -18,7 +18,7 @@ from mflux_teacache.family import Arguments, Family
 from mflux_teacache.handle import attach_requests
 from mflux_teacache.hookspecs import hookimpl
 from mflux_teacache.plugins import Loaded, Request
-from mflux_teacache.records import Body, Decision, Step
+from mflux_teacache.step import Body, Decision, Step
 
 # The step in which a residual is reused. Not the first one, in which a key/value cache may have to be filled.
 REUSED = 1

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from mflux_teacache.pieces.controller import Bounds, unlimited
 from mflux_teacache.pieces.strategy import COMMON, Strategy
 from mflux_teacache.pieces.verdict import Verdict
-from mflux_teacache.records import Generation, Step, Target
+from mflux_teacache.records import Generation, Target
+from mflux_teacache.step import Step
 
 if TYPE_CHECKING:
     import mlx.core as mx

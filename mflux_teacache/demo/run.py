@@ -18,7 +18,8 @@ from mflux_teacache.errors import OptionError
 from mflux_teacache.hookspecs import hookimpl
 from mflux_teacache.pieces.option_types import file_path
 from mflux_teacache.pieces.output_files import check_output, writing
-from mflux_teacache.records import Body, Decision, GenerationStats, Step
+from mflux_teacache.records import GenerationStats
+from mflux_teacache.step import Body, Decision, Step
 from mflux_teacache.text_tables import aligned
 
 if TYPE_CHECKING:

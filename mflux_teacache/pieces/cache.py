@@ -15,7 +15,7 @@ import mlx.core as mx
 
 from mflux_teacache.about import Reuses
 from mflux_teacache.pieces.forecast import DEFAULT_ORDER, MAX_GAIN, MAX_GAIN_OF_OUTPUTS, ORDERS, weights
-from mflux_teacache.records import Body, BodyBranch
+from mflux_teacache.step import Body, BodyBranch
 
 DTYPES: dict[str, mx.Dtype] = {"bfloat16": mx.bfloat16, "float16": mx.float16}
 

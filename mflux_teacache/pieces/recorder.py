@@ -17,8 +17,9 @@ from mflux_teacache.messages import tell
 from mflux_teacache.pieces.data_files import DataFiles, Figures, as_text, loras_of
 from mflux_teacache.pieces.option_types import LONGEST_NAME, LONGEST_TEXT
 from mflux_teacache.pieces.output_files import add_output, check_output, replace_file, writing
-from mflux_teacache.records import Body, Generation, Step, Target
+from mflux_teacache.records import Generation, Target
 from mflux_teacache.spelling import visible
+from mflux_teacache.step import Body, Step
 
 
 class Image(Protocol):

@@ -26,7 +26,8 @@ from mflux_teacache.pieces.controller import Bounds, judge
 from mflux_teacache.pieces.forecast import DEFAULT_ORDER
 from mflux_teacache.pieces.limits import Limits
 from mflux_teacache.pieces.verdict import Progress, Verdict
-from mflux_teacache.records import Body, Decision, Generation, Step, Target
+from mflux_teacache.records import Generation, Target
+from mflux_teacache.step import Body, Decision, Step
 
 # What every strategy on this base may say of itself; ``dataclasses.replace`` adds what is its own.
 COMMON = About(

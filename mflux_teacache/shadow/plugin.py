@@ -18,11 +18,12 @@ from mflux_teacache.hookspecs import hookimpl
 from mflux_teacache.messages import tell
 from mflux_teacache.pieces import option_types
 from mflux_teacache.pieces.output_files import add_output, check_output, png_of, replace_file, writing
-from mflux_teacache.records import Body, Decision, Generation, Step, Target
+from mflux_teacache.records import Generation, Target
 from mflux_teacache.shadow.plan import Plan, check, plan
 from mflux_teacache.shadow.report import Report, as_json, as_text
 from mflux_teacache.shadow.simulate import ComputedStep
 from mflux_teacache.spelling import visible_lines
+from mflux_teacache.step import Body, Decision, Step
 
 _MOST_THRESHOLDS = 64
 

@@ -11,10 +11,11 @@ from mflux_teacache.errors import HookFailed, PluginError, Refused
 from mflux_teacache.options import from_keywords
 from mflux_teacache.pieces.distance import relative_l1
 from mflux_teacache.plugins import DECIDES, Loaded, PluginSet
-from mflux_teacache.records import Body, BodyBranch, Decision, Generation, Step, Target
+from mflux_teacache.records import Generation, Target
 from mflux_teacache.runtime import ask, tell
 from mflux_teacache.shadow.report import Row
 from mflux_teacache.spelling import brief
+from mflux_teacache.step import Body, BodyBranch, Decision, Step
 
 # Block 0's output is all that a step knows between the body's input and its output.
 MOST_BLOCKS = 1

@@ -15,7 +15,7 @@ from mflux_teacache.pieces.budget import BUDGETS
 from mflux_teacache.pieces.limits import Limits
 from mflux_teacache.pieces.strategy import COMMON, Strategy
 from mflux_teacache.pieces.verdict import Verdict
-from mflux_teacache.records import Body, Step
+from mflux_teacache.step import Body, Step
 
 if TYPE_CHECKING:
     import mlx.core as mx

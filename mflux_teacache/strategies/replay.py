@@ -26,7 +26,8 @@ from mflux_teacache.pieces.controller import Bounds, unlimited
 from mflux_teacache.pieces.option_types import file_path
 from mflux_teacache.pieces.strategy import Strategy
 from mflux_teacache.pieces.verdict import Verdict
-from mflux_teacache.records import REUSED, Generation, Step, Target
+from mflux_teacache.records import REUSED, Generation, Target
+from mflux_teacache.step import Step
 
 
 class Replay(Strategy):

@@ -17,7 +17,8 @@ from mflux_teacache.pieces.limits import Limits
 from mflux_teacache.pieces.option_types import count_from
 from mflux_teacache.pieces.strategy import COMMON, Strategy
 from mflux_teacache.pieces.verdict import Verdict
-from mflux_teacache.records import Step, Target
+from mflux_teacache.records import Target
+from mflux_teacache.step import Step
 
 DEFAULTS = Limits(skip_first=3, skip_last=1)
 

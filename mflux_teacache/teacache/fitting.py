@@ -10,7 +10,7 @@ from typing import NamedTuple
 import mlx.core as mx
 import numpy as np
 
-from mflux_teacache.records import Body, Step
+from mflux_teacache.step import Body, Step
 
 DEGREE = 4  # what all published calibrations have
 

@@ -20,8 +20,9 @@ from mflux_teacache.pieces.data_files import Chosen
 from mflux_teacache.pieces.limits import Limits, resolve_window
 from mflux_teacache.pieces.strategy import COMMON, Settings, Strategy
 from mflux_teacache.pieces.verdict import Verdict
-from mflux_teacache.records import Generation, Step, Target
+from mflux_teacache.records import Generation, Target
 from mflux_teacache.spelling import brief
+from mflux_teacache.step import Step
 from mflux_teacache.teacache.calibration import BETTER, FILES, MOST_COEFFICIENTS, Calibration, is_distilled, of_model
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ import mlx.core as mx
 
 from mflux_teacache.about import About
 from mflux_teacache.pieces.recorder import Recording, counted
-from mflux_teacache.records import Body, Generation, Step
+from mflux_teacache.records import Generation
+from mflux_teacache.step import Body, Step
 from mflux_teacache.teacache.calibration import BETTER, FILES, Calibration
 from mflux_teacache.teacache.fitting import (
     DEGREE,

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mflux_teacache import hookspecs, records, stats
+from mflux_teacache import hookspecs, records, stats, step
 from mflux_teacache.about import About
 
 PAGE = Path(__file__).parents[2] / "docs" / "hooks.md"
@@ -18,7 +18,7 @@ HEAD = """\
 # Hooks
 
 What mflux calls and plugins implement, and the [values](#values) that go to and fro. Made from the docstrings of
-`mflux_teacache/hookspecs.py`, `about.py`, `records.py` and `stats.py` by `python tests/docs/hooks_page.py`.
+`mflux_teacache/hookspecs.py`, `about.py`, `step.py`, `records.py` and `stats.py` by `python tests/docs/hooks_page.py`.
 [Writing a plugin](writing-a-plugin.md) shows the hooks at work.
 
 """
@@ -27,17 +27,17 @@ VALUES = """
 ## Values
 
 What hooks are given and what they give back. `from mflux_teacache import Decision` imports the one that plugins make.
-The others are in `mflux_teacache.records` and `stats`, for annotations.
+The others are in `mflux_teacache.step`, `records` and `stats`, for annotations.
 """
 
 # In the order in which a plugin meets them.
 RECORDS = (
     records.Target,
     records.Generation,
-    records.Step,
-    records.Decision,
-    records.Body,
-    records.BodyBranch,
+    step.Step,
+    step.Decision,
+    step.Body,
+    step.BodyBranch,
     records.StepRecord,
     records.GenerationStats,
     stats.AttachmentStats,

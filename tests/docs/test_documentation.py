@@ -19,7 +19,7 @@ import pytest
 import supported_page
 from fences import PAGES, ROOT, Fence, fences
 
-from mflux_teacache import hookspecs, records
+from mflux_teacache import hookspecs, records, step
 
 MFLUX = "https://github.com/mflux-community/mflux"
 HOOKS = [name for name in vars(hookspecs) if name.startswith("mflux_")]
@@ -51,7 +51,12 @@ def test_every_value_that_a_hook_names_is_on_the_page() -> None:
         for annotation in getattr(hookspecs, hook).__annotations__.values()
         for name in re.findall(r"\w+", annotation)
     }
-    ours = {name for name in named if getattr(vars(records).get(name), "__module__", None) == records.__name__}
+    ours = {
+        name
+        for module in (records, step)
+        for name in named
+        if getattr(vars(module).get(name), "__module__", None) == module.__name__
+    }
     assert ours
     assert ours <= {cls.__name__ for cls in hooks_page.RECORDS}
 

@@ -11,7 +11,7 @@ import pytest
 from mflux_teacache import Body, OutputCache, ResidualCache
 from mflux_teacache.pieces.cache import ORDER_OF_OUTPUTS, add_options, from_options
 from mflux_teacache.pieces.forecast import ORDERS
-from mflux_teacache.records import BodyBranch
+from mflux_teacache.step import BodyBranch
 
 # --- the cache ---------------------------------------------------------------------------------------------------
 

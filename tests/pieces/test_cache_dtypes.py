@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mflux_teacache import Body, ResidualCache
 from mflux_teacache.pieces.cache import DTYPES, keep
-from mflux_teacache.records import BodyBranch
+from mflux_teacache.step import BodyBranch
 
 # Half a unit in the last place, relative to the value: 8 and 11 significant bits.
 ROUNDING = {"bfloat16": 2.0**-8, "float16": 2.0**-11}

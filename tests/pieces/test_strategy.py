@@ -17,7 +17,7 @@ from mflux_teacache.options import as_json, from_keywords
 from mflux_teacache.pieces.budget import BUDGETS
 from mflux_teacache.pieces.strategy import COMMON, Settings
 from mflux_teacache.plugins import Loaded, PluginSet
-from mflux_teacache.records import Body, Step
+from mflux_teacache.step import Body, Step
 from mflux_teacache.strategies.easycache.plugin import EasyCache
 from mflux_teacache.strategies.first_block_cache import FirstBlockCache
 from mflux_teacache.strategies.magcache.plugin import MagCache

@@ -17,7 +17,7 @@ from tiny_models import generate, same
 from mflux_teacache.attachment import Request, attach_requests
 from mflux_teacache.options import from_keywords
 from mflux_teacache.plugins import Loaded, load
-from mflux_teacache.records import BodyBranch
+from mflux_teacache.step import BodyBranch
 
 ROUNDING = {"bfloat16": 2.0**-8, "float16": 2.0**-11}
 

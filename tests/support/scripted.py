@@ -11,7 +11,8 @@ import mlx.core as mx
 from mflux_teacache import Body, Decision, Generation, Step
 from mflux_teacache.options import from_keywords
 from mflux_teacache.plugins import Hooks, Loaded
-from mflux_teacache.records import BodyBranch, Status, Target
+from mflux_teacache.records import Status, Target
+from mflux_teacache.step import BodyBranch
 
 DEV = Target(pipeline="Flux1", model="black-forest-labs/FLUX.1-dev")
 

@@ -11,7 +11,7 @@ from mflux_teacache.pieces.budget import BUDGETS
 from mflux_teacache.pieces.distance import mean_change
 from mflux_teacache.pieces.strategy import COMMON, Strategy
 from mflux_teacache.pieces.verdict import Verdict
-from mflux_teacache.records import Body, Step
+from mflux_teacache.step import Body, Step
 from mflux_teacache.strategies.easycache.policy import DEFAULTS, THRESHOLD, Learned, decide, learn
 
 

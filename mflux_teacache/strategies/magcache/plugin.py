@@ -13,7 +13,8 @@ from mflux_teacache.pieces.data_files import Chosen
 from mflux_teacache.pieces.limits import Limits
 from mflux_teacache.pieces.strategy import COMMON, Settings, Strategy
 from mflux_teacache.pieces.verdict import Verdict
-from mflux_teacache.records import Generation, Step, Target
+from mflux_teacache.records import Generation, Target
+from mflux_teacache.step import Step
 from mflux_teacache.strategies.magcache.policy import Config, active_part, decide, stretch, stretch_steps
 from mflux_teacache.strategies.magcache.table import FILES, Table
 

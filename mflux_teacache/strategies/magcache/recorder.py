@@ -14,7 +14,8 @@ import mlx.core as mx
 
 from mflux_teacache.about import About
 from mflux_teacache.pieces.recorder import Recording, counted
-from mflux_teacache.records import Body, Generation, Step
+from mflux_teacache.records import Generation
+from mflux_teacache.step import Body, Step
 from mflux_teacache.strategies.magcache.table import FILES, Table
 
 # What diffusers' MagCacheConfig has for models without a recommendation.

@@ -18,7 +18,8 @@ from mflux_teacache.pieces.data_files import Chosen
 from mflux_teacache.pieces.option_types import count_from, factor, fraction
 from mflux_teacache.pieces.strategy import COMMON, Strategy
 from mflux_teacache.pieces.verdict import Verdict
-from mflux_teacache.records import Generation, Step, Target
+from mflux_teacache.records import Generation, Target
+from mflux_teacache.step import Step
 from mflux_teacache.strategies.schedule.budgeted import Plan, Run
 from mflux_teacache.strategies.schedule.config import DEFAULTS, PLUGIN, WAYS, Config
 from mflux_teacache.strategies.schedule.lists import FILES, of_model

@@ -18,7 +18,8 @@ from mflux_teacache.pieces.data_files import calibration_free
 from mflux_teacache.pieces.limits import Limits
 from mflux_teacache.pieces.strategy import COMMON, Strategy
 from mflux_teacache.pieces.verdict import Verdict
-from mflux_teacache.records import Step, Target
+from mflux_teacache.records import Target
+from mflux_teacache.step import Step
 from mflux_teacache.strategies.sea.filter import filtered
 
 if TYPE_CHECKING:
