@@ -64,7 +64,7 @@ class Forward(Protocol):
         """
 
     def probe(self, *, first_block: bool) -> Probed:
-        """What is known at the body's block 0, and of block 0 itself."""
+        """What is known at the body's block 0, and of block 0 itself. What was found is kept for the next call."""
 
     def sigma(self) -> mx.array | float | None:
         """Noise level, 1 = pure noise."""

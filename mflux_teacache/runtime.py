@@ -47,7 +47,6 @@ class _Step(Step):
 
     _forward: Forward | None
     _sigma: float | None = None
-    _probed: Probed | None = None
     signals: list[mx.array] = field(default_factory=list)
 
     @property
@@ -100,7 +99,7 @@ class _Step(Step):
 
     def close(self) -> None:
         """The forward holds the transformer, which must not live on in a step that a plugin keeps."""
-        self._forward = self._probed = None
+        self._forward = None
         self.signals = []
 
     @property
@@ -113,10 +112,8 @@ class _Step(Step):
         return self._forward
 
     def _probe(self, *, first_block: bool) -> Probed:
-        if self._probed is None or (first_block and self._probed.first_block_residual is None):
-            with _model_s_own_errors():
-                self._probed = self._live.probe(first_block=first_block)
-        return self._probed
+        with _model_s_own_errors():
+            return self._live.probe(first_block=first_block)
 
     def _keep(self, signal: mx.array) -> mx.array:
         self.signals.append(signal)
@@ -190,16 +187,13 @@ class Runtime:
             return Decision.compute()
         plugin = str(self.plugins.decider)
         try:
-            misfit = _misfit_of(decision)
-            if misfit is not None or not isinstance(decision, Decision):
-                raise BrokenPlugin(misfit)
-            decision, odd = _readable(decision)
+            checked, odd = _readable(_sound(decision))
         except Exception as error:  # also of a class of the plugin's own, which may raise anything when it is read
             raise HookFailed(plugin, DECIDES, self._index, error) from error
         for name in odd.keys() - self._warned:
             warn_kept(f"plugin {plugin!r}: {DECIDES} returned a Decision with {odd[name]}. It is left out.")
         self._warned |= odd.keys()
-        return decision
+        return checked
 
     def end_step(self, latents: mx.array) -> None:
         """mflux's scheduler has taken its step; ``latents`` are the new ones, not evaluated.
@@ -276,30 +270,35 @@ def _guarded(caller: Any, plugin: str, hook: str, step: int | None, arguments: d
         raise HookFailed(plugin, hook, step, error) from error
 
 
-def _misfit_of(decision: object) -> str | None:
-    """What is wrong with a hook's answer; ``None`` if nothing is. Whether a residual's shape fits, its branch tells."""
+def _sound(decision: object) -> Decision:
+    """A hook's answer, if a step can go by it. Whether an array's shape fits is found out where its branch runs.
+
+    Raises:
+        BrokenPlugin: it cannot.
+    """
     if not isinstance(decision, Decision):
-        return f"it returned {_kind(decision)} where a Decision or None is expected"
+        raise BrokenPlugin(f"it returned {_kind(decision)} where a Decision or None is expected")
     if decision.residuals is not None and decision.outputs is not None:
-        return "it has both residuals and outputs, where one of them is expected: Decision.reuse or reuse_outputs"
+        raise BrokenPlugin(
+            "it has both residuals and outputs, where one of them is expected: Decision.reuse or reuse_outputs"
+        )
     if decision.outputs is not None:
-        return _misfit_of_arrays(decision.outputs, "output", "Decision.reuse_outputs([output])")
-    return _misfit_of_arrays(decision.residuals, "residual", "Decision.reuse([residual])")
+        _check_arrays(decision.outputs, "output", "Decision.reuse_outputs([output])")
+    elif decision.residuals is not None:
+        _check_arrays(decision.residuals, "residual", "Decision.reuse([residual])")
+    return decision
 
 
-def _misfit_of_arrays(arrays: object, what: str, example: str) -> str | None:
-    if arrays is not None and not isinstance(arrays, tuple | list):
-        return f"its {what}s are {_kind(arrays)}, where one for each branch is expected: {example}"
-    for place, array in enumerate(arrays or ()):
-        if array is None:
-            continue
+def _check_arrays(arrays: object, what: str, example: str) -> None:
+    if not isinstance(arrays, tuple | list):
+        raise BrokenPlugin(f"its {what}s are {_kind(arrays)}, where one for each branch is expected: {example}")
+    for place, array in enumerate(arrays):
         kind = array.dtype if isinstance(array, mx.array) else type(array).__name__
-        if not isinstance(kind, mx.Dtype) or not mx.issubdtype(kind, mx.floating):
-            return (
+        if array is not None and not (isinstance(kind, mx.Dtype) and mx.issubdtype(kind, mx.floating)):
+            raise BrokenPlugin(
                 f"its {what} for branch {place} is of {kind}, where an mlx array of a floating-point dtype is "
                 f"expected, or None to compute"
             )
-    return None
 
 
 def _readable(decision: Decision) -> tuple[Decision, dict[str, str]]:
@@ -344,18 +343,16 @@ def _kind(value: Any) -> str:
 
 
 def _branch(decision: Decision, number: int, ran: Ran, target_rows: int | None) -> BodyBranch:
-    body_input, output = ran.input, ran.output
+    body_input, output, reused = ran.input, ran.output, None
     if body_input is None or output is None:
         return BodyBranch.without_body(ran.model_output, number)
-    if ran.reused:
-        assert decision.residuals is not None
-        residual = decision.residuals[number]
-        assert residual is not None
-        return BodyBranch(body_input, output, residual, reused=True, index=number, model_output=ran.model_output)
     if ran.in_full:  # the model has taken in its reference images: later steps have the target's rows alone
         body_input, output = body_input[:, :target_rows], output[:, :target_rows]
-    residual = output - body_input
-    return BodyBranch(body_input, output, residual, reused=False, index=number, model_output=ran.model_output)
+    if ran.reused:
+        assert decision.residuals is not None
+        reused = decision.residuals[number]
+    residual = output - body_input if reused is None else reused
+    return BodyBranch(body_input, output, residual, ran.reused, number, ran.model_output)
 
 
 def _record(step: Step, decision: Decision, branches: Mapping[int, Ran]) -> StepRecord:

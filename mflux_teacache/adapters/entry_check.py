@@ -147,6 +147,7 @@ class Entry(NamedTuple):
     Attributes:
         place: the block's, in the body.
         stage: the list that the block is in.
+        streams: names of the arguments that hold the streams, in the order in which the block returns them.
         forward: the method as mflux has it.
         signature: its own, without ``self``.
         takes_any: a call may bring arguments that the signature does not name.
@@ -155,6 +156,7 @@ class Entry(NamedTuple):
 
     place: int
     stage: Dual | Joint
+    streams: tuple[str, ...]
     forward: Callable[..., Any]
     signature: inspect.Signature
     takes_any: bool
@@ -177,12 +179,18 @@ def entries_of(cls: type, place: int, stage: Dual | Joint, family: Family) -> di
 def _entry(cls: type, method: str, place: int, stage: Dual | Joint, family: Family) -> Entry:
     where = cls.__name__ if method == "__call__" else f"{cls.__name__}.{method}"
     signature = of_method(cls, method)
-    needed = (stage.image, stage.text) if isinstance(stage, Dual) else (stage.stream,)
-    if missing := [name for name in needed if name not in signature.parameters]:
+    streams = _streams_of(stage)
+    if missing := [name for name in streams if name not in signature.parameters]:
         has = ", ".join(signature.parameters)
         raise changed(f"{where} in {stage.blocks!r} has no argument {missing[0]!r} (it has {has})", family)
     given = given_of(f"{cls.__name__} in {stage.blocks!r}", family)
-    return Entry(place, stage, getattr(cls, method), signature, takes_any(signature), given)
+    return Entry(place, stage, streams, getattr(cls, method), signature, takes_any(signature), given)
+
+
+def _streams_of(stage: Dual | Joint) -> tuple[str, ...]:
+    if isinstance(stage, Joint):
+        return (stage.stream,)
+    return (stage.image, stage.text) if stage.image_first else (stage.text, stage.image)
 
 
 def check_blocks(transformers: Sequence[Sequence[Listed]], family: Family, residual_after: int) -> None:

@@ -13,7 +13,7 @@ from tiny_models import generate
 from mflux_teacache import Body, Step, Target, hookimpl
 from mflux_teacache.adapters.seam.compiled import probe
 from mflux_teacache.adapters.seam.image import Body as Seam
-from mflux_teacache.adapters.seam.run import Carry, Made
+from mflux_teacache.adapters.seam.values import Carry, Made
 from mflux_teacache.forward import Ran, Reuse
 
 
@@ -54,9 +54,9 @@ def run(
 
 def carries(body: Seam, forward: Callable[[], Any]) -> tuple[Carry | None, ...]:
     """What a run can take over: nothing, or what a probe found before or after block 0."""
-    before = probe(body, forward).carry()
-    after = probe(body, forward, first_block=True).carry()
-    return None, before, after, probe(body, forward, first_block=True, carry=before).carry()
+    before = probe(body, forward).carry
+    after = probe(body, forward, first_block=True).carry
+    return None, before, after, probe(body, forward, first_block=True, carry=before).carry
 
 
 class Watch:

@@ -11,28 +11,19 @@ import functools
 import inspect
 import types
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import mlx.core as mx
 
 from mflux_teacache.adapters.entry_check import flat, of_method, takes_any
 from mflux_teacache.adapters.seam.image import BaseForward, Body, Image
-from mflux_teacache.adapters.seam.run import (
-    BlockCall,
-    Carry,
-    Here,
-    Made,
-    Pause,
-    Probe,
-    Run,
-    Streams,
-    by_name,
-    through,
-)
+from mflux_teacache.adapters.seam.run import BlockCall, Here, Pause, Run, by_name, through
+from mflux_teacache.adapters.seam.values import Carry, Made, Probe, Streams
 from mflux_teacache.errors import UnsupportedModel
 from mflux_teacache.forward import Ran, Reuse
 
+_Arrays = tuple[tuple[mx.array, ...], ...]
 _Probing = Callable[[dict[str, Any], bool, Any], Any]
 _Running = Callable[[dict[str, Any], tuple[Any, ...], bool, Any], Any]
 
@@ -102,17 +93,14 @@ class CompiledForward(BaseForward):
         return result, self._image.branches.numbered(self._prediction, [_ran(branch) for branch in branches])
 
     def probe(self, *, first_block: bool) -> Probe:
-        entry, modulated_input, *more = self._halves.probe(self._entered, first_block, self._carried())
-        first, first_block_residual = more if first_block else (None, None)
-        first = None if first is None else Streams(*first)
-        self._found = Probe(Streams(*entry), modulated_input, first, first_block_residual)
+        if self._found is None or (first_block and self._found.first_block_residual is None):
+            carried, *signals = self._halves.probe(self._entered, first_block, self._carried())
+            self._found = Probe(_carry(carried), *signals)
         return self._found
 
-    def _carried(self) -> tuple[tuple[mx.array, ...], ...] | None:
+    def _carried(self) -> _Arrays | None:
         """From the latest probe, as arrays."""
-        if self._found is None:
-            return None
-        return tuple(_arrays(streams) for streams in (self._found.entry, self._found.first) if streams is not None)
+        return None if self._found is None else _arrays(self._found.carry)
 
 
 class CompiledPredict:
@@ -136,20 +124,21 @@ class CompiledPredict:
 
 def _probing(body: Body, predict: Callable[..., Any]) -> _Probing:
     def traced(arguments: dict[str, Any], first_block: bool, carried: Any) -> Any:
-        carry = None if carried is None else _carry(*carried)
-        found = probe(body, lambda: predict(**arguments), first_block=first_block, carry=carry)
-        return tuple(_arrays(part) if isinstance(part, Streams) else part for part in found if part is not None)
+        found = probe(body, lambda: predict(**arguments), first_block=first_block, carry=carried and _carry(carried))
+        carry, *signals = found
+        return _arrays(carry), *(signal for signal in signals if signal is not None)
 
     return traced
 
 
 def _running(body: Body, predict: Callable[..., Any], owner: weakref.ref[CompiledPredict]) -> _Running:
-    def traced(arguments: dict[str, Any], arrays: tuple[Any, ...], at_output: bool, carry: Any) -> Any:
-        carried = None if carry is None else _carry(*carry)
+    def traced(arguments: dict[str, Any], arrays: tuple[Any, ...], at_output: bool, carried: Any) -> Any:
         alive = owner()
         assert alive is not None, "who calls this holds it"
         reuse = Reuse(arrays, at_output)
-        result, branches = body.run(lambda: predict(**arguments), lambda _: reuse, carried, alive.made)
+        result, branches = body.run(
+            lambda: predict(**arguments), lambda _: reuse, carried and _carry(carried), alive.made
+        )
         return result, [_told(branch) for branch in branches]
 
     return traced
@@ -210,13 +199,13 @@ def _ran(told: dict[str, mx.array]) -> Ran:
     return Ran(told.get("input"), told.get("output"), reused, in_full, told.get("model_output"))
 
 
-def _arrays(streams: Streams) -> tuple[mx.array, ...]:
-    """A compiled function takes and returns arrays only: without the ``None`` of a missing text stream."""
-    return tuple(array for array in streams if array is not None)
+def _arrays(carry: Carry) -> _Arrays:
+    """A compiled function takes and returns arrays only: without a text stream or an output that is missing."""
+    return tuple(tuple(part for part in streams if part is not None) for streams in carry if streams is not None)
 
 
-def _carry(entry: Sequence[mx.array], first: Sequence[mx.array] | None = None) -> Carry:
-    return Carry(Streams(*entry), None if first is None else Streams(*first))
+def _carry(arrays: _Arrays) -> Carry:
+    return Carry(*(Streams(*streams) for streams in arrays))
 
 
 def compiling_itself(body: Body, cls: type) -> dict[str, Any]:

@@ -18,7 +18,8 @@ import mlx.core as mx
 
 from mflux_teacache.adapters import entry_check
 from mflux_teacache.adapters.seam.compiled_blocks import CompiledBlocks
-from mflux_teacache.adapters.seam.run import Carry, Decide, Here, Made, Pause, Probe, Run, gate, own
+from mflux_teacache.adapters.seam.run import Decide, Here, Pause, Run, gate
+from mflux_teacache.adapters.seam.values import Carry, Made, Probe, own
 from mflux_teacache.adapters.swaps import Swaps, subclass
 from mflux_teacache.family import Dual, Family, Joint
 from mflux_teacache.forward import Forward, Ran, Reuse

@@ -13,37 +13,38 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from inspect import Signature
-from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 import mlx.core as mx
 
 from mflux_teacache.adapters.entry_check import Entry, Given, flat, takes_any
 from mflux_teacache.adapters.seam.compiled_blocks import CompiledBlocks
+from mflux_teacache.adapters.seam.values import Carry, Made, Probe, Streams, own
 from mflux_teacache.errors import UnsupportedModel
 from mflux_teacache.family import Dual, Family, Joint
 from mflux_teacache.forward import Ran, Reuse
 
-# The same values as another Python object: MLX's ``+=`` changes the object that it is applied to.
-own: Callable[[mx.array], mx.array] = itemgetter(...)
+
+def copied(streams: Streams) -> Streams:
+    """The same streams, which ``+=`` in mflux's forward does not reach."""
+    return Streams(own(streams.image), None if streams.text is None else own(streams.text))
 
 
-class Streams(NamedTuple):
-    """Image part and text part of what enters or leaves a block."""
+def separate(arrays: Sequence[mx.array], image_rows: int | None, stage: Dual | Joint) -> Streams:
+    """What a block takes or returns, as image part and text part.
 
-    image: mx.array
-    text: mx.array | None = None
-
-    def copy(self) -> Streams:
-        return Streams(own(self.image), None if self.text is None else own(self.text))
-
-
-def split(stream: mx.array, image_rows: int | None, stage: Joint) -> Streams:
-    """A block's one stream in its parts; ``image_rows`` of ``None``: it is all image."""
+    Args:
+        arrays: in the order of ``Entry.streams``.
+        image_rows: of a block's one stream; ``None``: it is all image.
+    """
+    if isinstance(stage, Dual):
+        image, text = arrays if stage.image_first else reversed(arrays)
+        return Streams(image, text)
+    [stream] = arrays
     rows = stream.shape[1]
     if image_rows is None or image_rows == rows:
         return Streams(stream)
@@ -52,12 +53,12 @@ def split(stream: mx.array, image_rows: int | None, stage: Joint) -> Streams:
     return Streams(stream[:, rows - image_rows :], stream[:, : rows - image_rows])
 
 
-def join(streams: Streams, stage: Joint) -> mx.array:
-    """Streams as the block's one stream."""
-    if streams.text is None:
-        return streams.image
-    rows = [streams.text, streams.image]
-    return mx.concatenate(rows[::-1] if stage.image_first else rows, axis=1)
+def together(streams: Streams, stage: Dual | Joint) -> tuple[Any, ...]:
+    """The inverse of ``separate``."""
+    parts: Sequence[Any] = streams if stage.image_first else streams[::-1]
+    if isinstance(stage, Dual):
+        return tuple(parts)
+    return (streams.image if streams.text is None else mx.concatenate([*parts], axis=1),)
 
 
 @dataclass(eq=False)
@@ -83,10 +84,7 @@ class BlockCall:
 
     def on(self, streams: Streams) -> BlockCall:
         """The same call, with these streams in the place of mflux's."""
-        if isinstance(self.entry.stage, Dual):
-            named = {self.entry.stage.image: streams.image, self.entry.stage.text: streams.text}
-        else:
-            named = {self.entry.stage.stream: join(streams, self.entry.stage)}
+        named = dict(zip(self.entry.streams, together(streams, self.entry.stage), strict=True))
         return BlockCall(self.entry, self.compiled, self.block, (), {**self.arguments, **named})
 
     @cached_property
@@ -102,57 +100,24 @@ class BlockCall:
 
     def streams(self, image_rows: int | None) -> Streams:
         """What enters the block."""
-        if isinstance(self.entry.stage, Dual):
-            return Streams(self.arguments[self.entry.stage.image], self.arguments[self.entry.stage.text])
-        return split(self.arguments[self.entry.stage.stream], image_rows, self.entry.stage)
+        return self.unpack([self.arguments[name] for name in self.entry.streams], image_rows)
 
-    def returned_streams(self, returned: Any) -> tuple[mx.array, ...]:
+    def returned_streams(self, returned: Any) -> Sequence[mx.array]:
         """What the block returned, without what is no stream."""
         if isinstance(self.entry.stage, Dual):
             return tuple(returned)
         return (returned[0] if self.entry.stage.returns_more else returned,)
 
-    def unpack(self, streams: tuple[mx.array, ...], image_rows: int | None) -> Streams:
-        """Image part and text part of what the block returned."""
-        if isinstance(self.entry.stage, Dual):
-            return Streams(*(streams if self.entry.stage.image_first else streams[::-1]))
-        return split(streams[0], image_rows, self.entry.stage)
+    def unpack(self, arrays: Sequence[mx.array], image_rows: int | None) -> Streams:
+        """Image part and text part of what the block was given or has returned."""
+        return separate(arrays, image_rows, self.entry.stage)
 
     def pack(self, streams: Streams) -> Any:
         """Streams as the block would return them."""
-        if isinstance(self.entry.stage, Dual):
-            return tuple(streams) if self.entry.stage.image_first else tuple(streams)[::-1]
-        stream = join(streams, self.entry.stage)
-        return (stream, *(None,) * self.entry.stage.returns_more) if self.entry.stage.returns_more else stream
-
-
-class Carry(NamedTuple):
-    """The streams before and, where they are known, after block 0 of a step's first branch."""
-
-    entry: Streams
-    first: Streams | None
-
-
-class Probe(NamedTuple):
-    """What is known at block 0 of a step's first branch. Nothing is evaluated, and most of it never will be.
-
-    Attributes:
-        entry: what enters block 0.
-        first, first_block_residual: what it returns, and adds to the image; if it was asked for.
-    """
-
-    entry: Streams
-    modulated_input: mx.array
-    first: Streams | None = None
-    first_block_residual: mx.array | None = None
-
-    def carry(self) -> Carry:
-        """What the run takes over: nothing that the probe evaluated is evaluated again.
-
-        Block 0's output is taken over only if it was read. A compiled run fuses across block 0 as mflux's own does, and
-        rounds alike, if block 0 is part of it.
-        """
-        return Carry(self.entry, self.first)
+        arrays, stage = together(streams, self.entry.stage), self.entry.stage
+        if isinstance(stage, Joint) and stage.returns_more:
+            return (*arrays, *(None,) * stage.returns_more)
+        return arrays if isinstance(stage, Dual) else arrays[0]
 
 
 class Pause:
@@ -165,7 +130,7 @@ class Pause:
     """
 
     def __init__(self, call: BlockCall, family: Family, entry: Streams | None = None) -> None:
-        self._call = call.on((entry or call.streams(None)).copy())
+        self._call = call.on(copied(entry or call.streams(None)))
         self._family = family
         self._image_rows = call.image_rows()
         self._entry = entry
@@ -174,22 +139,23 @@ class Pause:
     def probe(self, *, first_block: bool) -> Probe:
         """What block 0 tells; with ``first_block`` also what comes of running it."""
         if self._found is None:
-            self._found = Probe(self._entry or self._call.streams(self._image_rows).copy(), self._modulated_input())
-        if first_block and self._found.first is None:
-            first = self._call.unpack(self._call.returned_streams(self._call.run()), self._image_rows).copy()
-            residual = first.image - self._found.entry.image
-            self._found = self._found._replace(first=first, first_block_residual=residual)
+            entry = self._entry or copied(self._call.streams(self._image_rows))
+            self._found = Probe(Carry(entry), self._modulated_input())
+        if first_block and self._found.carry.first is None:
+            entry = self._found.carry.entry
+            first = copied(self._call.unpack(self._call.returned_streams(self._call.run()), self._image_rows))
+            self._found = Probe(Carry(entry, first), self._found.modulated_input, first.image - entry.image)
         return self._found
 
     def _modulated_input(self) -> mx.array:
         call, stage = self._call, self._call.entry.stage
         given = call.entry.given({name: _apart(value) for name, value in call.arguments.items()})
         signal = self._family.modulated_input(call.block, given)
-        return split(signal, self._image_rows, stage).image if isinstance(stage, Joint) else signal
+        return separate([signal], self._image_rows, stage).image if isinstance(stage, Joint) else signal
 
     def carry(self) -> Carry | None:
         """What the run need not compute any more: block 0, if its output was read."""
-        return None if self._found is None or self._found.first is None else self._found.carry()
+        return None if self._found is None or self._found.carry.first is None else self._found.carry
 
 
 def _apart(value: Any) -> Any:
@@ -201,25 +167,18 @@ def _apart(value: Any) -> Any:
     return mx.depends([value], [value])[0] if isinstance(value, mx.array) else value
 
 
-class Made(NamedTuple):
-    """What is known of a prediction from when it was last computed.
-
-    Attributes:
-        input, output: dtypes of the image stream: where the residual begins, and after the body.
-        shape, dtype: of what the transformer returned; ``None`` where that was no array.
-    """
-
-    input: mx.Dtype
-    output: mx.Dtype
-    shape: tuple[int, ...] | None = None
-    dtype: mx.Dtype | None = None
-
-
 Decide = Callable[[Pause], Reuse]
 
 
 class _Left(Exception):
-    """Leaves the transformer at block 0."""
+    """Leaves the transformer at block 0. What is to be skipped is mflux's own code, with no place to return from.
+
+    Attributes:
+        output: what the transformer is to return.
+    """
+
+    def __init__(self, output: mx.array) -> None:
+        self.output = output
 
 
 class Run:
@@ -260,8 +219,8 @@ class Run:
         """A call of the transformer, which runs one branch."""
         try:
             returned = transformer()
-        except _Left:
-            returned = self._leave()
+        except _Left as left:
+            returned = self._leave(left.output)
         self._model_output = own(returned) if isinstance(returned, mx.array) else None
         return returned
 
@@ -299,41 +258,38 @@ class Run:
         return self._reuse.arrays[place] if place < len(self._reuse.arrays) else None
 
     def _begin(self, call: BlockCall) -> None:
-        entry = self._carry.entry if self._carry else call.streams(call.image_rows()).copy()
+        entry = self._carry.entry if self._carry else copied(call.streams(call.image_rows()))
         must = self._family.must_compute
         self._in_full = must is not None and must(call.arguments)
-        if self._reuse.at_output and self._output() is not None:
-            raise _Left
-        self._residual = self._fitting(entry.image)
+        reused = self._fitting(entry.image)
+        if reused is not None and self._reuse.at_output:
+            raise _Left(reused)
+        self._residual = reused
         if self._in_full and self._carry:  # block 0 as well, which leaves more behind than its streams
-            self._carry = Carry(self._carry.entry, None)
+            self._carry = Carry(self._carry.entry)
         self._base = entry  # what the residual is added to
         self._image_rows = entry.image.shape[1]
 
     def _fitting(self, stream: mx.array) -> mx.array | None:
-        """The branch's residual; ``None`` where it has none, or must compute.
+        """What the branch reuses; ``None`` where it has nothing that fits, or must compute.
 
-        A stream of another size or type than the residual was made in must.
+        A residual fits a stream of the size and type that it was made in. An output fits if the transformer's last one
+        had its shape, and is returned in that one's dtype.
         """
-        residual = self._given()
-        if self._in_full or self._reuse.at_output or residual is None or residual.shape != stream.shape:
+        given, made = self._given(), self._made
+        if self._in_full or given is None:
             return None
-        return residual if self._made is None or self._made.input == stream.dtype else None
+        if self._reuse.at_output:
+            if made is None or made.dtype is None or made.shape != given.shape:
+                return None
+            return given.astype(made.dtype)
+        fits = given.shape == stream.shape and (made is None or made.input == stream.dtype)
+        return given if fits else None
 
-    def _output(self) -> mx.array | None:
-        """The transformer's output that the branch reuses, as the transformer would return it; ``None``: it computes.
-
-        It must, if the output is not of the shape that was last returned.
-        """
-        output, made = self._given(), self._made
-        if self._in_full or output is None or made is None or made.dtype is None or made.shape != output.shape:
-            return None
-        return output.astype(made.dtype)
-
-    def _leave(self) -> mx.array:
+    def _leave(self, output: mx.array) -> mx.array:
         """The branch is over without its body."""
-        output = self._output()
-        assert output is not None, "this is why the transformer was left"
+        # Noted at once, and not when the next branch begins: the index is that of no call again, so for ``at`` and
+        # ``end_branch`` no branch is open.
         self.branches.append(Ran(None, None, reused=True, model_output=output))
         self._index = self._carry = None
         self._postponed.clear()  # nothing of it is needed
@@ -348,7 +304,7 @@ class Run:
             self._reused = Streams(image, blank(self._base.text))
         if self._reused.text is None:  # the first list may have the image's rows alone
             self._reused = self._reused._replace(text=blank(call.streams(self._image_rows).text))
-        return call.pack(self._reused.copy())
+        return call.pack(copied(self._reused))
 
     def _compute(self, call: BlockCall, begins: bool) -> Any:
         returned = self._first(call) if begins else call.run()
@@ -368,8 +324,8 @@ class Run:
         if self._carry is None:
             return call.run()
         if self._carry.first is None:
-            return call.on(self._carry.entry.copy()).run()
-        return call.pack(self._carry.first.copy())
+            return call.on(copied(self._carry.entry)).run()
+        return call.pack(copied(self._carry.first))
 
     def end_branch(self) -> None:
         """The forward is over, or another branch begins."""

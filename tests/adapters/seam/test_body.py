@@ -21,7 +21,7 @@ from mflux_teacache.adapters.families import FLUX1, FLUX2
 from mflux_teacache.adapters.pipelines import family_of
 from mflux_teacache.adapters.seam.compiled import probe
 from mflux_teacache.adapters.seam.image import Body
-from mflux_teacache.adapters.seam.run import Made
+from mflux_teacache.adapters.seam.values import Made
 from mflux_teacache.errors import UnsupportedModel
 from mflux_teacache.family import Dual, Family, Joint
 
@@ -110,11 +110,11 @@ def test_block_0_runs_only_where_its_residual_is_read_and_then_once(make: Any, f
     forward = lambda: transformer(**arguments)  # noqa: E731
     lean = probe(body, forward)
     assert not calls
-    full = probe(body, forward, first_block=True, carry=lean.carry())
+    full = probe(body, forward, first_block=True, carry=lean.carry)
     assert same(full.first_block_residual, probe(body, forward, first_block=True).first_block_residual)
     assert same(full.modulated_input, lean.modulated_input)
     calls.clear()
-    run(body, forward, [], full.carry())
+    run(body, forward, [], full.carry)
     assert not calls
 
 
@@ -221,7 +221,7 @@ def test_the_body_does_not_keep_the_transformer_alive() -> None:
     body = Body(transformer, FLUX2)
     body.install()
     forward = functools.partial(transformer, **arguments)
-    run(body, forward, [], probe(body, forward, first_block=True).carry())
+    run(body, forward, [], probe(body, forward, first_block=True).carry)
     blocks = [weakref.ref(block) for block in transformer.transformer_blocks]
     del transformer, forward
     gc.collect()

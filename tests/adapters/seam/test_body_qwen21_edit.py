@@ -33,7 +33,7 @@ def test_a_call_that_fills_the_cache_runs_every_block(residual_after: int, first
     _, [computed] = run(body, lambda: model.transformer(**call, cache=[]), [], None)
     cache: list[Any] = []
     forward = lambda: model.transformer(**call, cache=cache)  # noqa: E731
-    carry = None if first_block is None else probe(body, forward, first_block=first_block).carry()
+    carry = None if first_block is None else probe(body, forward, first_block=first_block).carry
     assert cache == []
     result, [branch] = run(body, forward, [mx.zeros_like(computed.input)], carry)
     assert not branch.reused

@@ -14,7 +14,8 @@ from tiny_models import flux1, generate, randomised, same
 from mflux_teacache import Decision, Family, Joint, Step, attach, hookimpl
 from mflux_teacache.adapters.seam.compiled import probe
 from mflux_teacache.adapters.seam.image import Body
-from mflux_teacache.adapters.seam.run import Made, Pause
+from mflux_teacache.adapters.seam.run import Pause
+from mflux_teacache.adapters.seam.values import Made
 from mflux_teacache.errors import HookFailed
 from mflux_teacache.forward import Reuse
 
@@ -107,7 +108,7 @@ def test_a_pause_can_be_probed_when_mflux_has_changed_its_arrays(first_block: bo
     found = pauses[0].probe(first_block=True)
     assert same(found.modulated_input, expected.modulated_input)
     assert same(found.first_block_residual, expected.first_block_residual)
-    assert same(found.entry.image, 2 * noisy)
+    assert same(found.carry.entry.image, 2 * noisy)
 
 
 def test_a_second_probe_leaves_what_the_first_one_found() -> None:
@@ -116,6 +117,6 @@ def test_a_second_probe_leaves_what_the_first_one_found() -> None:
     body.install()
     noisy = mx.random.normal((1, 5, 8), key=mx.random.key(2))
     lean = probe(body, lambda: stack(noisy))
-    full = probe(body, lambda: stack(noisy), first_block=True, carry=lean.carry())
-    assert same(lean.entry.image, 2 * noisy)
+    full = probe(body, lambda: stack(noisy), first_block=True, carry=lean.carry)
+    assert same(lean.carry.entry.image, 2 * noisy)
     assert same(full.first_block_residual, stack.layers[0](2 * noisy) - 2 * noisy)
