@@ -88,7 +88,7 @@ class _Step(Step):
 
     def relative_l1(self, now: mx.array, earlier: mx.array) -> float:
         if now.shape != earlier.shape or now.dtype != earlier.dtype:
-            return float("nan")
+            return float("nan")  # strategies compute a step whose change is not finite
         change = _relative_l1(now, earlier)
         with _model_s_own_errors():
             sigma = self._live.sigma() if self._sigma is None else self._sigma
@@ -166,6 +166,7 @@ class Runtime:
         return result
 
     def _reuse(self, forward: Forward) -> Reuse:
+        # Here and not in ``predict``: signals can be read only once the forward has come to its body.
         self._open = self._open or self._begin(forward)
         decision = self._open.decision
         return Reuse(_given(decision) or (), at_output=decision.outputs is not None)
@@ -188,6 +189,7 @@ class Runtime:
         plugin = str(self.plugins.decider)
         try:
             checked, odd = _readable(_sound(decision))
+        # Raised as what the hook raised: it is the plugin that has failed, whichever line of ours found it out.
         except Exception as error:  # also of a class of the plugin's own, which may raise anything when it is read
             raise HookFailed(plugin, DECIDES, self._index, error) from error
         for name in odd.keys() - self._warned:
@@ -371,10 +373,7 @@ def _record(step: Step, decision: Decision, branches: Mapping[int, Ran]) -> Step
 
 
 def _outcome(letters: str, *, forced: bool) -> Outcome:
-    """Args:
-    letters: of the branches, what each did.
-    forced: whatever was computed, was computed by a rule.
-    """
+    """What the branches' letters come to. ``forced``: what was computed, was computed by a rule."""
     if REUSED in letters:
         return "partial" if COMPUTED in letters else "skipped"
     return "forced" if forced else "computed"
@@ -382,12 +381,14 @@ def _outcome(letters: str, *, forced: bool) -> Outcome:
 
 def _why_computed(decision: Decision, branches: Mapping[int, Ran]) -> list[str]:
     """Of branches for which the plugin gave something to reuse, or for which it has nothing yet."""
-    if _given(decision) is None:
+    given = _given(decision)
+    if given is None:
         return []
+    left_out = {number for number, array in enumerate(given) if array is None}  # the plugin said that they compute
     what = "residual" if decision.outputs is None else "output"
     computed = [number for number, branch in branches.items() if not branch.reused]
     in_full = [number for number in computed if branches[number].in_full]
-    misfits = [number for number in computed if number not in in_full and not _left_out(decision, number)]
+    misfits = [number for number in computed if number not in in_full and number not in left_out]
     reasons = (("the model needs all of branch", in_full), (f"no {what} fits branch", misfits))
     return [f"{why} {', '.join(map(str, numbers))}" for why, numbers in reasons if numbers]
 
@@ -395,9 +396,3 @@ def _why_computed(decision: Decision, branches: Mapping[int, Ran]) -> list[str]:
 def _given(decision: Decision) -> Sequence[mx.array | None] | None:
     """What is to be reused, whichever of the two it is."""
     return decision.residuals if decision.outputs is None else decision.outputs
-
-
-def _left_out(decision: Decision, number: int) -> bool:
-    """The plugin said that this branch is to compute."""
-    given = _given(decision) or ()
-    return number < len(given) and given[number] is None

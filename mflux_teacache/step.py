@@ -84,6 +84,7 @@ class Decision:
 def _for_each_branch(
     arrays: Sequence[mx.array | None], method: str, what: str, of_body: str
 ) -> tuple[mx.array | None, ...]:
+    # An array is a sequence too: of its rows, each of which would be taken for a branch's.
     if not isinstance(arrays, list | tuple):
         raise TypeError(
             f"Decision.{method} takes one {what} per guidance branch, such as body.{of_body} or [{what}]; it was "
@@ -191,6 +192,7 @@ class BodyBranch:
     @classmethod
     def without_body(cls, model_output: mx.array | None, index: int) -> BodyBranch:
         """A branch that reused the transformer's output."""
+        # Three fields stay unset, so that reading one is an error that says why, where ``None`` would fail later on.
         branch = cls.__new__(cls)
         branch.reused = branch.at_output = True
         branch.index, branch.model_output = index, model_output
@@ -213,6 +215,7 @@ class Body:
     @property
     def residuals(self) -> tuple[mx.array | None, ...]:
         """What ``Decision.reuse`` takes later: by the branches' numbers, ``None`` for one that did not run."""
+        # Not in the order of ``branches``: a step need not run all of the image's, nor in the order of their numbers.
         return _by_number({branch.index: branch.residual for branch in self.branches if not branch.at_output})
 
     @property

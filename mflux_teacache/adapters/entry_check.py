@@ -9,10 +9,13 @@ from __future__ import annotations
 import inspect
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mflux_teacache.errors import AlreadyAttached, UnsupportedModel
 from mflux_teacache.family import Dual, Family, Joint
+
+if TYPE_CHECKING:
+    import mlx.core as mx
 
 _ANY = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
@@ -76,13 +79,14 @@ class Given(dict[str, Any]):
     call: str
     family: Family
 
-    def latents(self) -> Any:
+    def latents(self) -> mx.array:
         """As the entry finds them: of several names the first that is there."""
         names = self.family.latents
         if callable(names):
             return names(self)
         names = (names,) if isinstance(names, str) else names
-        return self[next((name for name in names if name in self), names[0])]
+        latents: mx.array = self[next((name for name in names if name in self), names[0])]
+        return latents
 
     def __missing__(self, name: str) -> Any:
         raise changed(f"{self.call} has no argument {name!r} (it has {', '.join(self)})", self.family)

@@ -66,6 +66,7 @@ def _predicting(
     def step(*args: Any, **kwargs: Any) -> Any:
         image = body.here.image
         if image is None or not image.is_waiting:
+            # mflux's own is built only if it is called, and once: compiling it would be for nothing in most images.
             plain[:] = plain or [build_plain()]
             return plain[0](*args, **kwargs)
         bound = signature.bind(*args, **kwargs)
@@ -88,6 +89,8 @@ class CompiledForward(BaseForward):
 
     def run(self, decide: Callable[[], Reuse]) -> tuple[Any, dict[int, Ran]]:
         arrays, at_output = self._reuse(decide)
+        # Dtypes and a shape are no arrays, so they can only be seen, when ``run`` is traced. They follow from the dtypes
+        # and shapes of what it is called with, and for others MLX traces anew.
         self._halves.made = self._prediction.made
         result, branches = self._halves.run(self._arguments, tuple(arrays), at_output, self._carried())
         return result, self._image.branches.numbered(self._prediction, [_ran(branch) for branch in branches])
@@ -119,6 +122,7 @@ class CompiledPredict:
             body.compiled_blocks.change_nothing("mflux compiles this model itself")
         self.made: Made | None = None
         self.probe = mx.compile(_probing(body, predict))
+        # Weak: else the compiled function, which we hold, would hold us, and the transformer until a collection.
         self.run = mx.compile(_running(body, predict, weakref.ref(self)))
 
 
@@ -191,6 +195,7 @@ def _told(branch: Ran) -> dict[str, mx.array]:
     """What a branch did, in arrays: a compiled function returns nothing else. A flag that is set is an empty one."""
     told = branch._asdict()
     arrays = {name: value for name, value in told.items() if isinstance(value, mx.array)}
+    # The names of what is returned are fixed when it is traced, so a flag is told by whether there is an array at all.
     return {**arrays, **{name: mx.zeros(0) for name in _FLAGS if told[name]}}
 
 
@@ -250,6 +255,7 @@ def _compiled_part(image: Image, transformer: Any, method: str) -> Callable[...,
     """What the transformer is to find in the place of a method of its own that it has compiled."""
     key = id(transformer), method
     if key not in image.parts:
+        # Kept with the image and not on the transformer, where mflux would find ours after the image.
         predict = getattr(transformer, method)
         signature = inspect.signature(predict)
         halves = CompiledPredict(image.body, through(image.body.here, predict))

@@ -71,6 +71,7 @@ class Body:
         self.compiled_blocks = CompiledBlocks(family.looked_at, family.numbered) if compile_blocks else None
         self._residual_after = residual_after
         self._length = len(blocks[0])
+        # Weak: mflux's memory saver frees a transformer by letting go of it, which must not depend on us.
         self._transformers = [weakref.ref(each) for each in transformers]
         self._swaps = Swaps()
 
@@ -112,6 +113,7 @@ class Body:
 
     def _asking(self, block: Any, place: int, stage: Dual | Joint) -> type:
         """The subclass of a block's class whose methods ask: once, also if two threads come here at once."""
+        # Another thread may have put ours on top already: beneath it is the class that is to be extended.
         theirs = next(cls for cls in type(block).__mro__ if vars(cls).get(_BODY) is not self)
         entries = entry_check.entries_of(theirs, place, stage, self.family).items()
         gates = {name: gate(self.here, entry, self.compiled_blocks) for name, entry in entries}
@@ -144,10 +146,8 @@ class Image:
 
     Args:
         body: of the pipeline's transformer.
-        start: called with the latents when the loop is about to begin: gives what takes the image's plugins through
-            its steps.
-        finish: called with that and the status when the loop has ended. May be called again where an interrupt cut it
-            off.
+        start: called with the latents when the loop is about to begin; gives what takes the plugins through its steps.
+        finish: called with that and the status when the loop has ended, and again where an interrupt cut it off.
 
     Attributes:
         runtime: what ``start`` gave; ``None`` until the loop begins.
@@ -200,16 +200,11 @@ class Image:
             if self.body.compiled_blocks is not None:
                 self.body.compiled_blocks.end_image()
             self._finish(self.runtime, status)
-            self.over = True
+            self.over = True  # only now: where an interrupt cuts ``_finish`` off, the next call does the rest
 
 
 class BaseForward:
-    """A call for a prediction, as the runtime sees it.
-
-    Args:
-        image: whose it is.
-        arguments: of the call, by name.
-    """
+    """A call for a prediction of an image, with these arguments by name, as the runtime sees it."""
 
     def __init__(self, image: Image, arguments: dict[str, Any]) -> None:
         self._image = image
@@ -224,8 +219,7 @@ class BaseForward:
         return self._image.body.family.sigma(self._entered)
 
     def latents(self) -> mx.array:
-        latents: mx.array = self._entered.latents()
-        return latents
+        return self._entered.latents()
 
     def first_token(self, rows: int, tokens: int) -> int:
         grid = self._image.body.family.token_grid
@@ -243,11 +237,7 @@ class BaseForward:
 
 
 class EagerForward(BaseForward):
-    """A prediction that runs as Python, once: it pauses at block 0 until it is decided how to go on.
-
-    Args:
-        predict: what mflux calls.
-    """
+    """A prediction that runs as Python, once: ``predict`` pauses at block 0 until it is decided how to go on."""
 
     def __init__(self, image: Image, arguments: dict[str, Any], predict: Callable[..., Any]) -> None:
         super().__init__(image, arguments)
@@ -293,7 +283,7 @@ def loop_methods(cls: Any, here: Here) -> dict[str, Callable[..., None]]:
         with aside(here):
             image.begin(latents)
             cls.before_loop(context, latents, *args, **kwargs)
-        here.image = image
+        here.image = image  # not earlier: ``aside`` puts back what was there before
 
     def in_loop(context: Any, t: int, latents: Any, *args: Any, **kwargs: Any) -> None:
         with aside(here):
@@ -387,17 +377,9 @@ class Branches:
         prediction.branches += itertools.islice(self._numbers, max(0, len(ran) - len(prediction.branches)))
         for branch in ran:
             if not branch.reused:
-                prediction.made = _made(branch)
+                prediction.made = Made.by(branch)
         prediction.in_full = any(branch.in_full for branch in ran)
         return dict(zip(prediction.branches, ran, strict=False))
-
-
-def _made(branch: Ran) -> Made:
-    body_input, output, returned = branch.input, branch.output, branch.model_output
-    assert body_input is not None, "it was computed"
-    assert output is not None, "it was computed"
-    more = () if returned is None else (returned.shape, returned.dtype)
-    return Made(body_input.dtype, output.dtype, *more)
 
 
 def _is_number(value: Any) -> bool:

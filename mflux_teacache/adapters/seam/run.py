@@ -4,9 +4,6 @@ The forward runs through. It pauses where it calls block 0 for its first guidanc
 reused. From there each branch computes its body, and its input and output are noted; or its blocks return
 ``input + residual``, and zeros for text, whatever they are called with; or it leaves the transformer at block 0, which
 returns the output that is reused. MLX is lazy, so what is passed by is never evaluated.
-
-Arrays that the forward may change in place (``+=`` in FLUX.1 with ControlNet) are copied where they are kept or handed
-out.
 """
 
 from __future__ import annotations
@@ -34,33 +31,6 @@ def copied(streams: Streams) -> Streams:
     return Streams(own(streams.image), None if streams.text is None else own(streams.text))
 
 
-def separate(arrays: Sequence[mx.array], image_rows: int | None, stage: Dual | Joint) -> Streams:
-    """What a block takes or returns, as image part and text part.
-
-    Args:
-        arrays: in the order of ``Entry.streams``.
-        image_rows: of a block's one stream; ``None``: it is all image.
-    """
-    if isinstance(stage, Dual):
-        image, text = arrays if stage.image_first else reversed(arrays)
-        return Streams(image, text)
-    [stream] = arrays
-    rows = stream.shape[1]
-    if image_rows is None or image_rows == rows:
-        return Streams(stream)
-    if stage.image_first:
-        return Streams(stream[:, :image_rows], stream[:, image_rows:])
-    return Streams(stream[:, rows - image_rows :], stream[:, : rows - image_rows])
-
-
-def together(streams: Streams, stage: Dual | Joint) -> tuple[Any, ...]:
-    """The inverse of ``separate``."""
-    parts: Sequence[Any] = streams if stage.image_first else streams[::-1]
-    if isinstance(stage, Dual):
-        return tuple(parts)
-    return (streams.image if streams.text is None else mx.concatenate([*parts], axis=1),)
-
-
 @dataclass(eq=False)
 class BlockCall:
     """A call of a block by mflux's forward that has not been made yet.
@@ -68,7 +38,6 @@ class BlockCall:
     Attributes:
         entry: what is called of the block.
         compiled: calls the block compiled on its own; ``None`` = as mflux does.
-        args, kwargs: as mflux gives them.
     """
 
     entry: Entry
@@ -84,7 +53,7 @@ class BlockCall:
 
     def on(self, streams: Streams) -> BlockCall:
         """The same call, with these streams in the place of mflux's."""
-        named = dict(zip(self.entry.streams, together(streams, self.entry.stage), strict=True))
+        named = dict(zip(self.entry.streams, self._together(streams), strict=True))
         return BlockCall(self.entry, self.compiled, self.block, (), {**self.arguments, **named})
 
     @cached_property
@@ -104,20 +73,35 @@ class BlockCall:
 
     def returned_streams(self, returned: Any) -> Sequence[mx.array]:
         """What the block returned, without what is no stream."""
-        if isinstance(self.entry.stage, Dual):
-            return tuple(returned)
-        return (returned[0] if self.entry.stage.returns_more else returned,)
+        stage = self.entry.stage
+        return tuple(returned) if isinstance(stage, Dual) else (returned[0] if stage.returns_more else returned,)
 
     def unpack(self, arrays: Sequence[mx.array], image_rows: int | None) -> Streams:
-        """Image part and text part of what the block was given or has returned."""
-        return separate(arrays, image_rows, self.entry.stage)
+        """Image part and text part of what the block was given or has returned, in the order of ``Entry.streams``."""
+        stage = self.entry.stage
+        if isinstance(stage, Dual):
+            return Streams(*(arrays if stage.image_first else reversed(arrays)))
+        [stream] = arrays
+        rows = stream.shape[1]
+        if image_rows is None or image_rows == rows:
+            return Streams(stream)
+        if stage.image_first:
+            return Streams(stream[:, :image_rows], stream[:, image_rows:])
+        return Streams(stream[:, rows - image_rows :], stream[:, : rows - image_rows])
 
     def pack(self, streams: Streams) -> Any:
         """Streams as the block would return them."""
-        arrays, stage = together(streams, self.entry.stage), self.entry.stage
-        if isinstance(stage, Joint) and stage.returns_more:
-            return (*arrays, *(None,) * stage.returns_more)
-        return arrays if isinstance(stage, Dual) else arrays[0]
+        arrays, stage = self._together(streams), self.entry.stage
+        if isinstance(stage, Dual):
+            return arrays
+        return (*arrays, *(None,) * stage.returns_more) if stage.returns_more else arrays[0]
+
+    def _together(self, streams: Streams) -> tuple[Any, ...]:
+        """The inverse of ``unpack``."""
+        parts: Sequence[Any] = streams if self.entry.stage.image_first else streams[::-1]
+        if isinstance(self.entry.stage, Dual):
+            return tuple(parts)
+        return (streams.image if streams.text is None else mx.concatenate([*parts], axis=1),)
 
 
 class Pause:
@@ -130,6 +114,7 @@ class Pause:
     """
 
     def __init__(self, call: BlockCall, family: Family, entry: Streams | None = None) -> None:
+        # ``None`` rows: the stream is copied whole, with its text, as the block is to be given it.
         self._call = call.on(copied(entry or call.streams(None)))
         self._family = family
         self._image_rows = call.image_rows()
@@ -148,10 +133,10 @@ class Pause:
         return self._found
 
     def _modulated_input(self) -> mx.array:
-        call, stage = self._call, self._call.entry.stage
+        call = self._call
         given = call.entry.given({name: _apart(value) for name, value in call.arguments.items()})
         signal = self._family.modulated_input(call.block, given)
-        return separate([signal], self._image_rows, stage).image if isinstance(stage, Joint) else signal
+        return call.unpack([signal], self._image_rows).image if isinstance(call.entry.stage, Joint) else signal
 
     def carry(self) -> Carry | None:
         """What the run need not compute any more: block 0, if its output was read."""
@@ -170,15 +155,11 @@ def _apart(value: Any) -> Any:
 Decide = Callable[[Pause], Reuse]
 
 
+@dataclass(eq=False)
 class _Left(Exception):
-    """Leaves the transformer at block 0. What is to be skipped is mflux's own code, with no place to return from.
+    """Leaves the transformer, which then returns ``output``: mflux's code after block 0 has no other exit."""
 
-    Attributes:
-        output: what the transformer is to return.
-    """
-
-    def __init__(self, output: mx.array) -> None:
-        self.output = output
+    output: mx.array
 
 
 class Run:
@@ -233,6 +214,7 @@ class Run:
             self._decide = None
         begins = self._index is None or call.entry.place <= self._index
         if begins:
+            # In this order: which array a branch is to reuse is counted by the branches that have ended.
             self.end_branch()
             self._begin(call)
         self._index = call.entry.place
@@ -288,8 +270,8 @@ class Run:
 
     def _leave(self, output: mx.array) -> mx.array:
         """The branch is over without its body."""
-        # Noted at once, and not when the next branch begins: the index is that of no call again, so for ``at`` and
-        # ``end_branch`` no branch is open.
+        # Noted at once: with no index no branch is open, so ``end_branch`` will not note it again, and whichever block
+        # is called next begins the next branch.
         self.branches.append(Ran(None, None, reused=True, model_output=output))
         self._index = self._carry = None
         self._postponed.clear()  # nothing of it is needed
@@ -304,11 +286,12 @@ class Run:
             self._reused = Streams(image, blank(self._base.text))
         if self._reused.text is None:  # the first list may have the image's rows alone
             self._reused = self._reused._replace(text=blank(call.streams(self._image_rows).text))
-        return call.pack(copied(self._reused))
+        return call.pack(copied(self._reused))  # anew for each call: what mflux adds in place must not add up
 
     def _compute(self, call: BlockCall, begins: bool) -> Any:
         returned = self._first(call) if begins else call.run()
-        # Taken apart only where it is needed: most of a body's blocks are neither its last nor its first.
+        # Any block may turn out to be the branch's last. What it returned is taken apart only where it is needed: most
+        # of a body's blocks are neither its last nor its first.
         self._last = call, tuple(map(own, call.returned_streams(returned)))
         if call.entry.place < self._residual_after:
             self._base = self._computed()
@@ -331,11 +314,9 @@ class Run:
         """The forward is over, or another branch begins."""
         if self._index is None:
             return
-        if self._reused is None:
-            ran = Ran(self._base.image, self._computed().image, reused=False, in_full=self._in_full)
-        else:
-            ran = Ran(self._base.image, own(self._reused.image), reused=True)
-        self.branches.append(ran._replace(model_output=self._model_output))
+        reused = self._reused
+        output = self._computed().image if reused is None else own(reused.image)
+        self.branches.append(Ran(self._base.image, output, reused is not None, self._in_full, self._model_output))
         # What the probe left belongs to the first branch.
         self._reused = self._carry = self._model_output = None
 
@@ -383,14 +364,14 @@ def calling(here: Here, forward: Callable[..., Any], named: Signature, unseen: s
     """A ``__call__`` of a transformer, or of what runs its blocks in its stead, that asks the image of its thread.
 
     Args:
-        forward: mflux's.
-        named: its signature, without ``self``.
+        forward, named: mflux's, and its signature without ``self``.
         unseen: what is wrong, if the pipeline has a predict function that should have been called instead.
     """
     open_ended = takes_any(named)
     run = through(here, forward)
 
     def __call__(module: Any, *args: Any, **kwargs: Any) -> Any:
+        # An image that does not wait is being answered: its predict function calls the transformer.
         image = here.image
         if image is None or not image.is_waiting:
             return run(module, *args, **kwargs)

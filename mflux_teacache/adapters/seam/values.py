@@ -1,4 +1,4 @@
-"""What the seam keeps from one moment of a step, or from one step, to the next. Only data: nothing here is called."""
+"""What the seam keeps from one moment of a step, or from one step, to the next."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from operator import itemgetter
 from typing import NamedTuple
 
 import mlx.core as mx
+
+from mflux_teacache.forward import Ran
 
 # The same values as another Python object. MLX's ``+=`` changes the very object that it is applied to, and mflux's
 # forwards use it (FLUX.1 with ControlNet does), so an array that is kept or handed out must not be theirs.
@@ -56,3 +58,12 @@ class Made(NamedTuple):
     output: mx.Dtype
     shape: tuple[int, ...] | None = None
     dtype: mx.Dtype | None = None
+
+    @classmethod
+    def by(cls, branch: Ran) -> Made:
+        """What is known from a branch that was computed."""
+        assert branch.input is not None, "it was computed"
+        assert branch.output is not None, "it was computed"
+        returned = branch.model_output
+        more = () if returned is None else (returned.shape, returned.dtype)
+        return cls(branch.input.dtype, branch.output.dtype, *more)
