@@ -89,8 +89,8 @@ class CompiledForward(BaseForward):
 
     def run(self, decide: Callable[[], Reuse]) -> tuple[Any, dict[int, Ran]]:
         arrays, at_output = self._reuse(decide)
-        # Dtypes and a shape are no arrays, so they can only be seen, when ``run`` is traced. They follow from the dtypes
-        # and shapes of what it is called with, and for others MLX traces anew.
+        # Dtypes and a shape are no arrays, so they can only be seen, when ``run`` is traced. They follow from dtypes
+        # and shapes of what it is called with, and for others MLX traces it anew.
         self._halves.made = self._prediction.made
         result, branches = self._halves.run(self._arguments, tuple(arrays), at_output, self._carried())
         return result, self._image.branches.numbered(self._prediction, [_ran(branch) for branch in branches])
