@@ -27,8 +27,8 @@ def refuse_distilled(target: Target, plugin: str) -> None:
 
 
 def is_short(target: Target) -> bool:
-    """Whether a run is known to have fewer active steps than ``ENOUGH``."""
-    return target.active_steps is not None and target.active_steps < ENOUGH
+    """Whether a run of a known model, which may be a distilled one, has fewer active steps than ``ENOUGH``."""
+    return target.model is not None and target.active_steps is not None and target.active_steps < ENOUGH
 
 
 def advise_fewer(target: Target) -> None:
