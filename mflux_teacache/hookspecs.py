@@ -60,7 +60,7 @@ def mflux_check(options: argparse.Namespace, target: Target) -> None:
 
     When: on a command line before any weights load; in ``attach``; and at the start of each
     ``generate_image``, where steps, guidance and size are known. So it is called several times: it
-    judges and does nothing else.
+    judges and does nothing else, but for a warning that it may give once (``PluginWarning``).
 
     Args:
         options: the plugin's own options, without their prefix.

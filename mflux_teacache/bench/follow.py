@@ -32,6 +32,9 @@ class FollowPattern(Strategy):
             "--followpattern-pattern", required=True, help="a letter for each step: C computed, S skipped"
         )
 
+    def names_steps(self, options: argparse.Namespace) -> bool:
+        return True
+
     def check(self, options: argparse.Namespace, target: Target) -> None:
         """Refuse nothing: a pattern without skips is one to follow as well."""
 

@@ -1,8 +1,8 @@
 """The base of strategies: a subclass says what its rule would do, and what all strategies have in common is here.
 
 That is windows and a cap, a threshold or an exact budget, what is reused and in which dtype, the records of the steps,
-and what is recorded with the image. The hooks call the plain methods, which a subclass overrides: so it needs no hook
-of its own, and may have further ones.
+what is recorded with the image, and what is said of models and runs of few steps. The hooks call the plain methods,
+which a subclass overrides: so it needs no hook of its own, and may have further ones.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mflux_teacache.about import About
 from mflux_teacache.errors import OptionError
 from mflux_teacache.hookspecs import hookimpl
 from mflux_teacache.pieces import cache as caches
-from mflux_teacache.pieces import limits, option_types
+from mflux_teacache.pieces import few_steps, limits, option_types
 from mflux_teacache.pieces.budget import Allowance, Budget
 from mflux_teacache.pieces.cache import Cache
 from mflux_teacache.pieces.controller import Bounds, judge
@@ -93,6 +93,7 @@ class Strategy:
     _settings: Settings
     _bounds: Bounds
     _keep: bool = True
+    _advised: bool = False
 
     # What a subclass overrides. Only judge() has to be.
 
@@ -103,6 +104,14 @@ class Strategy:
     def settings(self, options: argparse.Namespace, target: Target) -> Settings:
         """What the options come to on a model; ``settings_from`` makes it from defaults of the model's own."""
         return self.settings_from(options, self.defaults, self.about.default_threshold)
+
+    def names_steps(self, options: argparse.Namespace) -> bool:
+        """Whether the options name every step that is skipped: then nothing is said of models or runs of few steps."""
+        return False
+
+    def is_distilled(self, options: argparse.Namespace, target: Target) -> bool:
+        """Whether a model is distilled to a few steps, and so refused without ``--<strategy>-force``."""
+        return target.distilled
 
     def check(self, options: argparse.Namespace, target: Target) -> None:
         """Refuse what cannot work, as ``mflux_check`` does."""
@@ -194,12 +203,24 @@ class Strategy:
         if about.windows:
             limits.add_options(group, cls.name, cls.defaults, cls.models_own)
         caches.add_options(group, cls.name, cls.order, about.reuses)
+        few_steps.add_option(group, cls.name)
 
     @hookimpl
     def mflux_check(self, options: argparse.Namespace, target: Target) -> None:
         if self.about.needs_calibration and target.model is None and target.base_model is None:
             return  # nothing to judge yet; mflux_attach knows the model
+        if self.names_steps(options):
+            self.check(options, target)
+            return
+        # Before figures are looked for: of a distilled model there may be none, which is not what is wrong.
+        distilled = self.is_distilled(options, target)
+        if distilled and not options.force:
+            few_steps.refuse_distilled(target, self.name)
         self.check(options, target)
+        # Of a distilled model it has been said, and overruled.
+        if few_steps.is_short(target) and not distilled and not self._advised:
+            self._advised = True  # an instance judges every image of an attachment
+            few_steps.advise_fewer(target)
 
     @hookimpl
     def mflux_attach(self, options: argparse.Namespace, target: Target) -> None:

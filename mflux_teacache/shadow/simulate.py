@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import mlx.core as mx
 
-from mflux_teacache.errors import HookFailed, PluginError, Refused
+from mflux_teacache.errors import HookFailed, PluginError, PluginWarning, Refused
 from mflux_teacache.options import from_keywords
 from mflux_teacache.pieces.distance import relative_l1
 from mflux_teacache.plugins import DECIDES, Loaded, PluginSet
@@ -92,19 +93,24 @@ class Simulation:
         return self.name if given is None else f"{self.name} at {given:g}"
 
     def check(self, target: Target) -> None:
-        """Raises ``PluginError`` where the strategy refuses."""
-        self._plugins.check(self.name, "mflux_check", options=self.options, target=target)
+        """Raises ``PluginError`` where the strategy refuses. What it warns of is for runs that it decides: dropped."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PluginWarning)
+            self._check(target)
 
     def attach(self, target: Target, model: Any) -> None:
         """Raises ``PluginError`` where the strategy refuses, or reuses at a place that a full run does not show."""
         # As a real run does, so that what is refused there is left out here.
-        self.check(target)
+        self._check(target)
         self._plugins.check(self.name, "mflux_attach", options=self.options, target=target, model=model)
         if self._plugins.residual_after > MOST_BLOCKS:
             raise Refused(
                 f"its residual_after is {self._plugins.residual_after}, and a shadow run knows the body's stream "
                 f"after 0 and 1 blocks."
             )
+
+    def _check(self, target: Target) -> None:
+        self._plugins.check(self.name, "mflux_check", options=self.options, target=target)
 
     def start(self, generation: Generation, target: Target) -> None:
         """A new image; where the strategy refuses or fails, ``fault`` says why, and it takes no part in the image."""

@@ -74,6 +74,9 @@ class Replay(Strategy):
         self.cache = CACHES[self._decided.reuse](self._decided.forecast, self._decided.cache_dtype)
         self.reuses = self.cache.reuses
 
+    def names_steps(self, options: argparse.Namespace) -> bool:
+        return True
+
     def check(self, options: argparse.Namespace, target: Target) -> None:
         decided, path = self._read(options), _path(options)
         if decided.has_other_steps(target):

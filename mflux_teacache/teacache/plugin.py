@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from mflux_teacache.errors import OptionError, PluginWarning, Refused
+from mflux_teacache.errors import OptionError, PluginWarning
 from mflux_teacache.pieces.budget import BUDGETS
 from mflux_teacache.pieces.data_files import Chosen
 from mflux_teacache.pieces.limits import Limits, resolve_window
@@ -140,11 +140,6 @@ class TeaCache(Strategy):
             "model without a calibration it needs --teacache-thresh or a budget. With a leading minus: "
             "--teacache-coefficients=-1.5,2,0",
         )
-        group.add_argument(
-            "--teacache-force",
-            action="store_true",
-            help="run on a model that is distilled to a few steps",
-        )
 
     def settings(self, options: argparse.Namespace, target: Target) -> Settings:
         calibration = self._chosen(options, target)
@@ -161,14 +156,9 @@ class TeaCache(Strategy):
             )
         return settings
 
-    def check(self, options: argparse.Namespace, target: Target) -> None:
-        # Before a calibration is looked for: of a distilled model there may be none, which is not what is wrong.
-        if not options.force:
-            _refuse_distilled(target, target.distilled or is_distilled(target))
-        calibration = self._chosen(options, target)
-        if not options.force:
-            _refuse_distilled(target, calibration.distilled)
-        super().check(options, target)
+    def is_distilled(self, options: argparse.Namespace, target: Target) -> bool:
+        # The calibration comes last: there may be none.
+        return target.distilled or is_distilled(target) or self._chosen(options, target).distilled
 
     def attach(self, options: argparse.Namespace, target: Target) -> None:
         calibration = self._calibration = self._chosen(options, target)
@@ -213,15 +203,6 @@ class TeaCache(Strategy):
         signal: mx.array = getattr(step, self._calibration.signal)
         # Reference images hardly change from step to step: they would hide the change of the image being made.
         return step.target_part(signal) if self._calibration.rows == "target" else signal
-
-
-def _refuse_distilled(target: Target, distilled: bool) -> None:
-    if distilled:
-        raise Refused(
-            f"{target.model} is distilled to a few steps, which differ too much to be skipped: there is little "
-            f"to gain and much to lose. Use the base model that it was distilled from, with more steps; "
-            f"or --teacache-force to try it all the same."
-        )
 
 
 def _warn_if_poor(calibration: Calibration) -> None:

@@ -49,7 +49,7 @@ def render() -> str:
                 ("name", "model", "made with", "range", "threshold", "fit (R2)", "source"),
                 (_calibration(entry) for entry in shipped().values()),
             ),
-            "\nDistilled to a few steps, and refused by `teacache` without `--teacache-force`: "
+            "\nDistilled to a few steps, and refused by every strategy without its `-force` (`--teacache-force`): "
             + ", ".join(f"`{name}`" for name in sorted(DISTILLED))
             + ".\n",
         )

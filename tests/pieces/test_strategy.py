@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from scripted import DEV, Plugin, Scripted, generation, level
 
 from mflux_teacache import Limits, Refused, Strategy, Target, Verdict, hookimpl
-from mflux_teacache.errors import OptionError
+from mflux_teacache.errors import OptionError, PluginWarning
 from mflux_teacache.options import as_json, from_keywords
 from mflux_teacache.pieces.budget import BUDGETS
 from mflux_teacache.pieces.strategy import COMMON, Settings
@@ -90,7 +91,7 @@ VALUES = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 3.5)
 def test_the_options_that_come_from_the_record() -> None:
     assert as_json(from_keywords(Loaded("my-drift", Drift), {})) == {
         "most": 0.5, "max_computed": None, "speedup": None, "skip_first": 1, "skip_last": 1, "max_skips": 3,
-        "reuse": "body", "forecast": None, "cache_dtype": None,
+        "reuse": "body", "forecast": None, "cache_dtype": None, "force": False,
     }  # fmt: skip
 
 
@@ -182,3 +183,38 @@ def test_a_strategy_that_needs_figures_waits_until_the_model_is_known() -> None:
     Calibrated().mflux_check(options, Target(pipeline="Flux1"))
     with pytest.raises(Refused, match="nothing is known of me/mine"):
         Calibrated().mflux_check(options, Target(pipeline="Flux1", model="me/mine"))
+
+
+class Knows(Drift):
+    """A stranger's that knows a distilled model of its own, and an option that names every step."""
+
+    name = "knows"
+
+    @classmethod
+    def add_options(cls, group: argparse._ArgumentGroup) -> None:
+        group.add_argument("--knows-all", action="store_true")
+
+    def names_steps(self, options: argparse.Namespace) -> bool:
+        return bool(options.all)
+
+    def is_distilled(self, options: argparse.Namespace, target: Target) -> bool:
+        return super().is_distilled(options, target) or target.model == "me/turbo"
+
+
+@pytest.mark.parametrize("target", [Target(pipeline="Flux1", model="me/turbo"), replace(DEV, distilled=True)])
+def test_a_stranger_s_strategy_refuses_distilled_models(target: Target) -> None:
+    def check(**keywords: bool) -> None:
+        Knows().mflux_check(from_keywords(Loaded("knows", Knows), keywords), replace(target, active_steps=6))
+
+    with pytest.raises(Refused, match=f"^{target.model} is distilled to a few steps, .*; or --knows-force to try it"):
+        check()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check(force=True)
+        check(all=True)
+
+
+def test_a_stranger_s_strategy_advises_short_runs() -> None:
+    strategy, options = Drift(), from_keywords(Loaded("my-drift", Drift), {})
+    with pytest.warns(PluginWarning, match="this run has 6 active steps, and below 10 fewer steps are usually"):
+        strategy.mflux_check(options, replace(DEV, active_steps=6))

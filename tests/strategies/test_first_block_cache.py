@@ -170,7 +170,7 @@ def test_the_options():
     defaults = {
         "thresh": 0.08, "max_computed": None, "speedup": None, "skip_first": 1, "skip_last": 0, "max_skips": 8,
         "forecast": None,
-        "reuse": "body", "cache_dtype": None,
+        "reuse": "body", "cache_dtype": None, "force": False,
     }  # fmt: skip
     assert as_json(from_keywords(PLUGIN, {})) == defaults
     assert as_json(from_keywords(PLUGIN, {"thresh": 0.2})) == {**defaults, "thresh": 0.2}

@@ -149,6 +149,7 @@ def test_the_options_and_what_is_recorded() -> None:
         "forecast": None,
         "reuse": "body",
         "cache_dtype": None,
+        "force": False,
     }
     recorded = attached(forecast=1).call("mflux_image_metadata", generation=generation(9))
     assert recorded == {"forecast": 1, "cache_dtype": None, "reuse": "body"}

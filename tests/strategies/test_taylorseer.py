@@ -93,6 +93,7 @@ def test_the_options():
         "forecast": None,
         "reuse": "body",
         "cache_dtype": None,
+        "force": False,
     }
     with pytest.raises(OptionError, match="--taylorseer-interval: '1' is .* from 2"):
         from_keywords(PLUGIN, {"interval": 1})

@@ -18,7 +18,13 @@ from installed import MFLUX
 
 HERE = Path(__file__).parent
 SCRIPTS = Path(sys.executable).parent
-QUIET = {"TQDM_DISABLE": "1", "TRANSFORMERS_VERBOSITY": "error", "HF_HUB_OFFLINE": "1", "MFLUX_PLUGINS": ""}
+QUIET = {
+    "TQDM_DISABLE": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "HF_HUB_OFFLINE": "1",
+    "MFLUX_PLUGINS": "",
+    "PYTHONWARNINGS": "ignore:this run has",  # few active steps, as most images of the tests have
+}
 
 FLUX1 = ("mflux-generate", "--model", "dev")
 FLUX2 = ("mflux-generate-flux2", "--model", "flux2-klein-base-4b")

@@ -83,6 +83,9 @@ class Schedule(Strategy):
         # Not among those: a file may hold several lists, of which a budget chooses.
         FILES.add_option(group)
 
+    def names_steps(self, options: argparse.Namespace) -> bool:
+        return options.pattern is not None
+
     def check(self, options: argparse.Namespace, target: Target) -> None:
         config = self._read(options, target)
         if target.active_steps is not None:

@@ -104,6 +104,10 @@ BEFORE_WEIGHTS = {
         ("mflux-generate", "--model", "schnell", "--plugin", "teacache"),
         "black-forest-labs/FLUX.1-schnell is distilled to a few steps, which ",
     ),
+    "distilled model, by a strategy that needs no figures": (
+        ("mflux-generate", "--model", "schnell", "--plugin", "schedule", "--schedule-every", 2),
+        "black-forest-labs/FLUX.1-schnell is distilled to a few steps, which ",
+    ),
     "uncalibrated model": (
         ("mflux-generate", "--model", "seedvr2-3b", "--plugin", "teacache"),
         "TeaCache has no calibration for numz/SeedVR2_comfyUI (Flux1). It has: ",

@@ -222,6 +222,7 @@ def test_the_options_and_what_is_recorded():
         "forecast": None,
         "reuse": "body",
         "cache_dtype": None,
+        "force": False,
     }
     assert as_json(from_keywords(PLUGIN, {})) == defaults
     assert attached(forecast=1).call("mflux_image_metadata", generation=generation(9)) == {

@@ -338,7 +338,7 @@ def test_the_options():
         "reuse": "body",
         "cache_dtype": "float16",
     }
-    assert as_json(from_keywords(PLUGIN, given)) == {**given, "max_computed": None, "speedup": None}
+    assert as_json(from_keywords(PLUGIN, given)) == {**given, "max_computed": None, "speedup": None, "force": False}
     with pytest.warns(PluginWarning):
         recorded = attached(**given).call("mflux_image_metadata", generation=generation(28))
     assert recorded == {**{name: given[name] for name in given if name != "thresh"}, "threshold": 0.3}

@@ -137,6 +137,7 @@ def test_the_options():
         "forecast": None,
         "reuse": "body",
         "cache_dtype": None,
+        "force": False,
     }
     assert as_json(from_keywords(PLUGIN, {})) == defaults
     assert from_keywords(PLUGIN, {"pattern": "ccsc"}).pattern == "CCSC"
