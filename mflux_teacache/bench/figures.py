@@ -11,7 +11,7 @@ from statistics import fmean
 from mflux_teacache.bench.runs import FEWER_STEPS, PLAIN, JudgedRun, Row, TimedRun
 from mflux_teacache.image_quality import psnr
 
-ROWS = 12  # of the contact sheet
+ROWS = 24  # of the contact sheet
 SPEED_UP = 2.0  # where there are more settings than rows, those next to this gain stand for their series
 
 _PHASES = ("encode", "loop", "decode")

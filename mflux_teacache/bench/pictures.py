@@ -34,7 +34,9 @@ _WIDTH = 8.0  # inches, as all of these
 _TIMELINE_HEIGHT = 1.6
 _RATIO_HEIGHT = 0.42
 _REST_HEIGHT = 1.7
-_TRADE = (9.6, 5.2)
+_TRADE = (9.6, 4.4)  # without the legend
+_LEGEND_COLUMNS = 3
+_LEGEND_LINE = 0.2
 
 _FORECASTS: tuple[dict[str, Any], ...] = (
     {"linestyle": "-", "marker": "o"},
@@ -122,8 +124,9 @@ def of_quality(title: str, qualities: Sequence[Quality]) -> Figure:
 
     A setting whose images mostly equal their full runs is left out: the PSNR of the few others says little of it.
     """
-    figure = new_figure(*_TRADE, title, fold=112)
     drawn = [entry for entry in qualities if 2 * entry.equal <= entry.images]
+    lines = len({entry.series for entry in drawn})
+    figure = new_figure(_TRADE[0], _TRADE[1] + lines * _LEGEND_LINE / _LEGEND_COLUMNS, title, fold=112)
     panels: Any = figure.subplots(1, 2, sharex=True, sharey=True)
     labels = ("mean of the images that differ", "worst image")
     for axes, height, label in zip(panels, ("psnr", "worst_psnr"), labels, strict=True):
@@ -135,7 +138,7 @@ def of_quality(title: str, qualities: Sequence[Quality]) -> Figure:
         places = [entry.speed_up for entry in best], [entry.psnr for entry in best]
         panels[0].plot(*places, label="no other is better", **_BEST)
     handles, series = panels[0].get_legend_handles_labels()
-    figure.legend(handles, series, loc="outside lower center", ncols=3, handlelength=3, **_LEGEND)
+    figure.legend(handles, series, loc="outside lower center", ncols=_LEGEND_COLUMNS, handlelength=3, **_LEGEND)
     return figure
 
 

@@ -7,7 +7,6 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from mflux_teacache.bench import plugin_settings
-from mflux_teacache.bench.baseline import most_budgets
 from mflux_teacache.bench.needs import require
 from mflux_teacache.bench.outputs import add_outputs, outputs
 from mflux_teacache.bench.runs import JudgedRun, Setting
@@ -110,6 +109,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _plan(settings: QualitySettings, drawn: Collection[JudgedRun], file: Path | None) -> str:
     """How many images there will be, and what becomes of them after Ctrl-C."""
+    from mflux_teacache.bench.baseline import most_budgets
+
     full, compared = len(settings.cases), len(settings.cases) * len(settings.settings)
     fewer = full * most_budgets(len(settings.settings))
     plan = (
