@@ -8,8 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from mflux_teacache.bench.runs import PLAIN, JudgedRun, Setting, TimedRun
+from mflux_teacache.bench.runs import FEWER_STEPS, PLAIN, JudgedRun, Row, TimedRun
 from mflux_teacache.image_quality import psnr
+
+ROWS = 24  # of the contact sheet
+SPEED_UP = 2.0  # where there are more settings than rows, those next to this gain stand for their series
 
 _PHASES = ("encode", "loop", "decode")
 
@@ -116,11 +119,11 @@ def _step(runs: Sequence[TimedRun], letter: str) -> Spread | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quality:
-    """A setting over all prompts and seeds.
+    """A setting, or fewer steps, over all prompts and seeds.
 
     Attributes:
         setting: as on the command line.
-        series, forecast: as in ``Setting``.
+        series, forecast, reuse: as in ``Setting``.
         images: how many.
         equal: how many of them are equal to the full run. PSNR, which is infinite for them, is over the others.
         computed: steps, mean over images.
@@ -142,21 +145,34 @@ class Quality:
     ssim: float
     worst_ssim: float
     speed_up: float
+    reuse: str | None = None
+
+    @property
+    def is_baseline(self) -> bool:
+        """It is one of fewer steps."""
+        return self.series == FEWER_STEPS
+
+    @property
+    def height(self) -> float:
+        """Mean PSNR; infinite if all images are equal."""
+        return math.inf if self.psnr is None else self.psnr
 
 
-def qualities(settings: Sequence[Setting], runs: Sequence[JudgedRun]) -> list[Quality]:
-    """One for each setting that was run, in their order."""
-    runs_of = {setting: [run for run in runs if run.setting == str(setting)] for setting in map(str, settings)}
-    return [_quality(setting, runs_of[str(setting)]) for setting in settings if runs_of[str(setting)]]
+def qualities(rows: Sequence[Row], runs: Sequence[JudgedRun]) -> list[Quality]:
+    """One for each row that was run, in their order; fewer steps never stand alone."""
+    steps = max((len(run.pattern) for run in runs), default=0)  # of a setting's runs, which have all of them
+    runs_of = {row: [run for run in runs if run.setting == row] for row in map(str, rows)}
+    return [_quality(row, runs_of[str(row)], steps) for row in rows if runs_of[str(row)]]
 
 
-def _quality(setting: Setting, runs: Sequence[JudgedRun]) -> Quality:
+def _quality(row: Row, runs: Sequence[JudgedRun], steps: int) -> Quality:
     levels = [psnr(run.squared_error) for run in runs if run.squared_error]
-    steps, computed = len(runs[0].pattern), fmean(run.computed for run in runs)
+    computed = fmean(run.computed for run in runs)
     return Quality(
-        setting=str(setting),
-        series=setting.series,
-        forecast=setting.forecast,
+        setting=str(row),
+        series=row.series,
+        forecast=row.forecast,
+        reuse=row.reuse,
         images=len(runs),
         equal=len(runs) - len(levels),
         computed=computed,
@@ -172,11 +188,19 @@ def _quality(setting: Setting, runs: Sequence[JudgedRun]) -> Quality:
 def pareto(qualities: Sequence[Quality]) -> list[Quality]:
     """Those that no other beats in one of speed-up and mean PSNR without losing in the other, slowest first."""
     best: list[Quality] = []
-    for entry in sorted(qualities, key=lambda entry: (-entry.speed_up, -_height(entry))):
-        if not best or _height(entry) > _height(best[-1]):
+    for entry in sorted(qualities, key=lambda entry: (-entry.speed_up, -entry.height)):
+        if not best or entry.height > best[-1].height:
             best.append(entry)
     return best[::-1]
 
 
-def _height(entry: Quality) -> float:
-    return math.inf if entry.psnr is None else entry.psnr
+def chosen(qualities: Sequence[Quality]) -> list[Quality]:
+    """Which rows the contact sheet shows: all, or one of each series, at most ``ROWS``."""
+    if len(qualities) <= ROWS:
+        return list(qualities)
+    series = dict.fromkeys(entry.series for entry in qualities)
+    nearest = (
+        min((entry for entry in qualities if entry.series == name), key=lambda entry: abs(entry.speed_up - SPEED_UP))
+        for name in series
+    )
+    return list(nearest)[:ROWS]

@@ -1,8 +1,10 @@
-"""How images are judged: every case is drawn once in full, and once with each setting."""
+"""How images are judged: every case is drawn once in full, and once for each row of the table."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,9 +12,13 @@ import PIL.Image
 from mflux.models.common.config.config import Config
 from tqdm import tqdm
 
-from mflux_teacache.bench.runs import Case, JudgedRun, Setting, whole
+from mflux_teacache.bench.baseline import budgets, most_budgets
+from mflux_teacache.bench.figures import chosen, qualities
+from mflux_teacache.bench.runs import Case, FewerSteps, JudgedRun, Row, Setting, whole
+from mflux_teacache.bench.settings import asked_steps
 from mflux_teacache.bench.subjects import Subject
-from mflux_teacache.bench.variants import with_setting
+from mflux_teacache.bench.tables import duration
+from mflux_teacache.bench.variants import LastImage, by_letters, with_setting
 from mflux_teacache.demo.clock import listening
 from mflux_teacache.errors import Refused
 from mflux_teacache.image_quality import Levels, levels, squared_error, ssim
@@ -25,21 +31,39 @@ _THUMBNAIL = (384, 384)
 @dataclass(slots=True, kw_only=True)
 class Judged:
     """Attributes:
-    runs: setting by setting, in the order of the cases; of whole settings.
+    runs: row by row, in the order of the cases; of whole rows.
+    drawn: all runs, also those of the row that is being drawn.
+    fewer: the rows of fewer steps, which are chosen when the settings are done.
     refusals: by setting that has no runs: why it was turned down.
-    idle: by setting that skipped nothing in any image: why not in the last one, and what to try.
-    thumbnails: by setting, ``FULL`` among them, and case.
-    interrupted: there were to be more settings.
+    thumbnails: by row, ``FULL`` among them, and case.
+    interrupted: there are, or were, to be more rows.
     """
 
     runs: tuple[JudgedRun, ...] = ()
+    drawn: dict[tuple[str, Case], JudgedRun] = field(default_factory=dict)
+    fewer: tuple[FewerSteps, ...] = ()
     refusals: dict[str, str] = field(default_factory=dict)
-    idle: dict[str, str] = field(default_factory=dict)
     thumbnails: dict[tuple[str, Case], PIL.Image.Image] = field(default_factory=dict)
     interrupted: bool = False
 
+    @property
+    def idle(self) -> dict[str, str]:
+        """By setting that skipped nothing in any image: why not in the last one, and what to try."""
+        notes: dict[str, list[str | None]] = {}
+        for run in self.runs:
+            notes.setdefault(run.setting, []).append(run.note)
+        return {setting: str(of_runs[-1]) for setting, of_runs in notes.items() if all(of_runs)}
 
-def judge(subject: Subject, cases: Sequence[Case], settings: Sequence[Setting], shown: Collection[Case]) -> Judged:
+
+def judge(
+    subject: Subject,
+    cases: Sequence[Case],
+    settings: Sequence[Setting],
+    shown: Collection[Case],
+    *,
+    drawn: Collection[JudgedRun] = (),
+    keep: Callable[[Judged], None] = lambda judged: None,
+) -> Judged:
     """Load the model and draw everything, with a progress bar.
 
     Args:
@@ -47,15 +71,19 @@ def judge(subject: Subject, cases: Sequence[Case], settings: Sequence[Setting], 
         cases: different ones.
         settings: a setting that a plugin refuses is reported, and the others go on.
         shown: the cases of which thumbnails are kept.
+        drawn: runs that are there already, and are not drawn again. The full runs of the cases that are still to be
+            compared are, and so is what the contact sheet lacks.
+        keep: is called after each image that was compared, with all that is there.
 
     Raises:
         HookFailed: a plugin failed.
-        KeyboardInterrupt: before a whole setting was drawn; or what mflux makes of it.
+        KeyboardInterrupt: before a whole row was drawn; or what mflux makes of it.
     """
-    with subject.load() as model, tqdm(total=len(cases) * (1 + len(settings)), unit="image") as bar:
-        session = _Session(model, subject.arguments, bar, shown)
-        full = {case: session.draw(FULL, case) for case in cases}
-        session.judged.runs, session.judged.interrupted = whole(session.compared(settings, full))
+    total = len(cases) * (1 + len(settings) + most_budgets(len(settings))) - len(drawn)
+    with subject.load() as model, tqdm(total=total, unit="image") as bar:
+        session = _Session(subject, model, cases, shown, keep, bar)
+        session.judged.drawn.update({(run.setting, run.case): run for run in drawn})
+        _, session.judged.interrupted = whole(session.compared(settings))
     return session.judged
 
 
@@ -63,55 +91,116 @@ def judge(subject: Subject, cases: Sequence[Case], settings: Sequence[Setting], 
 class _Session:
     """The loaded model, while everything is drawn; arguments as in ``judge``."""
 
+    subject: Subject
     model: Any
-    arguments: Mapping[str, Any]
-    bar: Any
+    cases: Sequence[Case]
     shown: Collection[Case]
-    judged: Judged = field(default_factory=Judged)
+    keep: Callable[[Judged], None]
+    bar: Any
+    judged: Judged = field(default_factory=lambda: Judged(interrupted=True))
+    full: dict[Case, Levels] = field(default_factory=dict)
 
-    def draw(self, label: str, case: Case) -> Levels:
+    def compared(self, settings: Sequence[Setting]) -> Iterator[list[JudgedRun]]:
+        """The runs of each row, but of settings that a plugin refuses: settings, and then fewer steps."""
+        for setting in settings:
+            yield from self._unless_refused(setting)
+        self._choose_fewer_steps(settings)
+        for row in self.judged.fewer:
+            yield self._runs(row)
+        self._complete_sheet([*self.judged.fewer, *settings])
+
+    def _unless_refused(self, setting: Setting) -> Iterator[list[JudgedRun]]:
+        try:
+            yield self._runs(setting)
+        except Refused as refused:
+            self.judged.refusals[str(setting)] = str(refused)
+            self._expect_less(len(self._left(setting)))
+
+    def _choose_fewer_steps(self, settings: Sequence[Setting]) -> None:
+        chosen_budgets = budgets(qualities(settings, self.judged.runs))
+        arguments = self.subject.arguments
+        self.judged.fewer = tuple(FewerSteps(active, asked_steps(active, arguments)) for active in chosen_budgets)
+        self._expect_less(len(self.cases) * (most_budgets(len(settings)) - len(chosen_budgets)))
+
+    def _runs(self, row: Row) -> list[JudgedRun]:
+        """Those that are there, and the others."""
+        left = self._left(row)
+        for case in left:
+            self._reference(case)  # before anything is attached
+        if left:
+            self._compare(row, left)
+        runs = [self.judged.drawn[str(row), case] for case in self.cases]
+        self.judged.runs += tuple(runs)
+        return runs
+
+    def _left(self, row: Row) -> list[Case]:
+        return [case for case in self.cases if (str(row), case) not in self.judged.drawn]
+
+    def _compare(self, row: Row, cases: Sequence[Case]) -> None:
+        with self._attached(row) as last_image:
+            for case in cases:
+                image, reference = self._draw(row, case), self.full[case]
+                pattern, computed, note = last_image()
+                self.judged.drawn[str(row), case] = JudgedRun(
+                    setting=str(row),
+                    case=case,
+                    pattern=pattern,
+                    computed=computed,
+                    squared_error=squared_error(image, reference),
+                    ssim=ssim(image, reference),
+                    note=note,
+                )
+                self.keep(self.judged)
+
+    def _attached(self, row: Row) -> AbstractContextManager[LastImage]:
+        if isinstance(row, FewerSteps):
+            return nullcontext(lambda: by_letters("C" * row.computed))
+        return with_setting(row).attach(self.model)
+
+    def _reference(self, case: Case) -> None:
+        """Draw a full run, if it is not there; the first one says how long all takes."""
+        if case in self.full:
+            return
+        begun = time.perf_counter()
+        self.full[case] = self._draw(None, case)
+        if len(self.full) == 1:
+            seconds = time.perf_counter() - begun
+            self.bar.write(
+                f"The first image took {duration(seconds)}: all {self.bar.total} take at most about "
+                f"{duration(seconds * self.bar.total)}, since it has every step."
+            )
+
+    def _draw(self, row: Row | None, case: Case) -> Levels:
+        """``None`` for a full run."""
+        label = FULL if row is None else str(row)
+        arguments = {**self.subject.arguments, "prompt": case.prompt, "seed": case.seed}
+        if isinstance(row, FewerSteps):
+            arguments["num_inference_steps"] = row.asked
         self.bar.set_description(label, refresh=False)
         with listening(self.model, _WithoutBar()):
-            image = self.model.generate_image(**{**self.arguments, "prompt": case.prompt, "seed": case.seed}).image
+            image = self.model.generate_image(**arguments).image
         self.bar.update()
         if case in self.shown:
             small = self.judged.thumbnails[label, case] = image.convert("RGB")
             small.thumbnail(_THUMBNAIL)
         return levels(image)
 
-    def compared(self, settings: Sequence[Setting], full: Mapping[Case, Levels]) -> Iterator[list[JudgedRun]]:
-        """The runs of each setting that no plugin refuses."""
-        for place, setting in enumerate(settings, 1):
-            try:
-                runs = self._runs(setting, full)
-            except Refused as refused:
-                self.judged.refusals[str(setting)] = str(refused)
-                self.bar.total = self.bar.n + len(full) * (len(settings) - place)
-                self.bar.refresh()
-            else:
-                yield runs
+    def _complete_sheet(self, rows: Sequence[Row]) -> None:
+        """Draw once more what is shown and was drawn before this run began."""
+        if not self.shown:
+            return
+        names = {entry.setting for entry in chosen(qualities(rows, self.judged.runs))}
+        for row in (None, *(row for row in rows if str(row) in names)):
+            label = FULL if row is None else str(row)
+            if missing := [case for case in self.shown if (label, case) not in self.judged.thumbnails]:
+                self.bar.total += len(missing)
+                with nullcontext() if row is None else self._attached(row):
+                    for case in missing:
+                        self._draw(row, case)
 
-    def _runs(self, setting: Setting, full: Mapping[Case, Levels]) -> list[JudgedRun]:
-        runs: list[JudgedRun] = []
-        notes: list[str | None] = []
-        with with_setting(setting).attach(self.model) as last_image:
-            for case, reference in full.items():
-                image = self.draw(str(setting), case)
-                pattern, computed, note = last_image()
-                notes.append(note)
-                runs.append(
-                    JudgedRun(
-                        setting=str(setting),
-                        case=case,
-                        pattern=pattern,
-                        computed=computed,
-                        squared_error=squared_error(image, reference),
-                        ssim=ssim(image, reference),
-                    )
-                )
-        if all(notes):
-            self.judged.idle[str(setting)] = str(notes[-1])
-        return runs
+    def _expect_less(self, images: int) -> None:
+        self.bar.total -= images
+        self.bar.refresh()
 
 
 class _WithoutBar:

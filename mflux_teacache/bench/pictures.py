@@ -6,8 +6,8 @@ Step times and ratios of ``bench speed``; closeness over speed-up, and the image
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
-from itertools import groupby
+from collections.abc import Mapping, Sequence
+from itertools import cycle, groupby
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from mflux_teacache.bench.figures import Quality, Speed, pareto
+from mflux_teacache.bench.figures import Quality, Speed, chosen, pareto
 from mflux_teacache.bench.judging import FULL, Judged
 from mflux_teacache.bench.runs import Case, JudgedRun
 from mflux_teacache.drawing import COMPUTED, FILL, LIMIT, LINES, MEANING, make_plain, new_figure
@@ -34,18 +34,18 @@ _WIDTH = 8.0  # inches, as all of these
 _TIMELINE_HEIGHT = 1.6
 _RATIO_HEIGHT = 0.42
 _REST_HEIGHT = 1.7
-_TRADE = (9.6, 5.2)
+_TRADE = (9.6, 4.4)  # without the legend
+_LEGEND_COLUMNS = 3
+_LEGEND_LINE = 0.2
 
 _FORECASTS: tuple[dict[str, Any], ...] = (
     {"linestyle": "-", "marker": "o"},
     {"linestyle": "--", "marker": "^"},
     {"linestyle": ":", "marker": "s"},
 )
+_OF_OUTPUTS: dict[str, Any] = {"linestyle": "-."}
+_BASELINE: dict[str, Any] = {"color": LIMIT, "linestyle": "-", "linewidth": 2.4, "marker": "x", "markersize": 6}
 _BEST: dict[str, Any] = {"color": "#BBBBBB", "linewidth": 7, "alpha": 0.6, "solid_capstyle": "round", "zorder": 0}
-
-ROWS = 12
-# Where there are more settings than rows, those next to this gain stand for their series.
-SPEED_UP = 2.0
 
 _CELL = 1.5  # inches
 _LINE = 0.2
@@ -120,12 +120,13 @@ def _medians(entry: Speed) -> str:
 
 
 def of_quality(title: str, qualities: Sequence[Quality]) -> Figure:
-    """PSNR over speed-up, a line for each strategy and forecast.
+    """PSNR over speed-up, a line for each strategy, what it reuses and its forecast, and one for fewer steps.
 
     A setting whose images mostly equal their full runs is left out: the PSNR of the few others says little of it.
     """
-    figure = new_figure(*_TRADE, title, fold=112)
     drawn = [entry for entry in qualities if 2 * entry.equal <= entry.images]
+    lines = len({entry.series for entry in drawn})
+    figure = new_figure(_TRADE[0], _TRADE[1] + lines * _LEGEND_LINE / _LEGEND_COLUMNS, title, fold=112)
     panels: Any = figure.subplots(1, 2, sharex=True, sharey=True)
     labels = ("mean of the images that differ", "worst image")
     for axes, height, label in zip(panels, ("psnr", "worst_psnr"), labels, strict=True):
@@ -137,12 +138,14 @@ def of_quality(title: str, qualities: Sequence[Quality]) -> Figure:
         places = [entry.speed_up for entry in best], [entry.psnr for entry in best]
         panels[0].plot(*places, label="no other is better", **_BEST)
     handles, series = panels[0].get_legend_handles_labels()
-    figure.legend(handles, series, loc="outside lower center", ncols=3, handlelength=3, **_LEGEND)
+    figure.legend(handles, series, loc="outside lower center", ncols=_LEGEND_COLUMNS, handlelength=3, **_LEGEND)
     return figure
 
 
 def _draw_lines(axes: Axes, qualities: Sequence[Quality], height: str) -> None:
-    plugins = list(dict.fromkeys(_plugin(entry) for entry in qualities))
+    plugins = list(dict.fromkeys(map(_plugin, qualities)))
+    strategies = dict.fromkeys(_plugin(entry) for entry in qualities if not entry.is_baseline)
+    colours = dict(zip(strategies, cycle(LINES), strict=False))
     ordered = sorted(qualities, key=lambda entry: (plugins.index(_plugin(entry)), entry.series, entry.speed_up))
     for series, members in groupby(ordered, key=lambda entry: entry.series):
         entries = list(members)
@@ -150,36 +153,32 @@ def _draw_lines(axes: Axes, qualities: Sequence[Quality], height: str) -> None:
             [entry.speed_up for entry in entries],
             [getattr(entry, height) for entry in entries],
             label=series,
-            color=LINES[plugins.index(_plugin(entries[0])) % len(LINES)],
-            linewidth=1.6,
-            markersize=4.5,
-            **_FORECASTS[entries[0].forecast],
+            **_line(entries[0], colours),
         )
     make_plain(axes, length=2)
+
+
+def _line(entry: Quality, colours: Mapping[str, str]) -> dict[str, Any]:
+    """A colour for each plugin, a kind of line for what is reused, a marker for the forecast."""
+    if entry.is_baseline:
+        return _BASELINE
+    kind = {**_FORECASTS[entry.forecast], **(_OF_OUTPUTS if entry.reuse == "output" else {})}
+    return {"color": colours[_plugin(entry)], "linewidth": 1.6, "markersize": 4.5, **kind}
 
 
 def _plugin(entry: Quality) -> str:
     return entry.setting.partition(" ")[0]
 
 
-def chosen(qualities: Sequence[Quality]) -> list[Quality]:
-    """Which settings are shown: all, or one of each series, at most ``ROWS``."""
-    if len(qualities) <= ROWS:
-        return list(qualities)
-    series = dict.fromkeys(entry.series for entry in qualities)
-    nearest = (
-        min((entry for entry in qualities if entry.series == name), key=lambda entry: abs(entry.speed_up - SPEED_UP))
-        for name in series
-    )
-    return list(nearest)[:ROWS]
-
-
 def contact_sheet(title: str, cases: Sequence[Case], qualities: Sequence[Quality], judged: Judged) -> Figure:
     """Args:
     cases: the columns.
-    qualities: the rows below the full run's.
-    judged: with runs and thumbnails of these settings and cases, and maybe of others.
+    qualities: the rows below the full run's are some of them.
+    judged: with runs and thumbnails. What an earlier run drew, and this one was kept from, is left out.
     """
+    there = judged.thumbnails.keys()
+    cases = [case for case in cases if (FULL, case) in there]
+    qualities = [entry for entry in chosen(qualities) if there >= {(entry.setting, case) for case in cases}]
     height = _HEADINGS + (_CELL + _LINE) * (1 + len(qualities))
     figure = new_figure(_LABELS + _CELL * len(cases), height, title, fold=16 * (1 + len(cases)), pad=0.03)
     grid: Any = figure.subplots(
@@ -192,7 +191,7 @@ def contact_sheet(title: str, cases: Sequence[Case], qualities: Sequence[Quality
     for row, entry in zip(grid[1:], qualities, strict=True):
         _write(row[0], f"{textwrap.fill(entry.setting, 26)}\n{entry.speed_up:.2f}x, {_mean(entry)}")
         for axes, case in zip(row[1:], cases, strict=True):
-            _show(axes, judged.thumbnails[entry.setting, case], _distance(runs[entry.setting, case]))
+            _show(axes, judged.thumbnails[entry.setting, case], _distance(runs[entry.setting, case], entry.steps))
     return figure
 
 
@@ -202,9 +201,9 @@ def _mean(entry: Quality) -> str:
     return f"mean {entry.psnr:.1f} dB{f', {entry.equal}/{entry.images} equal' if entry.equal else ''}"
 
 
-def _distance(run: JudgedRun) -> str:
+def _distance(run: JudgedRun, steps: int) -> str:
     distance = f"{psnr(run.squared_error):.1f} dB" if run.squared_error else "equal"
-    return f"{distance}, {run.computed:g}/{len(run.pattern)}"
+    return f"{distance}, {run.computed:g}/{steps}"
 
 
 def _write(axes: Axes, text: str) -> None:

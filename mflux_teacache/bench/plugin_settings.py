@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from itertools import product
 from typing import Any
 
 from mflux_teacache import options, plugins
-from mflux_teacache.about import About
+from mflux_teacache.about import REUSES, About
 from mflux_teacache.bench import patterns
 from mflux_teacache.bench.runs import FORECASTS, Setting
 from mflux_teacache.errors import OptionError, UnknownPlugin
+from mflux_teacache.pieces.forecast import DEFAULT_ORDER
 from mflux_teacache.plugins import Loaded
 from mflux_teacache.words import add_keyword, keywords_among
 
@@ -27,13 +28,16 @@ def setting_of(plugin: str, keywords: Mapping[str, Any]) -> Setting:
         OptionError: one that it does not allow.
         UnknownPlugin, BrokenPlugin: as for ``attach``.
     """
-    from mflux_teacache.pieces.cache import order_of  # here, since mlx comes with it
-    from mflux_teacache.pieces.forecast import DEFAULT_ORDER
-
-    loaded = load(plugin)
-    given = options.from_keywords(loaded, keywords)
-    order = order_of(given, getattr(loaded.factory, "order", DEFAULT_ORDER)) if "reuse" in given else 0
+    order = _order(load(plugin), keywords)
     return Setting(plugin, keywords, order if order in FORECASTS else 0)
+
+
+def _order(plugin: Loaded, keywords: Mapping[str, Any]) -> int:
+    """The order of a strategy's forecast, by the options or by default; 0 of another plugin."""
+    from mflux_teacache.pieces.cache import order_of  # here, since mlx comes with it
+
+    taken = options.from_keywords(plugin, keywords)
+    return order_of(taken, getattr(plugin.factory, "order", DEFAULT_ORDER)) if "reuse" in taken else 0
 
 
 def parse(text: str) -> Setting:
@@ -72,12 +76,31 @@ def at_patterns(given: Sequence[str], steps: int) -> list[Setting]:
 
 
 def default_grid() -> list[Setting]:
-    """Every built-in strategy with the settings that it names, forecast by forecast from careful to coarse."""
+    """Every built-in strategy with the settings that it names, and some of them with the other kind of reuse."""
     return [
-        setting_of(plugin.name, dict(zip(plugin.about.grid, map(str, reversed(values)), strict=True)))
+        setting_of(plugin.name, keywords)
         for plugin in own_strategies().values()
-        for values in product(*reversed([*plugin.about.grid.values()]))
+        for keywords in (*_named(plugin.about), *_reusing_otherwise(plugin))
     ]
+
+
+def _named(about: About) -> Iterator[dict[str, str]]:
+    """Forecast by forecast from careful to coarse."""
+    for values in product(*reversed([*about.grid.values()])):
+        yield dict(zip(about.grid, map(str, reversed(values)), strict=True))
+
+
+def _reusing_otherwise(plugin: Loaded) -> Iterator[dict[str, str]]:
+    """What the plugin does not reuse by default, with the forecast that goes with it by default.
+
+    Every other value is enough for a line in the picture, and keeps the number of settings bearable. The coarsest is
+    one of them: the more is skipped, the more depends on how.
+    """
+    [other] = {*REUSES} - {plugin.about.reuses}
+    taken = {"forecast": str(_order(plugin, {"reuse": other})), "reuse": other}
+    amount = {name: values[::-2][::-1] for name, values in plugin.about.grid.items() if name != "forecast"}
+    for values in product(*amount.values()):
+        yield {**dict(zip(amount, map(str, values), strict=True)), **taken}
 
 
 def load(name: str) -> Loaded:

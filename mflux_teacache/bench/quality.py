@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from mflux_teacache.bench import plugin_settings
 from mflux_teacache.bench.needs import require
 from mflux_teacache.bench.outputs import add_outputs, outputs
-from mflux_teacache.bench.runs import Setting
+from mflux_teacache.bench.runs import JudgedRun, Setting
 from mflux_teacache.bench.settings import ImageSettings, QualitySettings, add_options, check_least
 from mflux_teacache.demo import prompts as demo_prompts
 from mflux_teacache.demo import vocabulary
@@ -31,15 +31,17 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "quality",
         help="compare images with skipped steps with the full run, over prompts and seeds",
         description="Draws each prompt and seed once in full, then with each setting of each strategy, and says how "
-        "far from the full run the images are: PSNR and SSIM, mean and worst.",
+        "far from the full run the images are: PSNR and SSIM, mean and worst. The same sampler with fewer steps is "
+        "compared as well: what every setting has to beat.",
     )
     _add_compared(parser.add_argument_group("what is compared (default: a grid over the built-in strategies)"))
     model = parser.add_argument_group("the model (default: the demo's, which needs no download and no GPU)")
-    add_options(model, "model", "base_model", "quantize")
+    add_options(model, "model", "base_model", "quantize", "lora_paths", "lora_scales")
     _add_images(parser.add_argument_group("the images"))
     add_outputs(
         parser.add_argument_group("files to write"),
-        json="every image's figures, versions and machine",
+        json="every image's figures, versions and machine. It is written after each image: when a run was cut off, the "
+        "same command goes on from it",
         png="PSNR over speed-up, a line for each strategy",
         sheet="a contact sheet: full runs above skipping ones",
     )
@@ -75,7 +77,7 @@ def _add_images(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--first-seed", type=int, default=FIRST_SEED, metavar="INT", help="others count up (default: %(default)s)"
     )
-    add_options(group, "steps", "width", "guidance")
+    add_options(group, "steps", "width", "guidance", "image_path", "image_strength")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -88,18 +90,44 @@ def run(args: argparse.Namespace) -> int:
     settings, files = settings_of(args), outputs(args)
 
     # These load mlx and mflux, which takes seconds.
-    from mflux_teacache.bench import judging, results
+    from mflux_teacache.bench import judging, results, unfinished
     from mflux_teacache.bench.subjects import subject_of
 
     subject = subject_of(settings.image)
-    full, compared = len(settings.cases), len(settings.cases) * len(settings.settings)
-    print(
-        f"{subject.title}; {settings.images}\n{full + compared} images to draw: {full} with every step, and {compared} "
-        f"with the settings. Ctrl-C ends it and keeps the settings that are done.",
-        flush=True,
-    )
-    judged = judging.judge(subject, settings.cases, settings.settings, settings.shown if args.sheet else [])
+    file = files.get("--json")
+    drawn = unfinished.drawn(file, results.question_of(settings, subject)) if file else []
+    print(f"{subject.title}; {settings.images}\n{_plan(settings, drawn, file)}", flush=True)
+
+    def keep(judged: judging.Judged) -> None:
+        if file:
+            unfinished.keep(file, results.of_quality(settings, subject, judged).content_of("--json"))
+
+    shown = settings.shown if args.sheet else []
+    judged = judging.judge(subject, settings.cases, settings.settings, shown, drawn=drawn, keep=keep)
     return results.of_quality(settings, subject, judged).tell(files) or (0 if judged.runs else 1)
+
+
+def _plan(settings: QualitySettings, drawn: Collection[JudgedRun], file: Path | None) -> str:
+    """How many images there will be, and what becomes of them after Ctrl-C."""
+    from mflux_teacache.bench.baseline import most_budgets
+
+    full, compared = len(settings.cases), len(settings.cases) * len(settings.settings)
+    fewer = full * most_budgets(len(settings.settings))
+    plan = (
+        f"{full + compared} images to draw: {full} with every step, and {compared} with the settings. "
+        f"Then at most {fewer} with fewer steps, to compare them with."
+    )
+    if drawn:
+        plan += (
+            f"\n{file} has an unfinished run of this, which goes on: {len(drawn)} of these images are there. "
+            "Those with every step are drawn again, to compare the others with."
+        )
+    end = (
+        "keeps the settings that are done"
+        if file is None
+        else f"keeps what is done in {file}; the same command goes on"
+    )
+    return f"{plan}\nCtrl-C ends it and {end}."
 
 
 def settings_of(args: argparse.Namespace) -> QualitySettings:
@@ -111,9 +139,10 @@ def settings_of(args: argparse.Namespace) -> QualitySettings:
     """
     check_least("--seeds", args.seeds, 1)
     check_least("--first-seed", args.first_seed, 0)
+    image = ImageSettings.of(args, seed=args.first_seed)
     return QualitySettings(
-        image=ImageSettings.of(args, seed=args.first_seed),
-        settings=_compared(args.setting, args.patterns, args.steps),
+        image=image,
+        settings=_compared(args.setting, args.patterns, image.active_steps),
         prompts=_prompts(args.prompts, demo=args.model is None),
         seeds=tuple(range(args.first_seed, args.first_seed + args.seeds)),
     )

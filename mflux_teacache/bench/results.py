@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -16,7 +16,9 @@ import mlx.core as mx
 from matplotlib.figure import Figure
 
 from mflux_teacache.bench import figures, pictures, tables
+from mflux_teacache.bench.baseline import no_better
 from mflux_teacache.bench.judging import Judged
+from mflux_teacache.bench.plugin_settings import load
 from mflux_teacache.bench.settings import QualitySettings, SpeedSettings
 from mflux_teacache.bench.subjects import Subject
 from mflux_teacache.bench.turns import Timed
@@ -27,6 +29,9 @@ from mflux_teacache.pieces.output_files import png_of, replace_file, writing
 SCHEMA = 1
 PACKAGES = ("mlx", "mflux", "mflux-teacache-plugin")
 NOT_INSTALLED = "not installed"
+
+# Of the arguments of ``generate_image``: each case has its own, and where an input image lies tells nothing of it.
+_NOT_SHARED = ("prompt", "seed", "image_path")
 
 # Of what MLX tells of a device; not its UUID and bus address.
 _DEVICE = (
@@ -83,7 +88,7 @@ class Result:
         for option, path in outputs.items():
             try:
                 with writing(option, path):
-                    replace_file(path, self._content_of(option))
+                    replace_file(path, self.content_of(option))
             except Exception as problem:  # noqa: BLE001  it is raised when the other files are written
                 problems.append(problem)
         if faults := [problem for problem in problems if not isinstance(problem, NotWritten)]:
@@ -91,7 +96,8 @@ class Result:
         if problems:
             raise NotWritten(" ".join(map(str, problems)))
 
-    def _content_of(self, option: str) -> bytes:
+    def content_of(self, option: str) -> bytes:
+        """What belongs into the file that an option names."""
         if option != "--json":
             title = f"{self.title}{' (interrupted)' if self.interrupted else ''}"
             return png_of(self.pictures[option](title))
@@ -103,13 +109,20 @@ class Result:
             "schema": SCHEMA,
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "interrupted": self.interrupted is not None,
-            "versions": {
-                "python": platform.python_version(),
-                **{distribution: version_of(distribution) for distribution in (*PACKAGES, *self.packages)},
-            },
-            "machine": machine(),
+            **made_with(self.packages),
             **self.content,
         }
+
+
+def made_with(packages: Iterable[str]) -> dict[str, Any]:
+    """The versions, of these packages too, and the machine."""
+    return {
+        "versions": {
+            "python": platform.python_version(),
+            **{distribution: version_of(distribution) for distribution in (*PACKAGES, *packages)},
+        },
+        "machine": machine(),
+    }
 
 
 def of_speed(settings: SpeedSettings, subject: Subject, timed: Timed) -> Result:
@@ -133,25 +146,58 @@ def of_speed(settings: SpeedSettings, subject: Subject, timed: Timed) -> Result:
 
 
 def of_quality(settings: QualitySettings, subject: Subject, judged: Judged) -> Result:
-    qualities = figures.qualities(settings.settings, judged.runs)
-    sheet = partial(pictures.contact_sheet, cases=settings.shown, qualities=pictures.chosen(qualities), judged=judged)
+    baseline = figures.qualities(judged.fewer, judged.runs)
+    compared = figures.qualities(settings.settings, judged.runs)
+    qualities = [*baseline, *compared]
+    fewer = set(map(str, judged.fewer))
+    runs = [asdict(run) for run in (judged.drawn.values() if judged.interrupted else judged.runs)]
     return Result(
         title=f"{subject.title}; {settings.images}",
         table=tables.of_quality(qualities, judged.refusals, judged.idle),
         content={
-            "model": subject.name,
-            "arguments": {name: value for name, value in subject.arguments.items() if name not in ("prompt", "seed")},
-            "prompts": settings.prompts,
-            "seeds": settings.seeds,
-            "settings": [asdict(setting) for setting in settings.settings],
+            **_question(settings, subject),
             "refusals": [{"setting": setting, "reason": reason} for setting, reason in judged.refusals.items()],
             "skipped_nothing": judged.idle,
-            "runs": [asdict(run) for run in judged.runs],
-            "summary": [asdict(entry) for entry in qualities],
+            "runs": [run for run in runs if run["setting"] not in fewer],
+            "summary": [asdict(entry) for entry in compared],
+            "fewer_steps": {
+                "runs": [run for run in runs if run["setting"] in fewer],
+                "summary": [asdict(entry) for entry in baseline],
+                "not_beaten_by": list(no_better(qualities)),
+            },
         },
-        pictures={"--png": partial(pictures.of_quality, qualities=qualities), "--sheet": sheet},
-        interrupted="these are the settings that were drawn whole" if judged.interrupted else None,
+        pictures={
+            "--png": partial(pictures.of_quality, qualities=qualities),
+            "--sheet": partial(pictures.contact_sheet, cases=settings.shown, qualities=qualities, judged=judged),
+        },
+        interrupted="these are the settings that were drawn whole, and fewer steps come after all of them"
+        if judged.interrupted
+        else None,
+        packages=_packages(settings),
     )
+
+
+def question_of(settings: QualitySettings, subject: Subject) -> dict[str, Any]:
+    """All that the images of ``bench quality`` depend on, as its JSON file has it."""
+    return {"schema": SCHEMA, **made_with(_packages(settings)), **_question(settings, subject)}
+
+
+def _packages(settings: QualitySettings) -> tuple[str, ...]:
+    """Those of the plugins, beside ours."""
+    packages = {load(setting.plugin).package for setting in settings.settings}
+    return tuple(sorted(packages - {"", *PACKAGES}))
+
+
+def _question(settings: QualitySettings, subject: Subject) -> dict[str, Any]:
+    return {
+        "model": subject.name,
+        "base_model": settings.image.base_model,
+        "files": subject.files,
+        "arguments": {name: value for name, value in subject.arguments.items() if name not in _NOT_SHARED},
+        "prompts": settings.prompts,
+        "seeds": settings.seeds,
+        "settings": [asdict(setting) for setting in settings.settings],
+    }
 
 
 def version_of(distribution: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from mflux_teacache.errors import is_interruption
 
@@ -13,6 +13,9 @@ PLAIN = "plain"
 COMPUTED = "all computed"
 SKIPPING = "skipping"
 COMPILED = ", blocks compiled"
+
+# The series of the images that settings are held against, beside their full runs.
+FEWER_STEPS = "fewer steps"
 
 # How a reused residual is made, by the options' order.
 FORECASTS = {0: "held", 1: "linear", 2: "quadratic"}
@@ -37,9 +40,37 @@ class Setting:
         return " ".join([self.plugin, *(f"{name}={value}" for name, value in self.options.items())])
 
     @property
+    def reuse(self) -> str | None:
+        """What is reused, where an option says so."""
+        return self.options.get("reuse")
+
+    @property
     def series(self) -> str:
-        """Strategy and forecast: the other options say how much is skipped. A line in the picture."""
-        return f"{self.plugin}, {FORECASTS[self.forecast]}" if self.forecast else self.plugin
+        """Strategy, what it reuses and forecast: the other options say how much is skipped. A line in the picture."""
+        forecast = FORECASTS[self.forecast] if self.forecast else None
+        return ", ".join(filter(None, (self.plugin, self.reuse, forecast)))
+
+
+@dataclass(frozen=True, slots=True)
+class FewerSteps:
+    """What a setting has to beat: the same sampler, asked for fewer steps, all of which are computed.
+
+    Attributes:
+        computed: how many are run.
+        asked: ``num_inference_steps``; more than are run from an input image.
+    """
+
+    computed: int
+    asked: int
+    forecast: ClassVar[int] = 0
+    reuse: ClassVar[str | None] = None
+    series: ClassVar[str] = FEWER_STEPS
+
+    def __str__(self) -> str:
+        return f"{FEWER_STEPS}: {self.computed}"
+
+
+Row = Setting | FewerSteps  # of the table: what is drawn for each case, and compared with its full run
 
 
 class Done(NamedTuple):
@@ -108,10 +139,11 @@ class Case:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgedRun:
-    """One image of a setting, compared with the full run of its case.
+    """One image of a setting, or of fewer steps, compared with the full run of its case.
 
     Attributes:
-        pattern, computed: as in ``Done``.
+        setting: as the row is spelt.
+        pattern, computed, note: as in ``Done``.
         squared_error: mean over pixels and channels, in squared levels of 8 bits.
         ssim: structural similarity.
     """
@@ -122,6 +154,7 @@ class JudgedRun:
     computed: float
     squared_error: float
     ssim: float
+    note: str | None = None
 
 
 def whole(batches: Iterable[Sequence[R]]) -> tuple[tuple[R, ...], bool]:

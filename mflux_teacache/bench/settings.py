@@ -9,18 +9,23 @@ import argparse
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from itertools import product
+from itertools import count, product
+from pathlib import Path
 from typing import Any, Self
 
 from mflux_teacache.bench import patterns
 from mflux_teacache.bench.runs import Case, Setting
 from mflux_teacache.errors import OptionError
+from mflux_teacache.pieces.input_files import Unreadable, open_file
+from mflux_teacache.records import Target
 
 FAMILIES = ("flux1-dev", "flux2-klein-base-4b", "flux2-klein-base-9b", "qwen-image", "z-image", "fibo")
 PEERS = ("mlx-teacache",)
 BITS = (3, 4, 5, 6, 8)
 STEPS = 20
 COLUMNS = 6  # of the contact sheet
+IMAGE_STRENGTH = 0.4  # mflux's default
+LEAST_ACTIVE = 2  # steps that are run: with fewer there is none to skip
 
 
 def option(help: str, default: Any = None, *, flags: tuple[str, ...] = (), least: int | None = None, **how: Any) -> Any:
@@ -50,6 +55,41 @@ def check_least(option: str, value: int, least: int, why: str = "") -> None:
     """Raises ``OptionError`` for a smaller number."""
     if value < least:
         raise OptionError(f"{option} is {value}; it must be a whole number from {least}{why}.")
+
+
+def check_picture(option: str, path: Path) -> None:
+    """Raises ``OptionError`` for a file that is no image, or none that can be read."""
+    import PIL.Image
+
+    try:
+        with open_file(path) as file, PIL.Image.open(file) as image:
+            image.load()
+    except (Unreadable, OSError, SyntaxError, ValueError) as error:
+        raise OptionError(
+            f"{option} is {path}, which cannot be read as an image: {error}. Name a PNG or JPEG."
+        ) from error
+
+
+def active_steps(asked: int, arguments: Mapping[str, Any]) -> int:
+    """How many of the steps are run that an image is asked for with, by mflux's own rule.
+
+    Args:
+        arguments: of ``generate_image``; only those of an input image count.
+    """
+    if arguments.get("image_path") is None:
+        return asked
+
+    # This loads mlx and mflux, which takes seconds.
+    from mflux_teacache.adapters.pipelines import for_image
+
+    active = for_image(Target(pipeline=""), {**arguments, "num_inference_steps": asked}).active_steps
+    assert active is not None, "the number of steps is known"
+    return active
+
+
+def asked_steps(active: int, arguments: Mapping[str, Any]) -> int:
+    """The least number of steps to ask for so that so many are run; arguments as for ``active_steps``."""
+    return next(asked for asked in count(active) if active_steps(asked, arguments) >= active)
 
 
 class _Size(argparse.Action):
@@ -87,6 +127,14 @@ class ImageSettings:
     )
     height: int | None = None  # of --size as well
     guidance: float | None = option("guidance scale (default: usual for the model)", type=float, metavar="FLOAT")
+    lora_paths: tuple[str, ...] | None = option(
+        "LoRAs of --model, as mflux has them: files, or names", nargs="*", metavar="PATH"
+    )
+    lora_scales: tuple[float, ...] | None = option("one for each (default: 1)", nargs="*", type=float, metavar="FLOAT")
+    image_path: str | None = option("an image that each one of --model starts from, as in mflux", metavar="FILE")
+    image_strength: float | None = option(
+        f"how much of it stays, from 0 to 1 (default: {IMAGE_STRENGTH}, as in mflux)", type=float, metavar="FLOAT"
+    )
     seed: int = option("", 42, least=0)
     prompt: str | None = option("(default: one of ours)")
 
@@ -94,10 +142,13 @@ class ImageSettings:
     def of(cls, args: argparse.Namespace, **made: Any) -> Self:
         """What the command line says, but for what is made of it."""
         names = {known.name for known in fields(cls)}
-        return cls(**{**{name: value for name, value in vars(args).items() if name in names}, **made})
+        said: dict[str, Any] = {name: value for name, value in vars(args).items() if name in names}
+        said |= {name: tuple(value) for name, value in said.items() if isinstance(value, list)}
+        return cls(**{**said, **made})
 
     def __post_init__(self) -> None:
         self._check_model()
+        self._check_loras()
         for known in fields(self):
             if (least := known.metadata.get("least")) is not None:
                 check_least(f"--{known.name.replace('_', '-')}", getattr(self, known.name), least)
@@ -109,6 +160,7 @@ class ImageSettings:
                     f"--size {self.width}x{self.height} has a side of {side}; both must be multiples of 16, "
                     f"such as 1024x1024."
                 )
+        self._check_input_image()
 
     def _check_model(self) -> None:
         if self.random_weights is not None and self.random_weights not in FAMILIES:
@@ -132,6 +184,48 @@ class ImageSettings:
             )
         if self.base_model is not None and self.model is None:
             raise OptionError(f"--base-model {self.base_model} says what --model is based on. Give --model too.")
+
+    def _check_loras(self) -> None:
+        paths, scales = self.lora_paths or (), self.lora_scales or ()
+        if paths and self.model is None:
+            raise OptionError(f"--lora-paths is {' '.join(paths)}, which goes with --model. Give --model too.")
+        if scales and len(scales) != len(paths):
+            raise OptionError(
+                f"--lora-scales has {len(scales)} numbers for {len(paths)} of --lora-paths; it takes one for each."
+            )
+        for scale in scales:
+            if not math.isfinite(scale):
+                raise OptionError(f"--lora-scales has {scale}; each must be a finite number, such as 0.8.")
+
+    def _check_input_image(self) -> None:
+        path, strength = self.image_path, self.image_strength
+        if path is None:
+            if strength is not None:
+                raise OptionError(f"--image-strength is {strength:g}, and there is no --image-path. Give it too.")
+            return
+        if self.model is None:
+            raise OptionError(f"--image-path is {path}, which goes with --model. Give --model too.")
+        if strength is not None and not 0 <= strength <= 1:
+            raise OptionError(f"--image-strength is {strength:g}; it must be a number from 0 to 1.")
+        check_picture("--image-path", Path(path))
+        if self.active_steps < LEAST_ACTIVE:
+            raise OptionError(
+                f"--image-strength is {self.image_arguments['image_strength']:g}, which leaves {self.active_steps} of "
+                f"{self.steps} steps to run; it must leave {LEAST_ACTIVE}. Give a lower one, or more --steps."
+            )
+
+    @property
+    def image_arguments(self) -> dict[str, Any]:
+        """Those of ``generate_image`` that say what image it starts from; none = noise."""
+        if self.image_path is None:
+            return {}
+        strength = IMAGE_STRENGTH if self.image_strength is None else self.image_strength
+        return {"image_path": self.image_path, "image_strength": strength}
+
+    @property
+    def active_steps(self) -> int:
+        """Steps that are run: from an input image, the first ones are not."""
+        return active_steps(self.steps, self.image_arguments)
 
 
 @dataclass(frozen=True, kw_only=True)

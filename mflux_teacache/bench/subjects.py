@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import inspect
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import mlx.core as mx
 from mflux.models.common.config.model_config import AVAILABLE_MODELS, ModelConfig
+from mflux.models.common.resolution.lora_resolution import LoraResolution
 from mflux.models.fibo.variants.txt2img.fibo import FIBO
 from mflux.models.flux.variants.txt2img.flux import Flux1
 from mflux.models.flux2.variants.txt2img.flux2_klein import Flux2Klein
@@ -20,7 +25,8 @@ from mflux_teacache.bench.needs import laboratory
 from mflux_teacache.bench.settings import ImageSettings
 from mflux_teacache.demo import model as demo
 from mflux_teacache.demo.run import PROMPT as DEMO_PROMPT
-from mflux_teacache.errors import UnsupportedModel
+from mflux_teacache.errors import OptionError, UnsupportedModel
+from mflux_teacache.spelling import described
 
 PROMPT = "a red apple on a wooden table beside a window, in the soft light of an early autumn morning"
 # FIBO takes prompts as JSON only.
@@ -48,6 +54,7 @@ class Subject:
         config: mflux's model config.
         load: gives the loaded pipeline, for as long as its context lasts.
         arguments: of ``generate_image``.
+        files: the SHA-256 of the LoRAs and of the input image, by their names.
     """
 
     name: str
@@ -55,6 +62,7 @@ class Subject:
     config: ModelConfig
     load: Callable[[], AbstractContextManager[Any]]
     arguments: dict[str, Any]
+    files: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -112,13 +120,54 @@ def _checkpoint(settings: ImageSettings, name: str) -> Subject:
             f"It has one for: {', '.join(MODELS)}, and for checkpoints that are based on these."
         )
     pipeline: Any = MODELS[key]
+    loras = _loras(settings, pipeline)
     return Subject(
-        name=f"{name}, {_spell_bits(settings)}",
+        name=f"{name}, {_spell_bits(settings)}{_spell_loras(settings)}",
         pipeline=pipeline,
         config=config,
-        load=lambda: nullcontext(pipeline(quantize=settings.quantize, model_config=config)),
+        load=lambda: nullcontext(pipeline(quantize=settings.quantize, model_config=config, **loras)),
         arguments=_usual_image(settings, pipeline, distilled=key in DISTILLED),
+        files={
+            Path(file).name: _digest(file)
+            for file in (*loras.get("lora_paths", ()), settings.image_path)
+            if file is not None
+        },
     )
+
+
+def _loras(settings: ImageSettings, pipeline: type) -> dict[str, Any]:
+    """Arguments of a pipeline, with files that are there: like mflux's own commands, it downloads what is named."""
+    if not settings.lora_paths:
+        return {}
+    if "lora_paths" not in inspect.signature(pipeline).parameters:
+        raise UnsupportedModel(f"--lora-paths: mflux's {pipeline.__name__} takes no LoRAs. Leave them out.")
+    return {
+        "lora_paths": list(map(_lora_file, settings.lora_paths)),
+        "lora_scales": list(settings.lora_scales or ()) or None,
+    }
+
+
+def _lora_file(path: str) -> str:
+    try:
+        file: str = LoraResolution.resolve(path)
+        mx.load(file)  # its header alone
+    except (OSError, ValueError, RuntimeError) as error:
+        raise OptionError(
+            f"--lora-paths has {path}, which cannot be loaded: {described(error)}. It takes .safetensors files, and "
+            f"the names that mflux knows."
+        ) from error
+    return file
+
+
+def _digest(file: str) -> str:
+    with Path(file).open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _spell_loras(settings: ImageSettings) -> str:
+    paths = settings.lora_paths or ()
+    scales = settings.lora_scales or (1.0,) * len(paths)
+    return "".join(f", {Path(path).name} at {scale:g}" for path, scale in zip(paths, scales, strict=True))
 
 
 def _usual_image(settings: ImageSettings, pipeline: type, *, distilled: bool = False) -> dict[str, Any]:
@@ -136,6 +185,7 @@ def _image(settings: ImageSettings, guidance: float, prompt: str, side: int) -> 
         "width": settings.width or side,
         "height": settings.height or side,
         "guidance": guidance if settings.guidance is None else settings.guidance,
+        **settings.image_arguments,
     }
 
 

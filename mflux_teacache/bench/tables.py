@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from statistics import median
 
+from mflux_teacache.bench.baseline import no_better
 from mflux_teacache.bench.figures import Quality, Speed, Spread, pareto
 from mflux_teacache.bench.runs import COMPILED, COMPUTED, SKIPPING, Phase, TimedRun
 from mflux_teacache.text_tables import aligned
@@ -47,7 +48,9 @@ computed  steps, mean over images; speed-up is all steps over it: the gain if sk
 equal     images that are equal to the full run of their prompt and seed
 PSNR      of the other images against their full runs, in dB: mean and worst image
 SSIM      structural similarity of all images, likewise; 1 = equal
-*         no other setting is both faster and closer to the full run in mean PSNR"""
+*         no other row is both faster and closer to the full run in mean PSNR"""
+
+_OF_BASELINE = "Fewer steps: the same sampler, prompts and seeds with so many steps in place of all, and none skipped."
 
 
 def run_heading(names: Sequence[str]) -> str:
@@ -155,7 +158,33 @@ def of_quality(qualities: Sequence[Quality], refusals: Mapping[str, str], idle: 
         "\n".join(f"refused: {setting}: {reason}" for setting, reason in refusals.items()),
         "\n".join(f"no image skipped anything: {setting}: {reason}" for setting, reason in idle.items()),
     )
-    return "\n\n".join([*filter(None, before), _table(heading, rows, left=2), _OF_QUALITY])
+    verdict = _verdict(qualities) if any(entry.is_baseline for entry in qualities) else ""
+    return "\n\n".join(filter(None, [*before, _table(heading, rows, left=2), verdict, _OF_QUALITY]))
+
+
+def _verdict(qualities: Sequence[Quality]) -> str:
+    """Which settings do not beat fewer steps at the same cost."""
+    settings = [entry for entry in qualities if not entry.is_baseline]
+    bars = no_better(qualities)
+    if not bars:
+        return f"{_OF_BASELINE}\nEvery setting beats them at the same number of computed steps, by mean PSNR."
+    lines = [
+        f"  {entry.setting}: {entry.height:.1f} dB, where fewer steps have {bars[entry.setting]:.1f} dB"
+        for entry in settings
+        if entry.setting in bars
+    ]
+    said = (
+        f"{len(bars)} of {len(settings)} settings do not beat them at the same number of computed steps, by mean PSNR:"
+    )
+    return "\n".join([_OF_BASELINE, said, *lines])
+
+
+def duration(seconds: float) -> str:
+    """For people: ``1.4 s``, ``25 min`` or ``3 h 20 min``."""
+    if seconds < 60:
+        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
 def _table(heading: Sequence[str], rows: Sequence[Sequence[str]], *below: str, left: int = 1) -> str:

@@ -17,7 +17,7 @@ from mflux_teacache.bench import figures, pictures
 from mflux_teacache.bench.figures import qualities
 from mflux_teacache.bench.judging import FULL, Judged
 from mflux_teacache.bench.plugin_settings import default_grid
-from mflux_teacache.bench.runs import Case, JudgedRun, TimedRun
+from mflux_teacache.bench.runs import Case, FewerSteps, JudgedRun, TimedRun
 from mflux_teacache.drawing import LIMIT
 from mflux_teacache.pieces.output_files import png_of
 
@@ -29,6 +29,25 @@ def test_the_picture_has_a_line_for_each_series(runs: list[JudgedRun]) -> None:
     assert {line.get_label() for line in mean.lines} == {*series, "no other is better"}
     assert {line.get_label() for line in worst.lines} == series
     assert len({(line.get_color(), line.get_linestyle()) for line in worst.lines}) == len(series)
+
+
+def test_fewer_steps_have_a_line_of_their_own(runs: list[JudgedRun]) -> None:
+    fewer = [FewerSteps(computed, computed) for computed in (3, 5)]
+    baseline = [
+        replace(runs[0], setting=str(row), pattern="C" * row.computed, computed=row.computed, squared_error=9.0)
+        for row in fewer
+    ]
+    summaries = qualities([*fewer, *default_grid()], [*runs, *baseline])
+    without = {line.get_label(): line for line in pictures.of_quality("title", summaries[2:]).axes[0].lines}
+    mean, worst = pictures.of_quality("title", summaries).axes
+    for axes in (mean, worst):
+        lines = {line.get_label(): line for line in axes.lines}
+        places = lines["fewer steps"].get_xydata()
+        assert places[:, 0] == pytest.approx([8 / 5, 8 / 3])
+        assert len({(line.get_color(), line.get_linestyle()) for line in lines.values()}) == len(lines)
+        assert lines["fewer steps"].get_color() == LIMIT
+        for name, line in lines.items():  # whose colours are the same with and without it
+            assert name == "fewer steps" or line.get_color() == without[name].get_color()
 
 
 def test_a_setting_is_drawn_if_half_of_its_images_differ(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,9 +84,9 @@ def test_a_picture_of_equal_images_has_no_lines(runs: list[JudgedRun], tmp_path:
 
 def test_the_sheet_shows_one_setting_of_each_series_where_there_are_many(runs: list[JudgedRun], tmp_path: Any) -> None:
     summaries = qualities(default_grid(), runs)
-    assert pictures.chosen(summaries[:4]) == summaries[:4]
-    chosen = pictures.chosen(summaries)
-    assert len(chosen) == len({entry.series for entry in chosen}) <= pictures.ROWS
+    assert figures.chosen(summaries[:4]) == summaries[:4]
+    chosen = figures.chosen(summaries)
+    assert len(chosen) == len({entry.series for entry in chosen}) <= figures.ROWS
     for entry in chosen:
         others = [other for other in summaries if other.series == entry.series]
         assert abs(entry.speed_up - 2) == min(abs(other.speed_up - 2) for other in others)
@@ -77,6 +96,29 @@ def test_the_sheet_shows_one_setting_of_each_series_where_there_are_many(runs: l
     thumbnails = {(label, case): blank for label in (FULL, *(entry.setting for entry in chosen[:2])) for case in cases}
     sheet = pictures.contact_sheet("$x^{$", cases, chosen[:2], Judged(runs=tuple(priced), thumbnails=thumbnails))
     assert png_of(sheet).startswith(b"\x89PNG")
+
+
+def test_the_sheet_holds_fewer_steps_against_all_steps_and_leaves_out_what_is_missing(
+    runs: list[JudgedRun], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels: list[str] = []
+    written: list[str] = []
+    monkeypatch.setattr(pictures, "_show", lambda axes, image, label: labels.append(label))
+    monkeypatch.setattr(pictures, "_write", lambda axes, text: written.append(text))
+    fewer, (first, second, *_) = FewerSteps(4, 4), default_grid()
+    baseline = [replace(run, setting=str(fewer), pattern="CCCC", computed=4) for run in runs[:2]]
+    made = (*baseline, *runs)
+    blank = PIL.Image.new("RGB", (16, 16))
+    there = [(label, case) for label in (FULL, str(fewer), str(first)) for case in CASES] + [(str(second), CASES[0])]
+    judged = Judged(runs=made, thumbnails=dict.fromkeys(there, blank))
+    summaries = qualities([fewer, first, second], made)
+    pictures.contact_sheet("t", CASES, summaries, judged)
+    assert written == [
+        FULL,
+        "fewer steps: 4\n2.00x, mean 48.1 dB",
+        f"{first}\n1.00x, mean 48.1 dB".replace(" f", "\nf"),
+    ]
+    assert labels[2:4] == ["48.1 dB, 4/8"] * 2
 
 
 def test_the_sheet_shows_each_setting_s_own_images_and_distances(

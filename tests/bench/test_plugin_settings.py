@@ -24,6 +24,11 @@ def test_a_setting() -> None:
     assert settings.parse(str(settings.parse("taylorseer interval=3"))) == by_default
     assert settings.parse("teacache --teacache-thresh 0.12 skip-first=2 --teacache-force") == parsed  # as advice has it
     assert settings.parse("shadow") == Setting("shadow")  # knows no forecast
+    outputs = settings.parse("easycache reuse=output")
+    assert (outputs.forecast, outputs.reuse, outputs.series) == (2, "output", "easycache, output, quadratic")
+    assert settings.parse("easycache reuse=output forecast=0").series == "easycache, output"
+    assert settings.parse("easycache reuse=body").series == "easycache, body"
+    assert settings.parse("easycache").series == "easycache"
 
 
 @pytest.mark.parametrize(
@@ -50,6 +55,20 @@ def test_the_grid_holds_every_built_in_strategy_with_allowed_options() -> None:
     for setting in grid:
         taken = options.from_keywords(settings.load(setting.plugin), setting.options)
         assert setting.forecast == taken.forecast
+
+
+def test_the_grid_compares_what_is_reused_and_stays_bearable() -> None:
+    grid = settings.default_grid()
+    assert len(grid) == 74
+    for name, plugin in settings.own_strategies().items():
+        mine = [setting for setting in grid if setting.plugin == name]
+        otherwise = [setting for setting in mine if setting.reuse not in (None, plugin.about.reuses)]
+        [amount] = {option for option in plugin.about.grid if option != "forecast"}
+        coarsest = mine[-1].options[amount]
+        assert 2 <= len(otherwise) < len(mine)
+        assert len({setting.series for setting in otherwise}) == 1
+        assert coarsest == str(plugin.about.grid[amount][-1])
+        assert {setting.options[amount] for setting in otherwise} < {setting.options[amount] for setting in mine} | {""}
 
 
 def test_built_ins_are_the_announced_ones() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from mflux_teacache.bench.quality import settings_of
 from mflux_teacache.cli.own.main import build_parser, main
 from mflux_teacache.demo.prompts import FITTED
 from mflux_teacache.errors import OptionError
+
+MODEL = ("--model", "dev", "--prompts", __file__)
+PHOTO = (*MODEL, "--image-path", "PHOTO")
 
 
 def from_words(*words: str):
@@ -81,6 +85,11 @@ def test_the_command(module: tuple[str, ...], commands: Any) -> None:
     assert "refused: schedule pattern=CSCC: " in ran.out
     assert "\n8 images to draw: 2 with every step, and 6 with the settings." in ran.out
     assert "\nno image skipped anything: teacache thresh=0: teacache: computed 3 of 3 steps, skipped none (" in ran.out
+    assert "Then at most 12 with fewer steps" in ran.out
+    assert re.search(
+        r"\nThe first image took \S+ s: all 20 take at most about \d+ s, since it has every step\.\n", ran.out
+    )
+    assert "\nEvery setting beats them at the same number of computed steps, by mean PSNR.\n" in ran.out
     [scheduled] = [line.split() for line in ran.out.splitlines() if "schedule every=2" in line]
     assert scheduled[:5] == ["*", "schedule", "every=2", "2.0/3", "1.50x"]
 
@@ -88,7 +97,12 @@ def test_the_command(module: tuple[str, ...], commands: Any) -> None:
     assert content["schema"] == 1
     assert content["arguments"] == {"num_inference_steps": 3, "width": 32, "height": 32, "guidance": 2.5}
     assert [run["pattern"] for run in content["runs"]] == ["CSC", "CSC", "CCC", "CCC"]
+    assert [run["pattern"] for run in content["fewer_steps"]["runs"]] == ["CC", "CC"]
+    [fewer] = content["fewer_steps"]["summary"]
+    assert (fewer["setting"], fewer["computed"], fewer["steps"], fewer["speed_up"]) == ("fewer steps: 2", 2, 3, 1.5)
+    assert fewer["psnr"] < 80
     skipping, computing = content["summary"]
+    assert content["fewer_steps"]["not_beaten_by"] == []
     assert skipping["equal"] == 0
     assert skipping["worst_psnr"] <= skipping["psnr"] < 80
     assert (computing["equal"], computing["psnr"], computing["ssim"]) == (2, None, pytest.approx(1))
@@ -119,9 +133,42 @@ def test_a_run_with_nothing_but_refusals_fails(commands: Any) -> None:
         (["--patterns", "CCS", "--steps", "4"], "--patterns CCS has 3 letters for 4 steps"),
         (["--setting", "teacache thresh"], "--teacache-thresh takes a value; True says only on or off"),
         (["--guidance", "nan"], "--guidance is nan; it must be a finite number"),
+        (
+            ["--lora-paths", "a.safetensors"],
+            "--lora-paths is a.safetensors, which goes with --model. Give --model too.",
+        ),
+        (["--image-path", "a.png"], "--image-path is a.png, which goes with --model. Give --model too."),
+        (["--image-strength", "0.5"], "--image-strength is 0.5, and there is no --image-path. Give it too."),
+        ([*MODEL, "--lora-scales", "0.5"], "--lora-scales has 1 numbers for 0 of --lora-paths; it takes one for each."),
+        ([*MODEL, "--lora-paths", "a", "b", "--lora-scales", "1"], "--lora-scales has 1 numbers for 2 of --lora-paths"),
+        ([*MODEL, "--lora-paths", "a", "--lora-scales", "inf"], "--lora-scales has inf; each must be a finite number"),
+        (
+            [*MODEL, "--lora-paths", "./no.safetensors"],
+            "--lora-paths has ./no.safetensors, which cannot be loaded: FileNot",
+        ),
+        ([*MODEL, "--lora-paths", __file__], "test_quality.py, which cannot be loaded: ValueError"),
+        (
+            ["--model", "fibo", *MODEL[2:], "--lora-paths", "a"],
+            "--lora-paths: mflux's FIBO takes no LoRAs. Leave them out.",
+        ),
+        ([*MODEL, "--image-path", "no.png"], "--image-path is no.png, which cannot be read as an image: No such file"),
+        ([*MODEL, "--image-path", __file__], "which cannot be read as an image: cannot identify image file"),
+        ([*MODEL, "--image-path", "/dev/zero"], "which cannot be read as an image: it is a device"),
+        ([*PHOTO, "--image-strength", "1.1"], "--image-strength is 1.1; it must be a number from 0 to 1."),
+        ([*PHOTO, "--image-strength", "nan"], "--image-strength is nan; it must be a number from 0 to 1."),
+        (
+            [*PHOTO, "--image-strength", "0.97"],
+            "--image-strength is 0.97, which leaves 1 of 28 steps to run; it must leave 2. Give a lower one",
+        ),
+        ([*PHOTO, "--patterns", "C" * 28], f"--patterns {'C' * 28} has 28 letters for 17 steps"),
     ],
 )
-def test_values_that_are_not_allowed(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_values_that_are_not_allowed(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str], photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before any weights load."""
+    monkeypatch.setattr("mflux_teacache.bench.judging.judge", lambda *_, **__: pytest.fail("it was drawn"))
+    words = [str(photo) if word == "PHOTO" else word for word in words]
     with pytest.raises(SystemExit) as left:
         main(["bench", "quality", *words])
     assert left.value.code == 2

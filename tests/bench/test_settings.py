@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 from bench_runs import parsed
+from mflux.models.common.config.config import Config
 
 from mflux_teacache.bench import command, quality, speed
-from mflux_teacache.bench.settings import FAMILIES, ImageSettings, SpeedSettings
+from mflux_teacache.bench.settings import FAMILIES, ImageSettings, SpeedSettings, active_steps, asked_steps
 from mflux_teacache.bench.speed import settings_of
 from mflux_teacache.cli.own.main import main
 from mflux_teacache.errors import OptionError
@@ -123,3 +124,16 @@ def test_the_families_are_those_that_can_be_made() -> None:
     from mflux_teacache.bench.laboratory.random_models import RECIPES
 
     assert tuple(RECIPES) == FAMILIES
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.1, 0.4, 0.75])
+def test_steps_from_an_input_image_are_those_of_mflux(strength: float) -> None:
+    arguments = {"image_path": "photo.png", "image_strength": strength}
+    for asked in range(4, 40):
+        config = Config(model_config=None, num_inference_steps=asked, image_path="photo.png", image_strength=strength)
+        active = active_steps(asked, arguments)
+        assert active == asked - config.init_time_step
+        least = asked_steps(active, arguments)
+        assert active_steps(least, arguments) == active
+        assert least <= asked
+    assert active_steps(9, {}) == asked_steps(9, {}) == 9

@@ -10,7 +10,7 @@ import bench_runs
 from mflux_teacache.bench import tables
 from mflux_teacache.bench.figures import qualities, speeds
 from mflux_teacache.bench.plugin_settings import default_grid
-from mflux_teacache.bench.runs import JudgedRun, TimedRun
+from mflux_teacache.bench.runs import FewerSteps, JudgedRun, TimedRun
 
 
 def test_a_step_that_was_computed_in_part_counts_as_its_part() -> None:
@@ -146,3 +146,37 @@ def test_the_table(runs: list[JudgedRun]) -> None:
     assert tables.of_quality(summaries, {"x y=1": "no"}, {}).startswith("refused: x y=1: no\n\n ")
     [none] = qualities(default_grid()[:1], [replace(run, squared_error=0) for run in runs])
     assert tables.of_quality([none], {}, {}).splitlines()[1].split()[-5:] == ["2/2", "-", "-", "0.9000", "0.9000"]
+
+
+def test_what_does_not_beat_fewer_steps_is_said_below_the_table(runs: list[JudgedRun]) -> None:
+    """The settings' runs have 48.1 dB with 8 of 8 steps, 45.1 with 7, 43.4 with 6, 42.1 with 5 and so on."""
+    first, second, *_ = grid = default_grid()
+    fewer = [FewerSteps(6, 6), FewerSteps(7, 7)]
+
+    def text(error: float) -> str:
+        drawn = [
+            replace(runs[0], setting=str(row), case=run.case, pattern="C" * row.computed, computed=row.computed)
+            for row in fewer
+            for run in runs[:2]
+        ]
+        made = [*runs, *(replace(run, squared_error=error) for run in drawn)]
+        return tables.of_quality(qualities([*fewer, *grid[:2]], made), {}, {})
+
+    assert "\nEvery setting beats them at the same number of computed steps, by mean PSNR.\n" in text(9.0)
+    said = (
+        "\n2 of 2 settings do not beat them at the same number of computed steps, by mean PSNR:\n"
+        f"  {first}: 48.1 dB, where fewer steps have 51.1 dB\n  {second}: 45.1 dB, where fewer steps have 51.1 dB\n\n"
+    )
+    assert said in text(0.5)
+    assert (
+        f"\n1 of 2 settings do not beat them at the same number of computed steps, by mean PSNR:\n  {second}: "
+        in text(1.5)
+    )
+    assert text(9.0).splitlines()[1].split()[1:8] == ["fewer", "steps:", "6", "6.0/8", "1.33x", "0/2", "38.6"]
+    assert "ewer steps" not in tables.of_quality(qualities(grid[:2], runs), {}, {})
+
+
+def test_durations_for_people() -> None:
+    assert [tables.duration(seconds) for seconds in (0.43, 9.94, 59.4, 61, 3570, 12_000)] == [
+        *("0.43 s", "9.9 s", "59 s", "1 min", "1 h 0 min", "3 h 20 min"),
+    ]
