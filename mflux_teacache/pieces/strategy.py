@@ -203,7 +203,9 @@ class Strategy:
         if about.windows:
             limits.add_options(group, cls.name, cls.defaults, cls.models_own)
         caches.add_options(group, cls.name, cls.order, about.reuses)
-        few_steps.add_option(group, cls.name)
+        group.add_argument(
+            f"--{cls.name}-force", action="store_true", help="run on a model that is distilled to a few steps"
+        )
 
     @hookimpl
     def mflux_check(self, options: argparse.Namespace, target: Target) -> None:
@@ -217,10 +219,8 @@ class Strategy:
         if distilled and not options.force:
             few_steps.refuse_distilled(target, self.name)
         self.check(options, target)
-        # Of a distilled model it has been said, and overruled.
-        if few_steps.is_short(target) and not distilled and not self._advised:
-            self._advised = True  # an instance judges every image of an attachment
-            few_steps.advise_fewer(target)
+        if not distilled:  # of which it has been said, and overruled
+            self._advise(target)
 
     @hookimpl
     def mflux_attach(self, options: argparse.Namespace, target: Target) -> None:
@@ -271,6 +271,15 @@ class Strategy:
     @hookimpl
     def mflux_image_metadata(self, generation: Generation) -> Mapping[str, Any]:
         return {**self.values(generation), **self.cache.values}
+
+    def _advise(self, target: Target) -> None:
+        """Warn of a short run, once: an instance judges every image of an attachment."""
+        active = target.active_steps
+        # A model that is not known yet may be a distilled one.
+        if self._advised or target.model is None or active is None or active >= few_steps.ENOUGH:
+            return
+        self._advised = True
+        few_steps.advise_fewer(active, target.steps or active)
 
     def _clear(self) -> None:
         self.progress, self._keep = Progress(), True

@@ -25,7 +25,7 @@ ROOT = Path(mflux_teacache.__file__).parent
 SUPPORT = Path(__file__).parent.parent / "support"
 
 # The options are those of the README's first command; the model's weights are tiny random ones.
-COMMAND = ["mflux-generate", "--plugin", "teacache", "--teacache-thresh", "0.2", "--model", "dev", "--steps", "4"]
+COMMAND = ["mflux-generate", "--plugin", "teacache", "--teacache-thresh", "0.2", "--model", "dev", "--steps", "12"]
 COMMAND += ["--prompt", "a red apple", "--seed", "42", "--width", "64", "--height", "64"]
 
 STEPS = 8
