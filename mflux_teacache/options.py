@@ -1,4 +1,7 @@
-"""A plugin's options: declared on argparse once, for mflux's commands, for a sidecar and for keywords of ``attach``.
+"""How a plugin's options are read: once declared, for mflux's commands, for a sidecar and for keywords of ``attach``.
+
+An author declares them in the hook ``mflux_add_options`` (``hookspecs.py``), or in ``add_options`` of a strategy on the
+base (``pieces/strategy.py``), which declares what all strategies have in common.
 
 A plugin declares them on a parser of its own, which nobody else's options are on: whatever it does to that parser stays
 there, and what it raises gets its name. On mflux's parser there are stand-ins, which are known and shown in its help,

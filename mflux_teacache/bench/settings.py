@@ -123,7 +123,7 @@ class ImageSettings:
     )
     steps: int = option("denoising steps", STEPS, least=2)
     width: int | None = option(
-        "pixels (default: 1024x1024; the demo's model 128x128)", flags=("--size",), action=_Size, metavar="WxH"
+        "pixels (default: 1024x1024; the demo's model 192x192)", flags=("--size",), action=_Size, metavar="WxH"
     )
     height: int | None = None  # of --size as well
     guidance: float | None = option("guidance scale (default: usual for the model)", type=float, metavar="FLOAT")

@@ -25,6 +25,7 @@ from mflux_teacache.bench.needs import laboratory
 from mflux_teacache.bench.settings import ImageSettings
 from mflux_teacache.demo import model as demo
 from mflux_teacache.demo.run import PROMPT as DEMO_PROMPT
+from mflux_teacache.demo.sizes import SIDE as DEMO_SIDE
 from mflux_teacache.errors import OptionError, UnsupportedModel
 from mflux_teacache.spelling import described
 
@@ -90,7 +91,7 @@ def subject_of(settings: ImageSettings) -> Subject:
         pipeline=demo.DemoKlein,
         config=demo.model_config(),
         load=demo.tiny_klein,
-        arguments=_image(settings, demo.GUIDANCE, DEMO_PROMPT, demo.SIDE),
+        arguments=_image(settings, demo.GUIDANCE, DEMO_PROMPT, DEMO_SIDE),
     )
 
 

@@ -1,8 +1,7 @@
-"""The demo's model: mflux's FLUX.2 pipeline around a 5.6 M parameter transformer trained on drawn scenes.
+"""The demo's model: mflux's FLUX.2 pipeline around a 9.9 M parameter transformer trained on scenes of emoji.
 
 mflux's own ``generate_image`` runs, with its loop, scheduler, guidance and callbacks. Ours are the prompt
-encoder (an embedding of 28 words) and the codec (a linear map between a patch of 16x16 pixels and the 128
-channels of a latent token).
+encoder (an embedding of 90 words) and the codec (a small convolutional autoencoder in the place of FLUX.2's).
 """
 
 from __future__ import annotations
@@ -23,16 +22,24 @@ from mflux.models.flux2.variants.txt2img.flux2_klein import Flux2Klein
 from mlx import nn
 
 from mflux_teacache.demo.clock import LoopClock, listening
+from mflux_teacache.demo.codec import Codec
+from mflux_teacache.demo.sizes import (
+    DOUBLE_BLOCKS,
+    HEAD_WIDTH,
+    HEADS,
+    ROPE_AXES,
+    ROPE_BASE,
+    SIDE,
+    SINGLE_BLOCKS,
+    TOKEN_CHANNELS,
+    WORD_WIDTH,
+)
 from mflux_teacache.demo.vocabulary import EMPTY_PROMPT, LENGTH, WORDS, parse
 
-MODEL = "mflux-teacache/demo-tinyflux"
-SIDE = 128
+MODEL = "mflux-teacache/demo-emoji"
 GUIDANCE = 2.5
 
-_WEIGHTS = Path(__file__).with_name("tinyflux.safetensors")
-_PATCH = 16
-_CHANNELS = 128
-_WIDTH = 96
+_WEIGHTS = Path(__file__).with_name("emoji.safetensors")
 
 
 @contextlib.contextmanager
@@ -62,17 +69,18 @@ class DemoKlein(Flux2Klein):
 
             self.compute_precision = ComputePrecision()
         self.tiling_config = self.bits = self.lora_paths = self.lora_scales = None
-        self.words = nn.Embedding(len(WORDS), _WIDTH)
+        self.words = nn.Embedding(len(WORDS), WORD_WIDTH)
         self.transformer = Flux2Transformer(
-            in_channels=_CHANNELS,
-            num_layers=2,
-            num_single_layers=6,
-            attention_head_dim=32,
-            num_attention_heads=6,
-            joint_attention_dim=_WIDTH,
-            axes_dims_rope=(8, 8, 8, 8),
+            in_channels=TOKEN_CHANNELS,
+            num_layers=DOUBLE_BLOCKS,
+            num_single_layers=SINGLE_BLOCKS,
+            attention_head_dim=HEAD_WIDTH,
+            num_attention_heads=HEADS,
+            joint_attention_dim=WORD_WIDTH,
+            axes_dims_rope=ROPE_AXES,
+            rope_theta=ROPE_BASE,
         )
-        self.vae = PatchCodec()
+        self.vae = Codec()
         self.load_weights(_stored_weights())
         mx.eval(self.parameters())
 
@@ -85,8 +93,8 @@ class DemoKlein(Flux2Klein):
         mx.eval(positive, negative, places)
         return (positive, places, negative, places) if guidance > 1 else (positive, places, None, None)
 
-    def _embed(self, tokens: list[int]) -> mx.array:
-        embedded: mx.array = self.words(mx.array([tokens]))
+    def _embed(self, tokens: list[list[int]]) -> mx.array:
+        embedded: mx.array = self.words(mx.array([tokens])).sum(axis=2)
         return embedded
 
 
@@ -121,24 +129,6 @@ def image_arguments(*, prompt: str, steps: int, seed: int) -> dict[str, Any]:
     }
 
 
-class PatchCodec(nn.Module):
-    """Stands in for the VAE: principal components of the training scenes' patches."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        pixels = _PATCH * _PATCH * 3
-        self.mean = mx.zeros((pixels,))
-        self.basis = mx.zeros((pixels, _CHANNELS))
-        self.scale = mx.ones((_CHANNELS,))
-
-    def decode_packed_latents(self, latents: mx.array, tiling_config: Any = None) -> mx.array:
-        """``(batch, 128, rows, columns)`` to ``(batch, 3, 16 rows, 16 columns)`` between -1 and 1."""
-        batch, _, rows, columns = latents.shape
-        patches = (latents.transpose(0, 2, 3, 1) * self.scale) @ self.basis.T + self.mean
-        patches = patches.reshape(batch, rows, columns, _PATCH, _PATCH, 3)
-        return patches.transpose(0, 5, 1, 3, 2, 4).reshape(batch, 3, rows * _PATCH, columns * _PATCH)
-
-
 def model_config() -> ModelConfig:
     """FLUX.2 Klein base's, under another name: the schedule stays, and calibrations are found by name."""
     config = copy.copy(ModelConfig.flux2_klein_base_4b())
@@ -148,4 +138,4 @@ def model_config() -> ModelConfig:
 
 def _stored_weights() -> list[tuple[str, mx.array]]:
     stored: dict[str, mx.array] = mx.load(str(_WEIGHTS))  # type: ignore[assignment]
-    return [(name.replace("codec.", "vae."), array.astype(mx.float32)) for name, array in stored.items()]
+    return [(name, array.astype(mx.float32)) for name, array in stored.items()]

@@ -6,21 +6,21 @@ import random
 from collections.abc import Iterable
 from itertools import product
 
-from mflux_teacache.demo.vocabulary import KINDS, MAX_OBJECTS, Object, Scene, parse
+from mflux_teacache.demo.vocabulary import COLOURS, COLUMNS, LANDSCAPES, LIGHTS, OBJECTS, ROWS, Object, Scene, parse
 
 # What the shipped calibration was fitted on, which would flatter TeaCache in a measurement.
 FITTED = (
-    "small red plain circle top left on white",
-    "large blue striped ring middle center on yellow",
-    "large green dotted cross bottom right on purple",
-    "small orange plain triangle top center and large white dotted square bottom left on black",
-    "large purple plain diamond middle left and small green striped ring middle right on orange",
-    "large black striped triangle bottom center and large yellow plain cross top right on green",
-    "small white plain ring top left and small red striped square middle center and small blue dotted circle "
-    "bottom right on orange",
-    "large yellow dotted diamond top right and large green plain circle middle left and large orange striped cross "
-    "bottom center on blue",
+    "a large apple in the middle on white",
+    "a cat bottom left and a balloon top right in the sky",
+    "a sailboat on water at sunset",
+    "a fox bottom right, an owl top left and a mushroom bottom left on grass at night",
+    "a small rocket top left and a large robot bottom right on purple",
+    "a penguin bottom center and a star top right on snow at night",
+    "a cactus bottom left, a turtle bottom right and a butterfly top center on sand",
+    "a guitar top left, a doughnut top right, a clock bottom left and a gift bottom right on orange",
 )
+
+_MOST = 3  # objects: a picture of four is crowded
 
 
 def held_out(count: int, *, seed: int, without: Iterable[str]) -> list[str]:
@@ -41,18 +41,12 @@ def held_out(count: int, *, seed: int, without: Iterable[str]) -> list[str]:
 
 
 def _scene(chance: random.Random) -> Scene:
-    ground = chance.choice(KINDS["colour"])
-    colours = [colour for colour in KINDS["colour"] if colour != ground]
-    places = chance.sample(list(product(KINDS["row"], KINDS["column"])), chance.randint(1, MAX_OBJECTS))
-    objects = (
-        Object(
-            shape=chance.choice(KINDS["shape"]),
-            size=chance.choice(KINDS["size"]),
-            colour=chance.choice(colours),
-            pattern=chance.choice(KINDS["pattern"]),
-            row=row,
-            column=column,
-        )
-        for row, column in places
+    """Of different objects, each with its place, on a landscape or a colour."""
+    places = chance.sample(list(product(ROWS, COLUMNS)), chance.randint(1, _MOST))
+    names = chance.sample(OBJECTS, len(places))
+    objects = tuple(
+        Object(name=name, row=row, column=column) for name, (row, column) in zip(names, places, strict=True)
     )
-    return Scene(objects=tuple(objects), ground=ground)
+    if chance.random() < 0.3:
+        return Scene(objects=objects, ground=chance.choice(COLOURS))
+    return Scene(objects=objects, ground=chance.choice(LANDSCAPES), light=chance.choice(LIGHTS))

@@ -28,10 +28,7 @@ if TYPE_CHECKING:
     from mflux_teacache.demo.model import DemoKlein, Drawn
     from mflux_teacache.plugins import Loaded
 
-PROMPT = (
-    "a large red circle top left, a large blue striped square in the middle "
-    "and a large green circle bottom right on yellow"
-)
+PROMPT = "a fox on the left and a rocket top right on grass at sunset"
 STEPS = 28
 SEED = 27
 PLUGIN = "teacache"

@@ -1,4 +1,8 @@
-"""What every strategy says of few steps: distilled models are refused, and short runs get advice. No mlx."""
+"""What every strategy says of few steps: distilled models are refused, and short runs get advice. No mlx.
+
+When it is said, the base decides (``Strategy.mflux_check`` in ``pieces/strategy.py``); which of mflux's models are
+distilled is in ``adapters/pipelines.py``.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ ENOUGH = 10
 
 
 def refuse_distilled(target: Target, plugin: str) -> None:
-    """Raises ``Refused``, for a target whose model is distilled to a few steps."""
+    """Raise ``Refused`` in words: the model of the target is known to be distilled to a few steps."""
     raise Refused(
         f"{target.model} is distilled to a few steps, which differ too much to be skipped: there is little "
         f"to gain and much to lose. Use the base model that it was distilled from, with more steps; "

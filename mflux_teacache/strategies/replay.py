@@ -4,6 +4,9 @@ A strategy decides by numbers, which differ in their last bits between chips and
 skip other steps there. The recorded pattern cannot: each skipped step reuses the same computed ones again, through
 the same cache, and in a partly reused step the same branches do. Where the arithmetic is the same, so is the image,
 bit for bit; but for a run in which a strategy dropped the residuals of a forecast, which is not recorded.
+
+``Replay.check`` refuses a run of another number of steps. Over a sidecar, ``cli/mflux/sidecar.py`` looks first whether
+the file fits, and lets the plugin decide anew where it does not.
 """
 
 from __future__ import annotations

@@ -25,10 +25,10 @@ def settings(**values: object) -> ImageSettings:
 def test_the_demo_is_the_default() -> None:
     subject = subjects.subject_of(settings())
     assert subject.pipeline is DemoKlein
-    assert (subject.arguments["width"], subject.arguments["guidance"]) == (128, 2.5)
-    assert subject.title == "the demo's tiny FLUX.2, float32: 3 steps at 128x128, guidance 2.5"
+    assert (subject.arguments["width"], subject.arguments["guidance"]) == (192, 2.5)
+    assert subject.title == "the demo's tiny FLUX.2, float32: 3 steps at 192x192, guidance 2.5"
     with subject.load() as model:
-        assert model.model_config.model_name == subject.config.model_name == "mflux-teacache/demo-tinyflux"
+        assert model.model_config.model_name == subject.config.model_name == "mflux-teacache/demo-emoji"
 
 
 @pytest.mark.parametrize("name", subjects.MODELS)

@@ -53,7 +53,7 @@ def test_help_explains_the_prompt(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--prompt", "a fox"], "it does not know 'fox'"),
+        (["--prompt", "a moon"], "it does not know 'moon'"),
         (["--steps", "2"], "--steps is 2; "),
         (["--thresh", "-0.1"], "--thresh is -0.1; "),
         (["--thresh", "0.3", "--teacache-thresh", "0.2"], "--thresh 0.3 and --teacache-thresh 0.2 are the same option"),

@@ -103,7 +103,7 @@ def test_strategies_of_the_tutorial_do_what_it_says() -> None:
         if fence.language == "python":
             with redirect_stdout(io.StringIO()):
                 exec(fence.text, names)
-    image = {"seed": 1, "prompt": "a large red circle on yellow", "height": 128, "width": 128, "guidance": 1.0}
+    image = {"seed": 1, "prompt": "a large fox on yellow", "height": 128, "width": 128, "guidance": 1.0}
     with tiny_klein() as model:
         with attach(model, names["LateSkip"], start=4) as handle:
             model.generate_image(num_inference_steps=6, **image)

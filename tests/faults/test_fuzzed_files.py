@@ -38,7 +38,7 @@ def shipped(package: str, folder: str, name: str) -> dict[str, Any]:
     return json.loads(files(package).joinpath(folder, name).read_text())
 
 
-CALIBRATION = shipped("mflux_teacache.teacache", "calibrations", "demo-tinyflux.json") | {"loras": {"a": 0.5}}
+CALIBRATION = shipped("mflux_teacache.teacache", "calibrations", "demo-emoji.json") | {"loras": {"a": 0.5}}
 TABLE = shipped("mflux_teacache.strategies.magcache", "tables", "flux1-dev.json") | {"loras": {"a": 0.5}}
 TEACACHE = {
     "package": "mflux-teacache-plugin",

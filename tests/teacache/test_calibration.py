@@ -74,7 +74,7 @@ SERVED = {
 
 def test_what_is_shipped():
     """The published ones, and that of the demo's own model."""
-    assert list(shipped()) == ["demo-tinyflux", *PUBLISHED]
+    assert list(shipped()) == ["demo-emoji", *PUBLISHED]
     assert {entry.name for entry in FILES} == {f"{name}.json" for name in shipped()}
 
 

@@ -25,7 +25,7 @@ STEPS = 28
 SEEDS = (11, 12)
 THRESHOLD = 0.12
 
-_SHIPPED = Path(calibrations.__file__).with_name("calibrations") / "demo-tinyflux.json"
+_SHIPPED = Path(calibrations.__file__).with_name("calibrations") / "demo-emoji.json"
 
 
 def record(output: Path) -> Calibration:
@@ -41,7 +41,7 @@ def shipped(recorded: Calibration) -> Calibration:
     """A recorded calibration as it ships."""
     return replace(
         recorded,
-        name="demo-tinyflux",
+        name="demo-emoji",
         source="fitted by python -m mflux_teacache.demo.trainer.fit",
         threshold=THRESHOLD,
         license="Apache-2.0",

@@ -1,174 +1,169 @@
-"""Draws the scenes that the demo's model is trained on: random ones with their captions' tokens (PyTorch).
+"""Random scenes with what their captions say (PyTorch); ``render.py`` draws them.
 
-Everything is batched and runs on the device of the generator that it is given.
+Everything is batched and runs on the device of the generator that it is given. Lengths are in units of which the
+picture's side has 2, and places run from -1, left or top, to 1.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from mflux_teacache.demo.vocabulary import EMPTY_PROMPT, KINDS, MAX_OBJECTS, WORDS
+from mflux_teacache.demo.sizes import SIDE
+from mflux_teacache.demo.vocabulary import (
+    COLOURS,
+    COLUMNS,
+    LANDSCAPES,
+    LENGTH,
+    LIGHTS,
+    MAX_OBJECTS,
+    OBJECTS,
+    ROWS,
+    SIZES,
+    WORDS,
+    WORDS_PER_TOKEN,
+)
 
-SIDE = 128
+GROUNDS = (*LANDSCAPES, *COLOURS)
 
-# All in units of which the picture's side has 2. Places are 40 pixels apart.
-_PLACES = 40 * 2 / SIDE
-# What no caption says, and so the noise decides: in each direction one of these far from the middle of the place.
-# A choice of a few, and no turning: where a model so small has to settle on a number, outlines come out ragged.
-SHIFTS = tuple(pixels * 2 / SIDE for pixels in (-4, 0, 4))
-_RADIUS = {"small": 0.17, "large": 0.27}
-# Stripes and dots 8 pixels apart, edges of 1.5: the codec's 128 channels for 16x16 pixels hold this at 40 dB.
-_PERIOD = 8 * 2 / SIDE
-_EDGE = 1.5 * 2 / SIDE
-_PATTERN_DEPTH = 0.6
-_RGB = {
-    "red": (220, 40, 40),
-    "green": (50, 170, 70),
-    "blue": (45, 80, 210),
-    "yellow": (240, 205, 50),
-    "orange": (240, 140, 40),
-    "purple": (140, 60, 180),
-    "white": (240, 240, 240),
-    "black": (25, 25, 30),
-}
+_CELLS = 3  # along each side, for the three rows and three columns of the vocabulary
+_CELL = 0.5  # from the middle of one to the next
+_JITTER = 0.14
+# The longer side in pixels: of small objects, and of large ones by how many there are.
+_SMALL = (46.0, 60.0)
+_LARGE = ((96.0, 124.0), (84.0, 108.0), (72.0, 94.0), (64.0, 82.0))
+_MARGIN = 3 / SIDE
+_TURN = 0.14  # radians, at most
+# Layouts of which the least crowded is taken, and the distance in sizes from which on none is less crowded.
+_LAYOUTS, _APART = 8, 0.85
+_COUNT_SHARES = (0.25, 0.35, 0.25, 0.15)
+_SMALL_SHARE, _SIZE_SAID = 0.25, 0.3
+_COLOUR_SHARE, _GROUND_SAID = 0.3, 0.92
+_LIGHT_SHARES = (0.5, 0.25, 0.25)
+# Of the place: nothing is said, the column, the row, both.
+_PLACE_SHARES = (0.25, 0.2, 0.1, 0.45)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenes:
-    """A batch. Words are indices into ``vocabulary.KINDS``.
+    """A batch.
 
     Attributes:
-        words: by kind, ``(batch, 3)``.
-        ground: its colour, ``(batch,)``.
-        count: how many of the three objects there are, ``(batch,)``.
-        shift: of each object from the middle of its place, ``(batch, 3, 2)``, x then y.
+        name: indices into ``OBJECTS``, ``(batch, 4)``.
+        present: whether there is such an object, ``(batch, 4)``.
+        centre: x and y, ``(batch, 4, 2)``.
+        half: of the longer side, ``(batch, 4)``.
+        turn: in radians, ``(batch, 4)``.
+        mirrored: 1 or -1, ``(batch, 4)``.
+        ground: indices into ``GROUNDS``, ``(batch,)``.
+        light: indices into ``LIGHTS``, ``(batch,)``.
+        tokens: what the caption says, as ``vocabulary.Scene.tokens``, ``(batch, 5, 4)``.
     """
 
-    words: dict[str, Tensor]
+    name: Tensor
+    present: Tensor
+    centre: Tensor
+    half: Tensor
+    turn: Tensor
+    mirrored: Tensor
     ground: Tensor
-    count: Tensor
-    shift: Tensor
+    light: Tensor
+    tokens: Tensor
 
 
 def sample(batch: int, generator: torch.Generator) -> Scenes:
-    """Random scenes that ``vocabulary`` accepts: one object to a place, none in the colour of the ground."""
-    device = generator.device
+    chance = _Chance(generator)
     objects = (batch, MAX_OBJECTS)
-
-    def choose(kind: str, shape: tuple[int, ...] = objects) -> Tensor:
-        return torch.randint(len(KINDS[kind]), shape, generator=generator, device=device)
-
-    columns = len(KINDS["column"])
-    places = torch.rand(batch, len(KINDS["row"]) * columns, generator=generator, device=device).argsort(1)
-    places = places[:, :MAX_OBJECTS]
-    ground = choose("colour", (batch,))
-    colours = len(KINDS["colour"])
-    other = torch.randint(1, colours, objects, generator=generator, device=device)
-    words = {
-        "size": choose("size"),
-        "colour": (ground[:, None] + other) % colours,
-        "pattern": choose("pattern"),
-        "shape": choose("shape"),
-        "row": places // columns,
-        "column": places % columns,
-    }
+    count = 1 + chance.pick(_COUNT_SHARES, (batch,))
+    present = torch.arange(MAX_OBJECTS, device=generator.device) < count[:, None]
+    name = chance.below(len(OBJECTS), objects)
+    is_small = chance.happens(_SMALL_SHARE, objects)
+    large = torch.tensor(_LARGE, device=generator.device)[count - 1][:, None]
+    small = torch.tensor(_SMALL, device=generator.device).expand_as(large)
+    lowest, highest = torch.where(is_small[..., None], small, large).unbind(2)
+    half = (lowest + (highest - lowest) * chance.uniform(objects)) / SIDE
+    cell, centre = _layout(present, half, chance)
+    ground = chance.pick(_ground_shares(), (batch,))
+    light = chance.pick(_LIGHT_SHARES, (batch,)) * (ground < len(LANDSCAPES))
     return Scenes(
-        words=words,
+        name=name,
+        present=present,
+        centre=centre,
+        half=half,
+        turn=_TURN * (2 * chance.uniform(objects) - 1),
+        mirrored=2 * chance.below(2, objects) - 1,
         ground=ground,
-        count=torch.randint(1, MAX_OBJECTS + 1, (batch,), generator=generator, device=device),
-        shift=torch.tensor(SHIFTS, device=device)[
-            torch.randint(len(SHIFTS), (*objects, 2), generator=generator, device=device)
-        ],
+        light=light,
+        tokens=_caption(name, present, is_small, cell, ground, light, chance),
     )
 
 
-def tokens(scenes: Scenes) -> Tensor:
-    """The captions as ``vocabulary.Scene.tokens`` gives them, ``(batch, 24)``."""
+class _Chance:
+    """Random tensors from one generator."""
 
-    def look_up(kind: str, indices: Tensor) -> Tensor:
-        return torch.tensor([WORDS.index(word) for word in KINDS[kind]], device=indices.device)[indices]
+    def __init__(self, generator: torch.Generator) -> None:
+        self._generator = generator
 
-    batch = len(scenes.ground)
-    slots = torch.stack([look_up(kind, scenes.words[kind]) for kind in KINDS], dim=2)
-    present = torch.arange(MAX_OBJECTS, device=slots.device) < scenes.count[:, None]
-    slots = slots * present[..., None]
-    result = torch.tensor(EMPTY_PROMPT, device=slots.device).repeat(batch, 1)
-    end = slots[0].numel()
-    result[:, :end] = slots.reshape(batch, end)
-    result[:, end] = WORDS.index("on")
-    result[:, end + 1] = look_up("colour", scenes.ground)
-    return result
+    def uniform(self, shape: tuple[int, ...]) -> Tensor:
+        return torch.rand(shape, generator=self._generator, device=self._generator.device)
 
+    def below(self, count: int, shape: tuple[int, ...]) -> Tensor:
+        return torch.randint(count, shape, generator=self._generator, device=self._generator.device)
 
-def render(scenes: Scenes) -> Tensor:
-    """The pictures, ``(batch, 128, 128, 3)`` between -1 and 1."""
-    device = scenes.ground.device
-    line = (torch.arange(SIDE, device=device) + 0.5) / SIDE * 2 - 1
-    x, y = line[None, None, :], line[None, :, None]
-    palette = torch.tensor([_RGB[colour] for colour in KINDS["colour"]], device=device) / 127.5 - 1
-    radii = torch.tensor([_RADIUS[size] for size in KINDS["size"]], device=device)
-    picture = palette[scenes.ground][:, None, None, :] * (0.75 + 0.25 * y)[..., None]
-    for place in range(MAX_OBJECTS):
-        of = {kind: indices[:, place] for kind, indices in scenes.words.items()}
-        middle_x = (of["column"] - 1) * _PLACES + scenes.shift[:, place, 0]
-        middle_y = (of["row"] - 1) * _PLACES + scenes.shift[:, place, 1]
-        right, down = torch.broadcast_tensors(x - _pixelwise(middle_x), y - _pixelwise(middle_y))
-        outside = _distance(right, down, _pixelwise(radii[of["size"]]), _pixelwise(of["shape"]))
-        there = _covered(outside) * _pixelwise(scenes.count > place)
-        dark = _covered(_distance_to_pattern(right, down, _pixelwise(of["pattern"])))
-        colour = palette[of["colour"]][:, None, None, :] * (1 - _PATTERN_DEPTH * dark)[..., None]
-        picture = torch.lerp(picture, colour, there[..., None])
-    return picture
+    def happens(self, share: float, shape: tuple[int, ...]) -> Tensor:
+        return self.uniform(shape) < share
+
+    def pick(self, shares: tuple[float, ...], shape: tuple[int, ...]) -> Tensor:
+        """Indices, each as often as its share."""
+        bounds = torch.tensor(shares, device=self._generator.device).cumsum(0)[:-1]
+        return torch.bucketize(self.uniform(shape), bounds)
 
 
-def _pixelwise(values: Tensor) -> Tensor:
-    return values[:, None, None]
+def _ground_shares() -> tuple[float, ...]:
+    landscape = (1 - _COLOUR_SHARE) / len(LANDSCAPES)
+    return (*[landscape] * len(LANDSCAPES), *[_COLOUR_SHARE / len(COLOURS)] * len(COLOURS))
 
 
-def _covered(distance: Tensor) -> Tensor:
-    """Share of a pixel that is inside, from its middle's distance to the outline (positive outside)."""
-    share = (0.5 - distance / _EDGE).clamp(0, 1)
-    return share * share * (3 - 2 * share)
+def _layout(present: Tensor, half: Tensor, chance: _Chance) -> tuple[Tensor, Tensor]:
+    """Each object's cell, ``(batch, 4)``, and centre: the least crowded of some random layouts."""
+    batch = len(present)
+    cells = chance.uniform((batch, _LAYOUTS, _CELLS**2)).argsort(2)[..., :MAX_OBJECTS]
+    places = torch.stack([cells % _CELLS, cells // _CELLS], dim=3) - 1
+    centres = _CELL * places + _JITTER * (2 * chance.uniform(tuple(places.shape)) - 1)
+    most = (1 - _MARGIN - half)[:, None, :, None]
+    centres = torch.minimum(torch.maximum(centres, -most), most)
+    distances = (centres[:, :, :, None] - centres[:, :, None]).norm(dim=4)
+    in_sizes = distances / (half[:, :, None] + half[:, None])[:, None]
+    pairs = (present[:, :, None] & present[:, None]).triu(1)[:, None]
+    crowding = torch.where(pairs, in_sizes, _APART).clamp(max=_APART).flatten(2).amin(2)
+    best = crowding.argmax(1)
+    rows = torch.arange(batch, device=best.device)
+    return cells[rows, best], centres[rows, best]
 
 
-def _distance(x: Tensor, y: Tensor, radius: Tensor, shape: Tensor) -> Tensor:
-    """To the outline of each batch entry's shape, negative inside; the order is that of the vocabulary."""
-    across, up = x.abs(), y.abs()
-    from_middle = _length(x, y)
-    bar, arm = 0.36 * radius, 1.05 * radius
-    distances = {
-        "circle": from_middle - radius,
-        "square": torch.maximum(across, up) - 0.88 * radius,
-        "diamond": (across + up) * math.sqrt(0.5) - 0.84 * radius,
-        "ring": (from_middle - 0.72 * radius).abs() - 0.28 * radius,
-        "triangle": torch.maximum(across * math.sqrt(0.75) - y * 0.5, y) - 0.6 * radius,
-        "cross": torch.minimum(torch.maximum(across - arm, up - bar), torch.maximum(up - arm, across - bar)),
-    }
-    return _pick(shape, [distances[name] for name in KINDS["shape"]])
+def _caption(
+    name: Tensor, present: Tensor, is_small: Tensor, cell: Tensor, ground: Tensor, light: Tensor, chance: _Chance
+) -> Tensor:
+    row, column = cell // _CELLS, cell % _CELLS
+    said = chance.pick(_PLACE_SHARES, tuple(cell.shape))
+    # "Center" and "middle" alone say both.
+    row_said = (said >= 2) | ((said == 1) & (column == 1))
+    column_said = (said == 3) | (said == 1) | ((said == 2) & (row == 1))
+    size_said = chance.happens(_SIZE_SAID, tuple(cell.shape))
+    tokens = torch.zeros(len(cell), LENGTH, WORDS_PER_TOKEN, dtype=torch.long, device=cell.device)
+    tokens[:, :MAX_OBJECTS, 0] = _words(SIZES, 1 - is_small.long()) * size_said
+    tokens[:, :MAX_OBJECTS, 1] = _words(OBJECTS, name)
+    tokens[:, :MAX_OBJECTS, 2] = _words(ROWS, row) * row_said
+    tokens[:, :MAX_OBJECTS, 3] = _words(COLUMNS, column) * column_said
+    tokens[:, :MAX_OBJECTS] *= present[..., None]
+    ground_said = chance.happens(_GROUND_SAID, tuple(ground.shape))
+    tokens[:, MAX_OBJECTS, 0] = _words(GROUNDS, ground) * ground_said
+    tokens[:, MAX_OBJECTS, 1] = _words(LIGHTS, light) * (ground_said & (ground < len(LANDSCAPES)))
+    return tokens
 
 
-def _distance_to_pattern(x: Tensor, y: Tensor, pattern: Tensor) -> Tensor:
-    """To the outline of the dark parts, negative in them. One stripe, and one dot, is in the object's middle."""
-    right, down = (axis - _PERIOD * (axis / _PERIOD).round() for axis in (x, y))
-    distances = {
-        "plain": torch.ones_like(x),
-        "striped": right.abs() - 0.25 * _PERIOD,
-        "dotted": _length(right, down) - 0.3 * _PERIOD,
-    }
-    return _pick(pattern, [distances[name] for name in KINDS["pattern"]])
-
-
-def _length(x: Tensor, y: Tensor) -> Tensor:
-    return (x * x + y * y).sqrt()
-
-
-def _pick(index: Tensor, choices: list[Tensor]) -> Tensor:
-    """The choice that each batch entry names."""
-    result = choices[0]
-    for number, choice in enumerate(choices[1:], 1):
-        result = torch.where(index == number, choice, result)
-    return result
+def _words(kind: tuple[str, ...], indices: Tensor) -> Tensor:
+    """Indices into a kind of words, as indices into the vocabulary."""
+    return torch.tensor([WORDS.index(word) for word in kind], device=indices.device)[indices]

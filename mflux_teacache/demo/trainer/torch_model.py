@@ -12,20 +12,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mflux_teacache.demo.sizes import (
+    DOUBLE_BLOCKS,
+    GRID,
+    HEAD_WIDTH,
+    HEADS,
+    ROPE_AXES,
+    ROPE_BASE,
+    SINGLE_BLOCKS,
+    TOKEN_CHANNELS,
+    WORD_WIDTH,
+)
 from mflux_teacache.demo.vocabulary import LENGTH, WORDS
 
-CHANNELS = 128
-GRID = 8  # tokens along each side of the picture
-
-_WORD_WIDTH = 96
-_HEADS = 6
-_HEAD_WIDTH = 32
-_WIDTH = _HEADS * _HEAD_WIDTH
+_WIDTH = HEADS * HEAD_WIDTH
 _HIDDEN = 3 * _WIDTH
-_DOUBLE_BLOCKS = 2
-_SINGLE_BLOCKS = 6
-_AXES = 4  # frame, row, column, place in the text
-_ROPE_BASE = 2000
 _TIME_CHANNELS = 256
 
 # A modulation: shift, scale and gate, each ``(batch, 1, width)``.
@@ -37,18 +38,18 @@ class TinyFlux(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.words = nn.Embedding(len(WORDS), _WORD_WIDTH)
+        self.words = nn.Embedding(len(WORDS), WORD_WIDTH)
         self.transformer = Transformer()
 
     def forward(self, latents: Tensor, sigma: Tensor, tokens: Tensor) -> Tensor:
         """The velocity, noise minus picture, that is predicted at ``latents``.
 
         Args:
-            latents: ``(batch, 64, 128)``.
+            latents: ``(batch, 144, 128)``.
             sigma: ``(batch,)``, 1 = pure noise.
-            tokens: ``(batch, 24)``.
+            tokens: ``(batch, 5, 4)``.
         """
-        velocity: Tensor = self.transformer(latents, self.words(tokens), 1000 * sigma)
+        velocity: Tensor = self.transformer(latents, self.words(tokens).sum(2), 1000 * sigma)
         return velocity
 
 
@@ -59,12 +60,12 @@ class Transformer(nn.Module):
         self.double_stream_modulation_img = Modulate(2)
         self.double_stream_modulation_txt = Modulate(2)
         self.single_stream_modulation = Modulate(1)
-        self.x_embedder = _linear(CHANNELS, _WIDTH)
-        self.context_embedder = _linear(_WORD_WIDTH, _WIDTH)
-        self.transformer_blocks = nn.ModuleList(DoubleBlock() for _ in range(_DOUBLE_BLOCKS))
-        self.single_transformer_blocks = nn.ModuleList(SingleBlock() for _ in range(_SINGLE_BLOCKS))
+        self.x_embedder = _linear(TOKEN_CHANNELS, _WIDTH)
+        self.context_embedder = _linear(WORD_WIDTH, _WIDTH)
+        self.transformer_blocks = nn.ModuleList(DoubleBlock() for _ in range(DOUBLE_BLOCKS))
+        self.single_transformer_blocks = nn.ModuleList(SingleBlock() for _ in range(SINGLE_BLOCKS))
         self.norm_out = FinalNorm()
-        self.proj_out = _linear(_WIDTH, CHANNELS)
+        self.proj_out = _linear(_WIDTH, TOKEN_CHANNELS)
         self.register_buffer("rotation", _rotation(), persistent=False)
 
     def forward(self, latents: Tensor, text: Tensor, time: Tensor) -> Tensor:
@@ -207,7 +208,7 @@ def _linear(inputs: int, outputs: int) -> nn.Linear:
 
 
 def _head_norm() -> nn.RMSNorm:
-    return nn.RMSNorm(_HEAD_WIDTH, eps=1e-5)
+    return nn.RMSNorm(HEAD_WIDTH, eps=1e-5)
 
 
 def _normed(hidden: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
@@ -221,7 +222,7 @@ def _swiglu(hidden: Tensor) -> Tensor:
 
 def _heads(flat: Tensor) -> Tensor:
     """``(batch, tokens, width)`` to ``(batch, heads, tokens, head width)``."""
-    return flat.unflatten(2, (_HEADS, _HEAD_WIDTH)).transpose(1, 2)
+    return flat.unflatten(2, (HEADS, HEAD_WIDTH)).transpose(1, 2)
 
 
 def _attention(query: Tensor, key: Tensor, value: Tensor, rotation: Tensor) -> Tensor:
@@ -238,13 +239,15 @@ def _rotated(heads: Tensor, rotation: Tensor) -> Tensor:
 
 
 def _rotation() -> Tensor:
-    """Cosines and sines for each token's place, ``(2, 24 + 64, head width / 2)``."""
-    text = torch.zeros(LENGTH, _AXES)
+    """Cosines and sines for each token's place, ``(2, 5 + 144, head width / 2)``."""
+    text = torch.zeros(LENGTH, len(ROPE_AXES))
     text[:, 3] = torch.arange(LENGTH)
-    image = torch.zeros(GRID, GRID, _AXES)
+    image = torch.zeros(GRID, GRID, len(ROPE_AXES))
     image[..., 1] = torch.arange(GRID)[:, None]
     image[..., 2] = torch.arange(GRID)[None, :]
-    width = _HEAD_WIDTH // _AXES
-    frequencies = _ROPE_BASE ** (-torch.arange(0, width, 2) / width)
-    angles = (torch.cat([text, image.flatten(0, 1)])[..., None] * frequencies).flatten(1)
-    return torch.stack([angles.cos(), angles.sin()])
+    places = torch.cat([text, image.flatten(0, 1)])
+    angles = [
+        places[:, axis, None] * ROPE_BASE ** (-torch.arange(0, width, 2) / width)
+        for axis, width in enumerate(ROPE_AXES)
+    ]
+    return torch.stack([torch.cat(angles, dim=1).cos(), torch.cat(angles, dim=1).sin()])

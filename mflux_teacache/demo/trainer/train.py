@@ -1,86 +1,49 @@
-"""Trains the demo's model: ``python -m mflux_teacache.demo.trainer.train --output FILE`` on a CUDA GPU.
+"""Trains the demo's transformer: ``python -m mflux_teacache.demo.trainer.train`` (``--help`` lists its files).
 
-Needs PyTorch, which nothing else here does. Rectified flow (https://arxiv.org/abs/2209.03003) on scenes that
-are drawn once into the GPU's memory; the weights that are kept are a moving average. Writes the weight file,
-and beside it a picture: samples above the scenes that their captions describe. The weights that ship are of 9 minutes
-on one H100: 35,182 steps, held-out loss 0.0485, samples at 35.1 dB from the closest scene that their caption allows.
+Rectified flow (https://arxiv.org/abs/2209.03003) on scenes that are drawn once into the GPU's memory and encoded by the
+trained codec; the weights that are kept are a moving average. ``torchrun`` starts it on several GPUs. A run may be
+paused into a checkpoint and continued.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
-import math
+import io
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors.torch import save as as_safetensors
 from torch import Tensor, nn
 
-from mflux_teacache.demo.trainer import judge, scenes
+from mflux_teacache.demo.trainer import scenes, train_codec, weights
+from mflux_teacache.demo.trainer.render import Renderer
 from mflux_teacache.demo.trainer.torch_codec import Codec
 from mflux_teacache.demo.trainer.torch_model import TinyFlux
+from mflux_teacache.demo.trainer.workers import Workers, cosine
 from mflux_teacache.demo.vocabulary import EMPTY_PROMPT
 from mflux_teacache.pieces.output_files import replace_file
 
-CAPTION_DROPOUT = 0.12
+CAPTION_DROPOUT = 0.1
 
-_FIT_SCENES = 4096
-_HELD_OUT_SCENES = 2048
-_JUDGED_SCENES = 32
-_DRAWN_AT_ONCE = 512
-
-_WARM_UP = 0.02  # of the run
+_HELD_OUT = 1024
+_DRAWN_AT_ONCE = 256
 _GRADIENT_NORM = 1.0
-_AVERAGE_EVERY = 10  # steps
-_AVERAGE_WEIGHT = 0.01
+_AVERAGE_EVERY, _AVERAGE_WEIGHT = 10, 0.01  # steps
 _REPORT_SECONDS = 20.0
-_CLOSING_SECONDS = 20.0  # sampling and writing
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What to train on, and for how long.
-
-    Attributes:
-        minutes: from the program's start to its end; drawing and compiling take about one of them.
-        batch: scenes in a step.
-        pool: scenes to draw; each takes 16 KiB of the GPU's memory.
-        learning_rate: the highest of a cosine schedule.
-        whitening: of the codec, 0 to 1 (``Codec.fit``).
-        device: PyTorch's. Without CUDA nothing is compiled and all is float32: for trying out.
-        seed: of everything random.
-    """
-
-    minutes: float
-    batch: int
-    pool: int
-    learning_rate: float
-    whitening: float
-    device: torch.device
-    seed: int
-
-    @property
-    def fast(self) -> bool:
-        return bool(self.device.type == "cuda")
-
-    def generator(self, purpose: int) -> torch.Generator:
-        return torch.Generator(self.device).manual_seed(1000 * self.seed + purpose)
 
 
 class Captioned(NamedTuple):
-    """Latents ``(scenes, 64, 128)`` in float16, and tokens ``(scenes, 24)``."""
+    """Latent tokens ``(scenes, 144, 128)`` in float16, and captions ``(scenes, 5, 4)``."""
 
     latents: Tensor
     tokens: Tensor
 
 
 class Batch(NamedTuple):
-    """What one loss is taken on: latents, to be mixed with the noise by sigma ``(scenes,)``, and their tokens."""
+    """What one loss is taken on: latents, to be mixed with the noise by sigma ``(scenes,)``, and their captions."""
 
     latents: Tensor
     tokens: Tensor
@@ -88,65 +51,98 @@ class Batch(NamedTuple):
     noise: Tensor
 
 
-class Trained(NamedTuple):
-    """The averaged model, the codec that its latents are for, and how many steps were made."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How to train.
 
-    model: TinyFlux
-    codec: Codec
-    steps: int
+    Attributes:
+        minutes: of all parts together, drawing the scenes aside.
+        pause: end this part after so many minutes; ``None`` = go on to the end.
+        batch: scenes in a step of each process.
+        pool: scenes that each process draws; one takes 36 KiB of its GPU's memory.
+        learning_rate: the highest of a cosine schedule.
+    """
+
+    minutes: float
+    pause: float | None
+    batch: int
+    pool: int
+    learning_rate: float
 
 
-def train(settings: Settings) -> Trained:
-    """Train for the given time; prints the held-out loss as it goes."""
-    begun = time.monotonic()
-    generator = settings.generator(0)
-    codec = Codec.fit(_pictures(min(_FIT_SCENES, settings.pool), generator), settings.whitening)
-    pool = drawn(settings.pool, codec, generator)
-    held_out = noised(drawn(min(_HELD_OUT_SCENES, settings.pool), codec, settings.generator(1)), settings.generator(2))
-    print(f"{settings.pool} scenes drawn after {time.monotonic() - begun:.0f} s", flush=True)
+class Training:
+    """A model, its average and the optimizer's state: what a checkpoint holds."""
 
-    torch.manual_seed(settings.seed)
-    model = TinyFlux().to(settings.device)
-    average = copy.deepcopy(model).requires_grad_(False)
-    # Of CUDA graphs: a model so small waits for its kernels to be launched.
-    forward = torch.compile(model, mode="reduce-overhead") if settings.fast else model
-    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.99), weight_decay=0.01, fused=settings.fast)
-    steps, next_report = 0, 0.0
-    for share in _shares_of(begun + 60 * settings.minutes - _CLOSING_SECONDS):
-        _set_learning_rate(optimizer, settings.learning_rate * cosine(share))
-        batch = noised(without_some_captions(_chosen(pool, settings.batch, generator), generator), generator)
-        loss = flow_loss(forward, batch, codec, settings.fast)
-        optimizer.zero_grad()
+    def __init__(self, workers: Workers) -> None:
+        self.workers = workers
+        self.model = TinyFlux().to(workers.device)
+        self.average = copy.deepcopy(self.model).requires_grad_(False)
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), betas=(0.9, 0.99), weight_decay=0.01, fused=workers.is_fast
+        )
+        self.steps, self.minutes = 0, 0.0
+
+    def run(self, pool: Captioned, held_out: Batch, settings: Settings) -> None:
+        """Train for as long as the settings say; prints the held-out loss as it goes."""
+        begun, next_report = time.monotonic(), 0.0
+        workers = self.workers
+        generator = workers.generator(100 + self.steps)
+        # Of CUDA graphs: a model so small waits for its kernels to be launched.
+        forward = torch.compile(self.model, mode="reduce-overhead") if workers.is_fast else self.model
+        for share in workers.shares(minutes=settings.minutes, begun=begun, before=self.minutes, pause=settings.pause):
+            batch = noised(without_some_captions(_chosen(pool, settings.batch, generator), generator), generator)
+            loss = self._step(forward, batch, settings.learning_rate * cosine(share))
+            passed = time.monotonic() - begun
+            if workers.rank == 0 and passed >= next_report:
+                next_report = passed + _REPORT_SECONDS
+                losses = (
+                    f"loss {loss.item():.4f}  held out {flow_loss(self.average, held_out, workers.is_fast).item():.4f}"
+                )
+                workers.say(f"step {self.steps:6d}  {passed:5.0f} s  {share:4.0%}  {losses}")
+        self.minutes += (time.monotonic() - begun) / 60
+
+    def _step(self, forward: nn.Module, batch: Batch, learning_rate: float) -> Tensor:
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        loss = flow_loss(forward, batch, self.workers.is_fast)
+        self.optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), _GRADIENT_NORM)
-        optimizer.step()
-        steps += 1
-        if steps % _AVERAGE_EVERY == 0:
-            _move_towards(average, model, max(_AVERAGE_WEIGHT, 1 / (1 + steps / _AVERAGE_EVERY)))
-        if time.monotonic() - begun >= next_report:
-            next_report = time.monotonic() - begun + _REPORT_SECONDS
-            with torch.no_grad():
-                expected = flow_loss(average, held_out, codec, settings.fast)
-            print(
-                f"step {steps:6d}  {time.monotonic() - begun:5.0f} s  {share:4.0%}  "
-                f"loss {loss.item():.4f}  held out {expected.item():.4f}",
-                flush=True,
-            )
-    return Trained(average, codec, steps)
+        self.workers.average_gradients(self.model)
+        nn.utils.clip_grad_norm_(self.model.parameters(), _GRADIENT_NORM)
+        self.optimizer.step()
+        self.steps += 1
+        if self.steps % _AVERAGE_EVERY == 0:
+            self._average()
+        return loss
+
+    def _average(self) -> None:
+        weight = max(_AVERAGE_WEIGHT, 1 / (1 + self.steps / _AVERAGE_EVERY))
+        kept, current = list(self.average.parameters()), list(self.model.parameters())
+        torch._foreach_lerp_(kept, [parameter.detach() for parameter in current], weight)
+
+    def save(self, path: Path) -> None:
+        state = {name: getattr(self, name).state_dict() for name in ("model", "average", "optimizer")}
+        content = io.BytesIO()
+        torch.save(state | {"steps": self.steps, "minutes": self.minutes}, content)
+        replace_file(path, content.getvalue())
+
+    def resume(self, path: Path) -> None:
+        state = torch.load(path, map_location=self.workers.device)
+        for name in ("model", "average", "optimizer"):
+            getattr(self, name).load_state_dict(state[name])
+        self.steps, self.minutes = state["steps"], state["minutes"]
 
 
-def drawn(count: int, codec: Codec, generator: torch.Generator) -> Captioned:
+def drawn(count: int, codec: Codec, renderer: Renderer, generator: torch.Generator, *, is_fast: bool) -> Captioned:
     """Random scenes, encoded."""
     latents, tokens = [], []
     for first in range(0, count, _DRAWN_AT_ONCE):
         batch = scenes.sample(min(_DRAWN_AT_ONCE, count - first), generator)
-        latents.append(codec.encode(scenes.render(batch)).half())
-        tokens.append(scenes.tokens(batch))
+        pictures = renderer.render(batch, generator).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(generator.device.type, torch.bfloat16, enabled=is_fast):
+            latents.append(codec.tokens(pictures).half())
+        tokens.append(batch.tokens)
     return Captioned(torch.cat(latents), torch.cat(tokens))
-
-
-def _pictures(count: int, generator: torch.Generator) -> Tensor:
-    return scenes.render(scenes.sample(count, generator))
 
 
 def _chosen(pool: Captioned, count: int, generator: torch.Generator) -> Captioned:
@@ -157,14 +153,14 @@ def _chosen(pool: Captioned, count: int, generator: torch.Generator) -> Captione
 def without_some_captions(batch: Captioned, generator: torch.Generator) -> Captioned:
     """The empty prompt in the place of some: guidance needs to know what the model draws without a caption."""
     device = batch.tokens.device
-    dropped = torch.rand(len(batch.tokens), 1, generator=generator, device=device) < CAPTION_DROPOUT
+    dropped = torch.rand(len(batch.tokens), 1, 1, generator=generator, device=device) < CAPTION_DROPOUT
     return Captioned(batch.latents, torch.where(dropped, torch.tensor(EMPTY_PROMPT, device=device), batch.tokens))
 
 
 def noised(batch: Captioned, generator: torch.Generator) -> Batch:
     """With noise and sigmas: logit-normal, and one in ten uniform.
 
-    mflux's steps for 64 tokens have logits of sigma around 1.8. Theirs here are around 1.0, because a step's
+    mflux's steps for 144 tokens have logits of sigma around 1.8. Theirs here are around 1.0, because a step's
     error counts by its width, and those at high sigma are narrow.
     """
     latents = batch.latents.float()
@@ -177,86 +173,57 @@ def noised(batch: Captioned, generator: torch.Generator) -> Batch:
     return Batch(latents, batch.tokens, sigma, noise)
 
 
-def flow_loss(model: nn.Module, batch: Batch, codec: Codec, fast: bool) -> Tensor:
-    """Mean squared error of the velocity, noise minus latents, its channels weighted as in pixels."""
+def flow_loss(model: nn.Module, batch: Batch, is_fast: bool) -> Tensor:
+    """Mean squared error of the velocity, noise minus latents."""
     noisy = torch.lerp(batch.latents, batch.noise, batch.sigma[:, None, None])
-    with torch.autocast(batch.latents.device.type, torch.bfloat16, enabled=fast):
+    with torch.autocast(batch.latents.device.type, torch.bfloat16, enabled=is_fast):
         velocity = model(noisy, batch.sigma, batch.tokens)
-    errors = velocity.float() - (batch.noise - batch.latents)
-    return (errors.square() * codec.loss_weights).mean()
+    return (velocity.float() - (batch.noise - batch.latents)).square().mean()
 
 
-def cosine(share: float) -> float:
-    """Of the highest learning rate, after this share of the run: a linear rise, then half a cosine to 0."""
-    return min(1.0, share / _WARM_UP) * (1 + math.cos(math.pi * share)) / 2
-
-
-def _shares_of(deadline: float) -> Iterator[float]:
-    """Which share of the time from the second step on has passed, until all has; compiling is in the first."""
-    yield 0.0
+def train(workers: Workers, renderer: Renderer, codec: Codec, checkpoint: Path | None, settings: Settings) -> Training:
+    """A run, or a part of it that begins at a checkpoint."""
+    training = Training(workers)
+    if checkpoint is not None:
+        training.resume(checkpoint)
     begun = time.monotonic()
-    while (now := time.monotonic()) < deadline:
-        yield (now - begun) / (deadline - begun)
+    pool = drawn(settings.pool, codec, renderer, workers.generator(10 + training.steps), is_fast=workers.is_fast)
+    seen = drawn(min(_HELD_OUT, settings.pool), codec, renderer, workers.generator(1), is_fast=workers.is_fast)
+    workers.say(f"{settings.pool} scenes in each of {workers.count} processes after {time.monotonic() - begun:.0f} s")
+    training.run(pool, noised(seen, workers.generator(2)), settings)
+    return training
 
 
-def _set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-
-
-def _move_towards(average: nn.Module, model: nn.Module, weight: float) -> None:
-    for kept, current in zip(average.parameters(), model.parameters(), strict=True):
-        kept.lerp_(current.detach(), weight)
-
-
-def save(path: Path, trained: Trained) -> None:
-    """The demo's weight file: half precision but for the codec's mean and scale."""
-    weights = {name: tensor.half() for name, tensor in trained.model.state_dict().items()}
-    weights["codec.mean"], weights["codec.scale"] = trained.codec.mean, trained.codec.scale
-    weights["codec.basis"] = trained.codec.basis.half().contiguous()
-    replace_file(path, as_safetensors(weights, metadata={"steps": str(trained.steps)}))
-
-
-def _judge(trained: Trained, settings: Settings, sheet: Path) -> None:
-    generator = settings.generator(3)
-    batch = scenes.sample(min(_JUDGED_SCENES, settings.pool), generator)
-    pictures = trained.codec.decode(judge.draw(trained.model, scenes.tokens(batch), generator))
-    judge.write_sheet(sheet, pictures, scenes.render(batch))
-    ceiling = judge.psnr(trained.codec.decode(trained.codec.encode(scenes.render(batch))), scenes.render(batch))
-    closest = judge.psnr(pictures, judge.closest(pictures, batch))
-    print(f"PSNR to the closest scene: {spread(closest)}; of the codec alone: {spread(ceiling)}")
-
-
-def spread(values: Tensor) -> str:
-    return f"mean {values.mean():.1f} dB, worst {values.min():.1f} dB"
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m mflux_teacache.demo.trainer.train", description=__doc__)
+    parser.add_argument("--sprites", type=Path, required=True, metavar="FILE", help="of emoji.py")
+    parser.add_argument("--codec", type=Path, required=True, metavar="FILE", help="of train_codec.py")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the demo's weights, .safetensors")
+    parser.add_argument("--checkpoint", type=Path, required=True, metavar="FILE", help="written at the end")
+    parser.add_argument("--resume", action="store_true", help="begin at the checkpoint")
+    parser.add_argument("--minutes", type=float, default=40.0, help="of all parts (default: %(default)s)")
+    parser.add_argument("--pause", type=float, help="minutes of this part (default: to the end)")
+    parser.add_argument("--batch", type=int, default=192, help="scenes in a step of a process (default: %(default)s)")
+    parser.add_argument("--pool", type=int, default=250_000, help="scenes that a process draws (default: %(default)s)")
+    parser.add_argument("--learning-rate", type=float, default=1.8e-3, help="the highest (default: %(default)s)")
+    parser.add_argument("--device", type=torch.device, default=torch.device("cuda"), help="(default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
+    return parser
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m mflux_teacache.demo.trainer.train", description=__doc__)
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="weights, .safetensors")
-    parser.add_argument("--minutes", type=float, default=9.1, help="until the program ends (default: %(default)s)")
-    parser.add_argument("--batch", type=int, default=512, help="scenes in a step (default: %(default)s)")
-    parser.add_argument("--pool", type=int, default=1_000_000, help="scenes to draw (default: %(default)s)")
-    parser.add_argument("--learning-rate", type=float, default=1.5e-3, help="the highest (default: %(default)s)")
-    parser.add_argument("--whitening", type=float, default=0.5, help="of the codec, 0 to 1 (default: %(default)s)")
-    parser.add_argument("--device", type=torch.device, default=torch.device("cuda"), help="(default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
-    args = parser.parse_args()
-    output: Path = args.output
-    torch.set_float32_matmul_precision("high")
+    args = _parser().parse_args()
+    workers = Workers.start(args.device, args.seed)
+    renderer, codec = Renderer(args.sprites, workers.device), train_codec.load(args.codec, workers.device)
     settings = Settings(
-        minutes=args.minutes,
-        batch=args.batch,
-        pool=args.pool,
-        learning_rate=args.learning_rate,
-        whitening=args.whitening,
-        device=args.device,
-        seed=args.seed,
+        minutes=args.minutes, pause=args.pause, batch=args.batch, pool=args.pool, learning_rate=args.learning_rate
     )
-    trained = train(settings)
-    save(output, trained)
-    print(f"{trained.steps} steps; weights in {output}", flush=True)
-    _judge(trained, settings, output.with_suffix(".png"))
+    training = train(workers, renderer, codec, args.checkpoint if args.resume else None, settings)
+    if workers.rank == 0:
+        training.save(args.checkpoint)
+        weights.export(args.output, training.average, codec, metadata={"steps": str(training.steps)})
+        print(f"{training.steps} steps in {training.minutes:.1f} minutes; weights in {args.output}", flush=True)
+    workers.finish()
 
 
 if __name__ == "__main__":

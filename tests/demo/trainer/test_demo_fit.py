@@ -28,25 +28,25 @@ def test_the_command_writes_what_the_recorder_found_under_the_demo_s_name(
     demo.main()
     calibration = load(path)
     assert calibration.prompts == FITTED[:2]
-    assert (calibration.name, calibration.model) == ("demo-tinyflux", "mflux-teacache/demo-tinyflux")
+    assert (calibration.name, calibration.model) == ("demo-emoji", "mflux-teacache/demo-emoji")
     assert (calibration.steps, calibration.threshold, calibration.guidance) == (6, demo.THRESHOLD, 2.5)
     assert "demo.trainer.fit" in calibration.source
-    target = Target(pipeline="DemoKlein", model="mflux-teacache/demo-tinyflux")
+    target = Target(pipeline="DemoKlein", model="mflux-teacache/demo-emoji")
     assert calibration.distance(target) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith(f"R2 {calibration.r2} over all images, {calibration.r2_held_out} each from the others")
 
 
 def test_what_ships_is_found_for_the_demo_and_for_nothing_else() -> None:
-    target = Target(pipeline="DemoKlein", model="mflux-teacache/demo-tinyflux")
-    assert find(target).name == "demo-tinyflux"
+    target = Target(pipeline="DemoKlein", model="mflux-teacache/demo-emoji")
+    assert find(target).name == "demo-emoji"
     assert find(target).distance(target) == 0
     other = find(Target(pipeline="Flux2Klein", model="black-forest-labs/FLUX.2-klein-base-4B"))
     assert other.name == "flux2-klein-base-4b"
 
 
 def test_what_ships_was_fitted_by_this_code() -> None:
-    shipped = load("demo-tinyflux")
+    shipped = load("demo-emoji")
     assert shipped.prompts == FITTED
     assert (shipped.steps, shipped.threshold) == (demo.STEPS, demo.THRESHOLD)
     # In the first steps, where the layout is settled, a residual moves twice as much at the same change of the signal
@@ -62,7 +62,7 @@ def test_what_ships_was_fitted_by_this_code() -> None:
     assert predictions[0] == pytest.approx(predictions[:20].min(), abs=0.001)
     assert (np.diff(predictions[10:]) > 0).all()
     assert shipped.floor < demo.THRESHOLD
-    assert json.loads(demo._SHIPPED.read_text())["name"] == "demo-tinyflux"
+    assert json.loads(demo._SHIPPED.read_text())["name"] == "demo-emoji"
 
 
 def test_no_prompt_is_judged_that_was_fitted() -> None:
