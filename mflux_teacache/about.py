@@ -1,4 +1,4 @@
-"""THE CONTRACT: what a plugin says of itself, as one record on its class. No logic of any plugin, no mlx."""
+"""THE CONTRACT: what a plugin says about itself, as one record on its class. No logic of any plugin, no mlx."""
 
 from __future__ import annotations
 
@@ -13,35 +13,36 @@ REUSES: tuple[str, ...] = get_args(Reuses)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class About:
-    """What others may know of a plugin without looking inside: ``about = About(...)`` on its class.
+    """What others may know about a plugin without looking inside it: ``about = About(...)`` on its class.
 
-    Every field may be left out, and so may the record: then it is a plugin with these defaults. Options are named by
-    their keywords, ``thresh`` for ``--teacache-thresh``. A value of another kind than these raises ``TypeError``.
+    Every field may be left out, and so may the record: the plugin then has these defaults. Options are named by their
+    keywords, ``thresh`` for ``--teacache-thresh``. A value of the wrong kind raises ``TypeError``.
 
     Attributes:
         kind: a ``strategy`` decides which steps are skipped, by a rule of its own; a ``recorder`` measures full runs;
-            a ``tool`` does anything else. ``None`` = a strategy if it has the deciding hook, else a tool.
-        description: what it does, in one sentence; empty = the first sentence of the class's docstring.
-        threshold: the option that sets what its numbers are held against: higher skips more.
-        default_threshold: that option's default. ``None`` where it depends on the model: an attached instance may
+            a ``tool`` does anything else. ``None`` stands for a strategy if it has the deciding hook, else for a tool.
+        description: what it does, in one sentence; if empty, the first sentence of the class's docstring.
+        threshold: the option that sets the threshold for its numbers; a higher one skips more.
+        default_threshold: that option's default. ``None`` if it depends on the model: an attached instance may then
             have it as its attribute ``threshold``.
-        budgets: options that take the threshold's place, and say how many steps may be computed.
-        windows: options for steps at both ends that are always computed.
-        cap: the option for the most skipped steps in a row, of which 0 never skips.
+        budgets: options that replace the threshold and say how many steps may be computed.
+        windows: options for the steps at both ends that are always computed.
+        cap: the option for the largest number of skipped steps in a row; 0 never skips.
         source: the option that names a file whose decisions are repeated.
-        reuses: what a skipped step reuses: what the ``body`` added to its input, its residual; or the transformer's
-            ``output``, and then residuals are not evaluated. An instance whose options decide it sets its attribute
-            ``reuses`` in ``mflux_attach``. ``None`` for a plugin that skips nothing.
-        residual_after: how many of the body's first blocks run in every step; residuals are taken after them. An
-            instance whose options decide it sets its attribute ``residual_after`` in ``mflux_attach``.
-        needs_calibration: it runs only on models that it has figures of.
+        reuses: what a skipped step reuses: with ``body``, the residual that the body added to its input; with
+            ``output``, the transformer's output, and then residuals are not evaluated. ``None`` for a plugin that skips
+            nothing. If an option decides it, the instance sets its attribute ``reuses`` in ``mflux_attach``.
+        residual_after: how many of the body's first blocks run in every step; residuals are taken after them. If an
+            option decides it, the instance sets its attribute ``residual_after`` in ``mflux_attach``.
+        needs_calibration: it runs only on models for which it has measured figures.
         simulated: a shadow run can tell what it would have skipped.
-        replay_values: what its ``mflux_image_metadata`` has to give so that a replay reuses in the same way; empty =
-            its decisions are not repeated, and it decides anew.
-        keeps_images_apart: one instance serves all images of an attachment, also those that overlap, and tells them
+        replay_values: the values of its ``mflux_image_metadata`` that a replay needs to reuse in the same way; if
+            empty, its decisions are not repeated, and it decides anew.
+        keeps_images_apart: one instance serves all images of an attachment, even overlapping ones, and tells them
             apart by ``generation.number``.
-        grid: by option, the values from careful to coarse that ``bench quality`` compares of a built-in strategy.
-        alone: why no other plugin can decide beside it, to stand after its name.
+        grid: for each option, the values, from careful to coarse, that ``bench quality`` compares for a built-in
+            strategy.
+        alone: why no other plugin can decide beside it; a message puts this after its name.
     """
 
     kind: Kind | None = None

@@ -8,7 +8,7 @@ from typing import Any
 from mflux_teacache import options
 from mflux_teacache.discovery import named
 from mflux_teacache.errors import OptionError
-from mflux_teacache.handle import Handle as Handle
+from mflux_teacache.handle import Handle as Handle  # "as" marks names that this module hands on
 from mflux_teacache.handle import attach_requests as attach_requests
 from mflux_teacache.handle import attached as attached
 from mflux_teacache.plugins import Loaded, check_fit, load
@@ -58,15 +58,15 @@ def apply_teacache(
     skip_first_n_steps: int = 1,
     skip_last_n_steps: int = 1,
 ) -> Handle:
-    """Attach TeaCache by the call that mlx-teacache has, so that users can switch.
+    """Attach TeaCache through mlx-teacache's own call, so that its users can switch.
 
     Args:
         model: an mflux pipeline.
-        rel_l1_thresh: threshold of the accumulated prediction; ``None`` = the calibration's own.
-        coefficients: of the polynomial, highest power first; ``None`` = the model's calibration.
-        skip_first_n_steps, skip_last_n_steps: steps that are always computed.
+        rel_l1_thresh: threshold of the accumulated prediction; ``None`` takes the calibration's own.
+        coefficients: the polynomial's coefficients, highest power first; ``None`` takes the model's calibration.
+        skip_first_n_steps, skip_last_n_steps: how many steps at each end are always computed.
 
-    Raises as ``attach`` does.
+    It raises what ``attach`` raises.
     """
     return attach(
         model,
@@ -99,7 +99,7 @@ def _requests(plugin: str | Callable[[], Any] | None, keywords: Mapping[str, Any
 
 
 def _unpacked(factory: Callable[[], Any]) -> Loaded:
-    """A class that no package announces, under its own name."""
+    # No package announces this class, so its own name has to do; a partial or an instance has only its type's.
     loaded = Loaded(getattr(factory, "__name__", type(factory).__name__).lower(), factory)
     check_fit(loaded)
     return loaded

@@ -1,6 +1,6 @@
-"""Which plugins are installed: entry points of every package, of which a damaged one costs only itself.
+"""Which plugins are installed: the entry points of every package. A damaged package hides only its own.
 
-Reads package metadata and imports nothing of any package.
+This reads package metadata and imports no package.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Installed:
     """An entry point of group ``mflux.plugins``; nothing of it has been imported.
 
     Attributes:
-        package, version: ``?`` where the package does not tell.
+        package, version: ``?`` if the package's metadata do not say.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Installed:
 
     @property
     def unusable(self) -> str | None:
-        """Why nobody could ask for a plugin of this name; ``None`` if one can."""
+        """Why no command line could name this plugin; ``None`` if one can."""
         if self.name == NONE:
             return f"--plugin {NONE} switches plugins off"
         if not self.name or self.name.startswith("-"):
@@ -48,7 +48,7 @@ class Unreadable(NamedTuple):
     """A package whose entry points cannot be read.
 
     Attributes:
-        package: its folder of metadata.
+        package: the name of its metadata folder.
         problem: what is wrong with it.
     """
 
@@ -69,13 +69,13 @@ class Found(NamedTuple):
 
 
 def installed() -> list[Installed]:
-    """Every installed plugin by name."""
+    """Every installed plugin, sorted by name."""
     return search().plugins
 
 
 def built_in() -> list[str]:
-    """Names of this package's own plugins. No other package's metadata is read for it."""
-    try:
+    """Names of this package's own plugins."""
+    try:  # of one package, since reading the metadata of all would slow down each mistyped option
         points = distribution(PACKAGE).entry_points
     except PackageNotFoundError:  # run from a folder that was never installed
         return []
@@ -83,11 +83,12 @@ def built_in() -> list[str]:
 
 
 def search() -> Found:
-    """Every installed plugin, and the packages that do not tell."""
+    """Every installed plugin, and the packages that cannot be read."""
     points, unreadable = entry_points(GROUP)
     found = {
         (point.name, _normalised(package), point.value): Installed(point.name, package, version, point)
-        for point, package, version in reversed(points)  # of a package that is there twice, the first one counts
+        # A package may be on the path twice. Python imports the first one, which reversed comes last, and so counts.
+        for point, package, version in reversed(points)
     }
     return Found(sorted(found.values(), key=lambda plugin: (plugin.name, plugin.package)), unreadable)
 
@@ -116,11 +117,12 @@ def find(name: str) -> Installed:
 
 
 def named(keyword: str) -> str:
-    """The name of the installed plugin that a keyword of ``attach`` stands for: most keywords can have no hyphens.
+    """The name of the installed plugin that a keyword of ``attach`` stands for.
 
     Raises:
         OptionError: it could stand for several.
     """
+    # A keyword can have a hyphen only as ``**{"first-block-cache": {}}``; elsewhere an underscore stands for it.
     names = {plugin.name for plugin in installed() if keyword in (plugin.name, plugin.name.replace("-", "_"))}
     if len(names) > 1:
         spelt = " and ".join(map(repr, sorted(names)))
@@ -128,6 +130,7 @@ def named(keyword: str) -> str:
             f"{keyword}={{...}} could be each of the plugins {spelt}, which are all installed. Attach it by its name, "
             f"attach(model, {min(names)!r}), or as attach(model, **{{{min(names)!r}: {{...}}}}) beside others."
         )
+    # If none is installed, the loader refuses this name, with a list of those that are.
     return next(iter(names), keyword.replace("_", "-"))
 
 
@@ -151,13 +154,13 @@ class Point(NamedTuple):
 
 
 def entry_points(group: str) -> tuple[list[Point], list[Unreadable]]:
-    """Those of one group, from all packages that can be read."""
+    """The entry points of one group, from all packages that can be read."""
     points: list[Point] = []
     unreadable: list[Unreadable] = []
     for package in distributions():
         try:
             points += _points(package, group)
-        except Exception as error:  # noqa: BLE001 - whatever is in there, it is no reason to do without the others
+        except Exception as error:  # noqa: BLE001 - whatever is wrong there, the other packages are still usable
             unreadable.append(Unreadable(_folder(package), described(error)))
     return points, sorted(unreadable)
 
@@ -169,7 +172,8 @@ def _points(distribution: Distribution, group: str) -> Iterator[Point]:
 
 
 def _package(distribution: Distribution) -> tuple[str, str]:
-    """Name and version; of a package that is half removed, what the name of its folder says."""
+    """Name and version."""
+    # A package that is half removed has no metadata, but the name of its folder still says both.
     name, _, version = PurePath(_folder(distribution)).stem.partition("-")
     try:
         name = distribution.metadata["Name"] or name
@@ -180,9 +184,11 @@ def _package(distribution: Distribution) -> tuple[str, str]:
 
 
 def _folder(distribution: Distribution) -> str:
-    """Such as ``mflux-0.24.0.dist-info``; a distribution that is no folder has none."""
+    """The name of the metadata folder, such as ``mflux-0.24.0.dist-info``; empty for a distribution without one."""
+    # importlib.metadata has no public name for it.
     return PurePath(str(getattr(distribution, "_path", ""))).name
 
 
 def _normalised(package: str) -> str:
+    # As PEP 503 has it, so that ``My_Package`` and ``my-package`` are not taken for two.
     return re.sub(r"[-_.]+", "-", package).lower()

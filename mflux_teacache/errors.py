@@ -1,4 +1,4 @@
-"""What can go wrong. Each message says what, the actual value, what is allowed, and what to do next."""
+"""The errors. Each message says what is wrong, the actual value, what is allowed, and what to do next."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ class PluginError(Exception):
     """Base class of every error that this package raises on purpose."""
 
     def __str__(self) -> str:
-        """It may name values of a stranger's file, which must not act on a terminal."""
+        """The message, in which control characters are spelt out."""
+        # It may quote a stranger's file, which must not act on a terminal, even in a traceback that is not ours.
         return visible_lines(super().__str__())
 
 
 class Refused(PluginError):
     """A request that can be turned down before any work is done.
 
-    Plugins raise it from ``mflux_check`` and ``mflux_attach``; mflux's commands then exit with
-    code 2 and show the message alone. The model is left as it was.
+    Plugins raise it from ``mflux_check`` and ``mflux_attach``. mflux's commands then exit with code 2 and show only the
+    message. The model is left as it was.
     """
 
 
 class OptionError(Refused):
-    """A plugin option with a value outside what is allowed, or one that does not exist."""
+    """A plugin's option has a value that is not allowed, or does not exist."""
 
 
 class UnknownPlugin(Refused):
@@ -38,7 +39,7 @@ class AlreadyAttached(Refused):
 
 
 class BrokenPlugin(Refused):
-    """A plugin that cannot be loaded, or does not fit the hooks."""
+    """A plugin cannot be loaded, or does not fit the hooks."""
 
 
 class HookFailed(PluginError):
@@ -62,15 +63,16 @@ class HookFailed(PluginError):
 
 
 class NotWritten(PluginError):
-    """A file could not be written when all that it was to hold was done."""
+    """A file could not be written, after the work for its content was done."""
 
 
 class ModelFailed(Exception):
-    """mflux's own forward raised while a plugin read a signal of it. Its cause is what mflux raised."""
+    """mflux's own forward raised while a plugin was reading a signal. The cause of this error is what mflux raised."""
 
 
 def is_interruption(error: BaseException) -> bool:
-    """Ctrl-C, also as what mflux makes of it in its loop: an ordinary exception of its own."""
+    """Whether an error is Ctrl-C."""
+    # mflux's loop turns it into an ordinary exception of its own. By name, so that mflux need not be imported.
     return isinstance(error, KeyboardInterrupt) or type(error).__name__ == "StopImageGenerationException"
 
 
@@ -78,5 +80,5 @@ class PluginWarning(UserWarning):
     """Something that a user should know, but that does not stop the image."""
 
     def __str__(self) -> str:
-        """As of a ``PluginError``."""
+        """The message, in which control characters are spelt out."""
         return visible_lines(super().__str__())

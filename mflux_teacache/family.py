@@ -35,20 +35,20 @@ class Dual:
 class Joint:
     """A list of blocks with one stream.
 
-    As the body's first list it is the image stream as a whole: all of its rows together are reused, unless
-    ``image_rows`` tells the image's from the others. After another list it holds that one's image rows and further
-    rows, such as the text's, which come first.
+    If it is the body's first list, its stream is the image stream as a whole: all of its rows are reused together,
+    unless ``image_rows`` tells the image's rows from the others. If it follows another list, its stream holds that
+    list's image rows and further rows, such as the text's, which come first.
 
     Attributes:
         blocks: the transformer's attribute that holds the list.
         stream: name of the block argument that holds the stream, ``(batch, rows, width)``.
         image_first: the image rows come before the further ones.
-        image_rows: as the body's first list: from a call's arguments to how many rows are the image's, where
-            nothing reads the others after the body.
+        image_rows: for the body's first list: a function from a call's arguments to the number of the image's rows.
+            It may be given only if nothing reads the other rows after the body.
         methods: names of the block's methods by which the transformer enters it to run the body; several where that
             depends on the call or on the release of mflux, of which a block must have one.
-        returns_more: how many further values the block returns after its stream. Where it is passed by they are
-            ``None``.
+        returns_more: how many further values the block returns after its stream. A skipped block returns ``None`` for
+            each of them.
     """
 
     blocks: str
@@ -61,15 +61,15 @@ class Joint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenGrid:
-    """Where the tokens of the image being made are among the rows of the body's first image stream.
+    """Where the tokens of the image being made lie among the rows of the body's first image stream.
 
     Each token is a square of pixels. They come line by line from the top of the image, each line from left to right.
 
     Attributes:
-        pixels: edge of a token's square.
-        text_first: rows of text come before them; else they are the stream's first rows, whatever follows.
-        after: with ``text_first``: from the arguments of mflux's call for one prediction to how many rows come after
-            them, such as those of reference images; ``None`` = none ever do.
+        pixels: the edge of a token's square.
+        text_first: rows of text come before the tokens; else the tokens are the stream's first rows, whatever follows.
+        after: with ``text_first``, a function from the arguments of mflux's call for one prediction to the number of
+            rows after the tokens, such as those of reference images; ``None`` if there never are any.
     """
 
     pixels: int = 16
@@ -86,36 +86,37 @@ class Family:
         transformer: ``"module:Class"``; subclasses count too.
         body: the expensive block lists, in the order in which they run. A list in a dict is named like
             ``mode_blocks.image``.
-        modulated_input: from block 0 and its call's arguments (bound by name) to its normalised, modulated
-            image input: what block 0 hands to its attention.
-        sigma: from the arguments of mflux's call for one prediction (of its predict function where it has
+        modulated_input: a function from block 0 and its call's arguments (bound by name) to its normalised, modulated
+            image input, which block 0 hands to its attention.
+        sigma: a function from the arguments of mflux's call for one prediction (of its predict function if it has
             one, else of the ``caller`` or the transformer) to the noise level, 1 = pure noise: an array of size 1,
-            a number, or ``None`` where the family cannot tell.
-        latents: name of the latents in the same call; several names where that differs from pipeline to pipeline;
-            or from its arguments to the latents.
+            a number, or ``None`` if the family cannot tell.
+        latents: the name of the latents in the same call; several names if it differs from pipeline to pipeline;
+            or a function from the call's arguments to the latents.
         packed: the latents are ``(batch, rows, channels)`` with one row for each row of the body's image stream,
             which may go on with reference images.
-        token_grid: how the image's tokens lie among those rows; ``None`` where that cannot be told.
+        token_grid: how the image's tokens lie among those rows; ``None`` if that cannot be told.
         predict: names of the pipeline's methods that build a predict function, which mflux may compile. A pipeline
             without them calls its transformer itself.
         attribute: the pipeline's attribute that holds the transformer; several where each guidance branch has a
             transformer of its own.
-        must_compute: from the arguments of block 0's call to whether this call must run in full, since more than
-            the output is needed of it, such as a key/value cache that it fills. What it keeps of reference images
-            stands in for their rows in later calls. It looks at no array's value. ``None`` = no call must.
+        must_compute: a function from the arguments of block 0's call to whether this call must run in full, because
+            the model needs more from it than the output, such as a key/value cache that it fills. What that cache
+            keeps of reference images stands in for their rows in later calls. The function must not look at any
+            array's value. ``None`` if no call must run in full.
         caller: the pipeline's attribute that runs the blocks in the transformer's stead, in pipelines that have it,
             such as a ControlNet.
-        compiles: of what the transformer compiles of itself when it is called: the attribute in which it keeps the
-            compiled function, ``None`` until then, and the method that it compiles, which is then the predict
-            function. Several pairs where that depends on the call or on the release of mflux.
-        looked_at: block arguments whose values the block's own Python looks at, such as a mask of which it asks
-            whether it hides anything. Compiled blocks take them as constants.
-        numbered: block arguments and attributes that hold the block's place among its like, and that nothing reads.
-            Without them blocks are alike, and those compiled on their own share a function.
-        made_anew: of the arguments of a call for a prediction, beside what ``sigma`` and ``latents`` read, those that
-            mflux makes anew for each step, such as a ControlNet's samples. All others tell one guidance branch from
-            another, since a branch gets the same objects in each step.
-        signal: for people: what ``modulated_input`` is: what is normalised, and what it is modulated by.
+        compiles: for a transformer that compiles a part of itself when it is called: the attribute in which it keeps
+            the compiled function, ``None`` until then, and the method that it compiles, which is then the predict
+            function. Several pairs if that depends on the call or on the release of mflux.
+        looked_at: block arguments whose values the block's own Python reads, such as a mask that it asks whether it
+            hides anything. Compiled blocks take them as constants.
+        numbered: block arguments and attributes that hold the block's number and that nothing reads. Without them,
+            blocks of one kind are alike, and those compiled on their own share a function.
+        made_anew: arguments of a call for a prediction that mflux makes anew for each step, such as a ControlNet's
+            samples, beside those that ``sigma`` and ``latents`` read. All other arguments tell one guidance branch
+            from another, since a branch gets the same objects in each step.
+        signal: for people: what ``modulated_input`` normalises, and by what it is modulated.
         guidance: for people: how mflux calls the transformer for guidance.
         compiled: mflux compiles its predict function, except on the smaller M1 and M2; or the transformer compiles
             parts of itself, on every machine.
@@ -147,4 +148,4 @@ class Family:
 
     def __post_init__(self) -> None:
         attributes = (self.attribute,) if isinstance(self.attribute, str) else self.attribute
-        object.__setattr__(self, "attributes", attributes)  # frozen
+        object.__setattr__(self, "attributes", attributes)  # a frozen dataclass refuses plain assignment

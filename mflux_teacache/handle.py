@@ -40,7 +40,7 @@ Report = Callable[[GenerationStats], None]
 
 
 class Handle:
-    """One attachment: what was done under it, and the way to undo it. Also a context manager.
+    """One attachment of plugins to a model, with its statistics. ``restore()``, or leaving its context, undoes it.
 
     Attributes:
         stats: counts and per-step records of every image.
@@ -59,28 +59,27 @@ class Handle:
 
     @property
     def attached(self) -> bool:
-        """The plugins are on the model, or something of them still is."""
+        """Whether the plugins, or any part of them, are still on the model."""
         return not self._lifecycle.off
 
     @property
     def leaving(self) -> bool:
-        """``restore()`` was called, and waits for an image."""
+        """Whether ``restore()`` was called and is waiting for an image to finish."""
         return self.attached and self._lifecycle.leaving
 
     def restore(self) -> None:
         """Take the plugins off: the model is then bit for bit what it was.
 
-        While an image is being made, they stay until it is done. What was wrapped around the model since stays, too.
-        It may be called as often as one likes; where Ctrl-C has interrupted it, the next call does the rest.
+        While an image is being made, they stay until it is done. Whatever was wrapped around the model since stays.
+        It may be called any number of times; if Ctrl-C interrupts it, the next call finishes the work.
         """
         self._lifecycle.restore()
 
     def _put_on(self, model: Any) -> None:
-        """Where anything goes wrong, Ctrl-C as well, nothing is left on the model."""
         try:
             self._lifecycle.install()
             _refuse_to_be_second(model, self)
-        except BaseException:
+        except BaseException:  # Ctrl-C too must leave nothing on the model
             self.restore()
             raise
 
@@ -102,13 +101,13 @@ def attach_requests(
     compile_blocks: bool = False,
     judged: PluginSet | None = None,
 ) -> Handle:
-    """What ``attach`` does once the plugins are loaded and their options checked.
+    """Attach plugins that are loaded and whose options have been checked.
 
     Args:
         report: called with the stats of each finished image as ``generate_image`` returns.
-        model_path: where a custom checkpoint came from, which a loaded model does not tell.
+        model_path: where a custom checkpoint came from, which the loaded model does not know.
         compile_blocks: as in ``attach``.
-        judged: the requested plugins, if they have been made and have judged the model already.
+        judged: the requested plugins, if they already exist and their ``mflux_check`` has run.
     """
     _refuse_what_is_no_pipeline(model)
     _refuse_attached(model, "this model")
@@ -140,7 +139,7 @@ def attach_requests(
 
 
 def attached(model: Any) -> Handle | None:
-    """The handle of what is attached to a model, for those who have not kept it; ``None`` if nothing is.
+    """The handle of what is attached to a model, for callers who did not keep it; ``None`` if nothing is attached.
 
     Args:
         model: an mflux pipeline, or one of its transformers.
@@ -155,7 +154,7 @@ def _family(model: Any, pipeline: Pipeline, plugins: PluginSet) -> Family:
     Raises:
         UnsupportedModel: there is none, or it does not fit, or plugins do not run on the pipeline.
     """
-    families = [*_third_party_families(plugins), *FAMILIES]
+    families = [*_third_party_families(plugins), *FAMILIES]  # in this order, so that a plugin can replace our entry
     attributes = sorted({name for family in families for name in family.attributes})
     held = (getattr(model, name, None) for name in attributes)
     transformer = next((transformer for transformer in held if transformer is not None), None)
@@ -205,7 +204,7 @@ def _refuse_attached(owner: Any, where: str) -> None:
     """Refuse a pipeline or a transformer that has plugins already."""
     handle = attached(owner)
     if handle is not None and handle.leaving:
-        handle.restore()  # which an interrupt has cut off, or which waits for an image
+        handle.restore()  # an interrupt may have cut off the first call, or the image it waited for may be done
     if handle is not None and handle.attached:
         raise _already(handle, where)
 
@@ -223,16 +222,17 @@ def _already(handle: Handle, where: str) -> AlreadyAttached:
 
 
 def _refuse_to_be_second(model: Any, handle: Handle) -> None:
-    """Where another thread attached to the model at the same time, and was a little earlier."""
+    """Refuse this attachment if another thread attached to the model at the same time and came first."""
     noted: list[Handle] = [vars(cls)[MARK] for cls in type(model).__mro__ if MARK in vars(cls)]
     others = [other for other in noted if other is not handle and other.attached]
-    # Above ours is one that will find ours beneath it; and where ours is missing, it has been replaced by another.
+    # A handle above ours will find ours beneath it and step back; if ours is missing, another has replaced it.
     earlier = others if handle not in noted else [other for other in others if noted.index(other) > noted.index(handle)]
     if earlier:
         raise _already(earlier[0], "this model")
 
 
 def _refuse_mlx_teacache(model: Any) -> None:
+    # mlx-teacache need not be importable here, so its objects are known by their ``__module__``.
     places = [*vars(model).values(), type(getattr(model, "transformer", None))]
     if any(str(getattr(place, "__module__", "")).split(".")[0] == "mlx_teacache" for place in places):
         raise AlreadyAttached(
@@ -246,17 +246,17 @@ def _refuse_mlx_teacache(model: Any) -> None:
 
 @dataclass(eq=False, kw_only=True)
 class Generations:
-    """The images of one attachment: each is judged, gets plugins of its own, and is taken note of.
+    """The images of one attachment: each is checked, gets plugin instances of its own, and is recorded.
 
     Attributes:
-        model: an mflux pipeline, whose entry is ``pipeline``.
-        family: its transformer's.
-        target: what it is; steps, guidance and size are not known yet.
+        model: an mflux pipeline, whose entry is ``pipeline``. The reference is weak: mflux's memory saver frees models.
+        family: the entry for its transformer.
+        target: describes the model; steps, guidance and size are not known yet.
         requests: the plugins, with their options.
-        plugins: a set of them that is attached to the model.
+        plugins: the first set of instances, which is attached to the model.
         report: called with the stats of each finished image as ``generate_image`` returns.
-        compile_blocks: is recorded with each image.
-        stats: of all images.
+        compile_blocks: recorded with each image.
+        stats: the statistics of all images.
     """
 
     model: weakref.ref[Any]
@@ -282,18 +282,17 @@ class Generations:
         return asked
 
     def begin(self, image: dict[str, Any], latents: Any, asked: Target | None) -> Making:
-        """An image's own plugins, for a denoising loop that is about to start.
-
-        mflux knows numbers that nobody gave: where it makes something else of what was asked for, plugins judge again.
+        """Give an image whose denoising loop is about to start its own plugins.
 
         Args:
-            image: mflux's ``config`` of it, its ``seed`` and its ``prompt``.
-            asked: what was judged of it; ``None`` = nothing.
+            image: mflux's ``config`` for the image, its ``seed`` and its ``prompt``.
+            asked: what ``check`` was given for it; ``None`` if nothing was checked.
 
         Raises:
             Refused: a plugin turned the image down, or it cannot take part in two images that overlap.
         """
         generation = generation_of(self.pipeline, self.family, latents, **image)
+        # mflux fills in and rounds numbers: if the image is not the one that was checked, plugins check again.
         if (made := self.target.for_run(generation)) != asked:
             check_all(self.plugins, self.requests, made)
         making = Making(self._idle.pop() if self._idle else self._one_more(), generation)
@@ -302,7 +301,7 @@ class Generations:
         return making
 
     def _one_more(self) -> PluginSet:
-        """Further instances of the plugins, since all others have an image of their own."""
+        """Make further instances of the plugins, because each existing set is busy with an image."""
         plugins = self.plugins.again()
         at_work = [others.plugins for others in self._at_work if others.making() is not None]
         for name in itertools.chain.from_iterable(map(plugins.mixed_up_with, at_work)):
@@ -323,7 +322,7 @@ class Generations:
             self.stats.add(making.stats)
 
     def record(self, image: Any, making: Making) -> None:
-        """``generate_image`` has made this image of it. Nothing that goes wrong here costs the image."""
+        """Record what happened in the image that ``generate_image`` has made. No failure here costs the image."""
         with costing_nothing("recording what the plugins did"):
             values = making.image_metadata()
             record_in(image, self.plugins, self.requests, making.generation, values, compile_blocks=self.compile_blocks)
@@ -332,7 +331,7 @@ class Generations:
                 self.report(making.stats)
 
     def release(self, making: Making) -> None:
-        """Another image may have its plugins."""
+        """Let another image have the plugins of this one."""
         for entry in list(self._at_work):
             if entry.making() in (making, None):
                 self._at_work.remove(entry)
@@ -340,7 +339,7 @@ class Generations:
                 self._idle.append(entry.plugins)
 
     def drop(self) -> None:
-        """There will be no image any more."""
+        """Drop all instances: no further image will be made."""
         self._idle.clear()
         self._at_work.clear()
 
@@ -364,7 +363,8 @@ class Making(Runtime):
         if self.generation.status == "running":
             self.generation.seconds = time.perf_counter() - self._begun
             self.generation.status = status
-        with ExitStack() as each:  # is told, also where one before it is interrupted; the last one pushed is the first
+        # An ExitStack goes on with the others when one is interrupted. It runs the last callback first: hence reversed.
+        with ExitStack() as each:
             for plugin in reversed(self._untold):
                 each.callback(self._tell_end, plugin)
 
@@ -376,19 +376,19 @@ class Making(Runtime):
 
     @cached_property
     def stats(self) -> GenerationStats:
-        """Of the image when its loop has ended; always the same object."""
+        """The image's stats, once its loop has ended; always the same object."""
         return self.generation.stats
 
     def image_metadata(self) -> dict[str, Any]:
-        """What each plugin wants recorded, by its name."""
+        """The values that each plugin wants recorded, by the plugin's name."""
         hook = "mflux_image_metadata"
         return {plugin: self._call(plugin, hook) for plugin in self.plugins.implementers(hook)}
 
     def _call(self, plugin: str, hook: str) -> Any:
-        """A hook's result; ``None`` where it fails, for a finished image is worth more than a plugin's complaint."""
+        """A hook's result, or ``None`` with a warning if the hook fails."""
         try:
             return self.plugins.call(plugin, hook, generation=self.generation)
-        except BaseException as error:
+        except BaseException as error:  # SystemExit as well: the finished image is worth more than a plugin's complaint
             if is_interruption(error):
                 raise
             warn_kept(f"plugin {plugin!r} failed in {hook}: {described(error)}. The image is kept.")

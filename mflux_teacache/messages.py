@@ -1,7 +1,7 @@
 """How errors, warnings and notes reach a terminal: in one line each, and at no cost for a finished image. No mlx.
 
-What is printed holds names and values of files, packages and plugins that anybody may have written, so it is made
-harmless here; and a stream may be full, closed, missing, or unable to spell some letters, which is no reason to fail.
+Messages contain names and values from files, packages and plugins that anybody may have written, so they are made
+harmless here. A stream may be full, closed, missing, or unable to encode some letters; that must not make us fail.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from typing import Any, TextIO
 from mflux_teacache.errors import HookFailed, NotWritten, PluginError, PluginWarning, is_interruption
 from mflux_teacache.spelling import described, shortened, visible, visible_lines
 
-# Exit codes. The last is a shell's number for a program that Ctrl-C has ended.
+# Exit codes. 130 is what shells report for a program that Ctrl-C has ended.
 REFUSED = 2
 FAILED = 1
 INTERRUPTED = 130
 
-# The ratio of difflib from which on two names are taken for one with a slip.
+# From this ratio of difflib's on, one name is taken for a misspelling of the other.
 ALIKE = 0.7
 
 
@@ -31,14 +31,14 @@ ALIKE = 0.7
 
 
 def spellable(text: str, stream: TextIO) -> str:
-    """The text with the letters spelt out that the stream's encoding lacks, such as an accent in ASCII."""
+    """The text, with those letters spelt out that the stream's encoding lacks, such as an accented one in ASCII."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def did_you_mean(word: str, words: Iterable[str]) -> str:
-    """A sentence to put behind another one, with a space before it; empty if none of the words is like this one."""
-    near = get_close_matches(word, sorted(words), n=1, cutoff=ALIKE)
+    """A sentence to append to another one, with a space before it; empty if none of the words resembles this one."""
+    near = get_close_matches(word, sorted(words), n=1, cutoff=ALIKE)  # sorted, so that a tie has one answer
     return f" Did you mean {near[0]}?" if near else ""
 
 
@@ -47,11 +47,11 @@ def did_you_mean(word: str, words: Iterable[str]) -> str:
 
 def tell(text: str, stream: TextIO | None) -> bool:
     """Print a text, and return whether the stream has taken it."""
-    if stream is None:  # Python's own, if the process was started with it closed
+    if stream is None:  # Python sets sys.stdout and sys.stderr to None if the process was started with them closed
         return False
     try:
         print(spellable(text, stream), file=stream, flush=True)
-    except (OSError, ValueError):  # the second one says that it is closed
+    except (OSError, ValueError):  # a closed stream raises ValueError
         return False
     return True
 
@@ -65,8 +65,6 @@ def say(command: str, kind: str, message: object) -> None:
 def reported(command: str) -> Iterator[None]:
     """Turn an error of ours into ``<command>: error: ...`` on stderr and an exit code, without a usage dump.
 
-    A warning of ours is an error too if Python was told to make errors of warnings.
-
     Raises:
         SystemExit: 2 for a refusal; 1 for a hook that failed, after the plugin's own traceback, or a file that could
             not be written.
@@ -74,12 +72,12 @@ def reported(command: str) -> Iterator[None]:
     try:
         yield
     except HookFailed as failure:
-        tell("", sys.stderr)  # off the line of mflux's progress bar
+        tell("", sys.stderr)  # mflux's progress bar has left the cursor in the middle of a line
         if failure.__cause__ is not None:
             tell(visible_lines("".join(traceback.format_exception(failure.__cause__)).rstrip()), sys.stderr)
         say(command, "error", failure)
         raise SystemExit(FAILED) from None
-    except (PluginError, PluginWarning) as error:
+    except (PluginError, PluginWarning) as error:  # ``-W error`` makes errors of our warnings too
         say(command, "error", error)
         raise SystemExit(FAILED if isinstance(error, NotWritten) else REFUSED) from None
 
@@ -101,9 +99,9 @@ def show_warnings(command: str) -> None:
 
 
 def warn_kept(message: str) -> None:
-    """Warn of something when an image is done. Nothing that becomes of the warning costs the image.
+    """Warn of something when an image is done. Even a failing warning does not cost the image.
 
-    If warnings are errors, or cannot be shown, as on a full device, it goes to standard error, if that takes it.
+    If warnings are errors, or cannot be shown, the message goes to standard error instead.
     """
     try:
         warnings.warn(message, PluginWarning, stacklevel=3)
@@ -113,14 +111,14 @@ def warn_kept(message: str) -> None:
 
 @contextlib.contextmanager
 def costing_nothing(what: str) -> Iterator[None]:
-    """Make a warning of any exception, in what is done with a finished image.
+    """Turn any exception into a warning while something is done with a finished image.
 
     Args:
-        what: fails, such as "recording what the plugins did".
+        what: the work that may fail, such as "recording what the plugins did".
     """
     try:
         yield
-    except Exception as error:  # noqa: BLE001 - the image is worth more than what is said of it
+    except Exception as error:  # noqa: BLE001 - the image is worth more than what is recorded about it
         warn_kept(f"{what} failed: {described(error)}. The image is kept.")
 
 
@@ -129,7 +127,7 @@ def costing_nothing(what: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def interruptible(command: str) -> Iterator[None]:
-    """End a command of ours on Ctrl-C with a line in place of a traceback.
+    """End a command of ours on Ctrl-C with one line instead of a traceback.
 
     Raises:
         SystemExit: 130.
@@ -139,16 +137,16 @@ def interruptible(command: str) -> Iterator[None]:
     except BaseException as error:
         if not is_interruption(error):
             raise
-        tell("", sys.stderr)
+        tell("", sys.stderr)  # below the terminal's own ^C
         say(command, "error", "interrupted")
         raise SystemExit(INTERRUPTED) from None
 
 
 class Output:
-    """Standard output for the time of a command of ours: a full disk or a closed pipe ends it with a line at most.
+    """Standard output while a command of ours runs: a full disk or closed pipe ends the command with one line at most.
 
     Attributes:
-        problem: why it takes no more; ``None`` as long as it does.
+        problem: why the stream takes no more; ``None`` as long as it does.
     """
 
     def __init__(self, command: str) -> None:
@@ -157,7 +155,7 @@ class Output:
         self.problem: Exception | None = None if self._stream is not None else ValueError("it is closed")
 
     def __enter__(self) -> Output:
-        if self._stream is not None:  # Python has none if it was started with it closed, and prints nothing
+        if self._stream is not None:  # without a stream, print itself does nothing
             sys.stdout = self
         return self
 
@@ -185,19 +183,17 @@ class Output:
             raise
 
     def exit_code(self, code: int) -> int:
-        """The exit code of a command that would end with ``code``: not 0 if some of its output was lost.
-
-        A reader who has seen enough, such as ``| head``, needs no line.
-        """
+        """The exit code of a command that would end with ``code``; it is not 0 if some of the output was lost."""
         if self.problem is None:
             with contextlib.suppress(OSError, ValueError):
                 self.flush()
         if self.problem is None:
             return code
         if self._stream is not None:
-            with contextlib.suppress(OSError, ValueError):  # Python flushes again when it ends
+            # Python flushes once more as it exits, and would print an error of its own for the same problem.
+            with contextlib.suppress(OSError, ValueError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
-        if not isinstance(self.problem, BrokenPipeError):
+        if not isinstance(self.problem, BrokenPipeError):  # a reader such as ``| head`` has simply seen enough
             reason = getattr(self.problem, "strerror", None) or self.problem
             say(self._command, "error", f"not everything was printed: standard output takes no more ({reason}).")
         return code or FAILED

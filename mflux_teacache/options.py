@@ -3,9 +3,9 @@
 An author declares them in the hook ``mflux_add_options`` (``hookspecs.py``), or in ``add_options`` of a strategy on the
 base (``pieces/strategy.py``), which declares what all strategies have in common.
 
-A plugin declares them on a parser of its own, which nobody else's options are on: whatever it does to that parser stays
-there, and what it raises gets its name. On mflux's parser there are stand-ins, which are known and shown in its help,
-and do no more; so mflux's parsing runs no code of a plugin, and its namespace has nothing of one.
+Each plugin declares its options on a parser of its own. Whatever it does to that parser stays there, and any error
+carries the plugin's name. mflux's parser only gets stand-ins, which it accepts and shows in its help. So parsing in
+mflux runs no code of a plugin, and leaves nothing of a plugin in mflux's namespace.
 """
 
 from __future__ import annotations
@@ -27,26 +27,27 @@ from mflux_teacache.words import Given, as_given, as_keyword, as_words, is_json
 class Options(argparse.Namespace):
     """The values of a plugin's options, under their keywords.
 
-    A value that no record may hold, or that a record of it would not bring back, has beside it what to record instead.
+    Where a value cannot be recorded as it is, or would not come back from its record, it also holds what to record
+    instead.
     """
 
-    __slots__ = ("_records",)  # not in ``vars``, which are the options
+    __slots__ = ("_records",)  # a slot is not in ``vars``, which are the options
 
     def __init__(self, values: Mapping[str, Any], records: Mapping[str, Any]) -> None:
         super().__init__()
-        vars(self).update(values)  # one may be named self
+        vars(self).update(values)  # and not as keyword arguments, since an option may be named self
         self._records = records
 
 
-_DEFAULT = object()  # in the place of a record: nothing but the default brings the option back
+_DEFAULT = object()  # stands for a record where only the option's default brings it back
 
 
 class Said(NamedTuple):
-    """What a command line says of a plugin's options.
+    """What a command line says about a plugin's options.
 
     Attributes:
-        given: options with their values.
-        taken_back: what ``--no-<plugin>-<option>`` returns to its default, whatever a sidecar records.
+        given: the options with their values.
+        taken_back: those that ``--no-<plugin>-<option>`` returns to their defaults, whatever a sidecar records.
     """
 
     given: list[Given]
@@ -74,12 +75,12 @@ class Declared:
 
     @property
     def actions(self) -> list[argparse.Action]:
-        """In the order in which they were declared."""
+        """The options, in the order in which they were declared."""
         return list(self.by_keyword.values())
 
     @property
     def exclusive(self) -> list[list[argparse.Action]]:
-        """Groups of options of which one may be given."""
+        """Groups of options of which at most one may be given."""
         groups = (list(group._group_actions) for group in self._parser._mutually_exclusive_groups)
         return [actions for actions in groups if actions]
 
@@ -88,10 +89,10 @@ class Declared:
         return self._keyword(action.option_strings)
 
     def given(self, keywords: Mapping[str, Any]) -> list[Given]:
-        """Keywords as the options that a command line would give.
+        """The options that a command line would give in place of these keywords.
 
         Raises:
-            OptionError: an unknown keyword, or a value that no words stand for.
+            OptionError: a keyword is unknown, or no words on a command line give its value.
         """
         unknown = sorted(set(map(str, keywords)) - set(self.by_keyword))
         if unknown:
@@ -102,14 +103,14 @@ class Declared:
         return [given for name, value in keywords.items() for given in as_given(self.by_keyword[name], value)]
 
     def take(self, given: Iterable[Given], *, complete: bool = True) -> Options:
-        """The values of options that are given, and the defaults of the others.
+        """The values of the given options, and the defaults of the others.
 
         Args:
-            complete: what is required must be among them.
+            complete: all required options must be among them.
 
         Raises:
-            OptionError: a value that an option's type or choices do not allow, two that exclude each other, or one
-                that is missing.
+            OptionError: an option's type or choices do not allow its value, two options exclude each other, or one
+                is missing.
             BrokenPlugin: an option fails as it is read.
         """
         given = list(given)
@@ -121,10 +122,10 @@ class Declared:
         return options
 
     def put_on(self, parser: argparse.ArgumentParser) -> None:
-        """Make these options known to mflux's parser, and for each a ``--no`` form that takes it back.
+        """Make these options known to mflux's parser, each with a ``--no`` form that takes it back.
 
         Raises:
-            BrokenPlugin: it has one of that name already.
+            BrokenPlugin: mflux has an option of that name already.
         """
         group = parser.add_argument_group(f"plugin {self.plugin.name}", self.group.description)
         places = dict.fromkeys(map(id, self.actions), group)
@@ -143,8 +144,8 @@ class Declared:
             raise self._must_rename(error) from error
 
     def said_in(self, line: Iterable[Given]) -> Said:
-        """What a line that was read with mflux's parser says of these options; the last word on each counts."""
-        own = set(map(id, self.actions))
+        """What a line that was read with mflux's parser says about these options; the last word on each counts."""
+        own = set(map(id, self.actions))  # by identity, since a plugin may compare its actions in a way of its own
         said = Said([], [])
         for each in line:
             stand_in = each.action
@@ -165,7 +166,7 @@ class Declared:
             raise
         except argparse.ArgumentError as error:
             raise self._must_rename(error) from error
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit) as error:  # argparse exits where it reports an error itself
             raise BrokenPlugin(
                 f"plugin {name!r} failed in mflux_add_options: {described(error)}. "
                 f"The hook is called on the class, so it must be a staticmethod or classmethod, and it may do nothing "
@@ -194,9 +195,9 @@ class Declared:
         return f"{names[0]} has the keyword of another one, {keyword}" if keyword in found else None
 
     def _misshapen(self, action: argparse.Action) -> str | None:
-        """What argparse checks for a parser's own options, and not for those of a group."""
+        """What is wrong with an option's shape: argparse checks it for a parser's own options, not for a group's."""
         shown = copy.copy(action)
-        shown.choices = None  # there may be very many
+        shown.choices = None  # argparse would spell out all of them, and there may be very many
         try:
             self._parser._get_formatter()._format_args(shown, "")
         except (TypeError, ValueError) as error:
@@ -210,14 +211,15 @@ class Declared:
         return own.replace("-", "_")
 
     def _records(self, values: Mapping[str, Any], given: Sequence[Given]) -> dict[str, Any]:
-        """What to record in place of values, by keyword: not every value is one that its record brings back."""
+        """What to record, by keyword, in place of values that a record would not bring back."""
         chosen = {id(each.action) for each in given}
         groups = [set(map(id, actions)) for actions in self.exclusive]
         excluded = {action for group in groups if group & chosen for action in group - chosen}
         records: dict[str, Any] = {}
         for name, action in self.by_keyword.items():
             value, own = values[name], [each for each in given if each.action is action]
-            if value is not None and id(action) in excluded:  # its default stands beside the one that was given
+            # Recorded, the default of an option would exclude the other one of its group, which was really given.
+            if value is not None and id(action) in excluded:
                 records[name] = _DEFAULT
                 continue
             if value is None or (is_json(value) and self._brings_back(name, value, value)):
@@ -243,8 +245,8 @@ class Declared:
         try:
             namespace = self._parser.read(as_words(as_given(action, recorded)), complete=False)
             again = getattr(namespace, action.dest, None)
-            return bool(again == value or (again != again and value != value))  # NaN is not itself
-        except Exception:  # noqa: BLE001 - values and types are a plugin's own: then it does not
+            return bool(again == value or (again != again and value != value))  # NaN does not equal itself
+        except Exception:  # noqa: BLE001 - types and comparisons are a plugin's own, and may raise anything
             return False
 
 
@@ -262,7 +264,7 @@ def from_keywords(plugin: Loaded, keywords: Mapping[str, Any]) -> Options:
 
 @contextlib.contextmanager
 def naming(plugin: Loaded) -> Iterator[None]:
-    """Say in a refusal whose option it is about."""
+    """Put the plugin's name in front of a refusal of one of its options."""
     try:
         yield
     except OptionError as error:
@@ -274,18 +276,18 @@ def naming(plugin: Loaded) -> Iterator[None]:
 def as_json(options: argparse.Namespace) -> dict[str, Any]:
     """A plugin's options as JSON values, to be recorded with an image and given to ``from_keywords`` later.
 
-    A value that no JSON brings back is left out: the option has its default then.
+    A value that JSON cannot bring back is left out, and the option then has its default.
     """
     records = {**vars(options), **getattr(options, "_records", {})}
     return {name: value for name, value in records.items() if is_json(value)}
 
 
 class StandIn(argparse.Action):
-    """An option of a plugin on mflux's parser. It does nothing, and what is shown of it is made when it is shown.
+    """Stands for a plugin's option on mflux's parser. It does nothing, and reads its help only when that is shown.
 
     Attributes:
         original: the plugin's action.
-        takes_back: it is the ``--no`` form, which stands for nothing that the plugin declared.
+        takes_back: it is the ``--no`` form, which the plugin did not declare.
     """
 
     def __init__(
@@ -310,7 +312,7 @@ class StandIn(argparse.Action):
 
     @property
     def metavar(self) -> Any:
-        """What argparse shows for the plugin's own action, whose destination and choices are not those of this one."""
+        """What argparse would show for the plugin's own action; this one lacks its destination and choices."""
         if self.original.metavar is not None:
             return self.original.metavar
         if self.original.choices is None:
@@ -322,32 +324,27 @@ class StandIn(argparse.Action):
 
     @property
     def help(self) -> str | None:
-        """The plugin's own text, expanded with what its own action has."""
+        """The plugin's own help text, with its placeholders filled in from the plugin's own action."""
         text = argparse.SUPPRESS if self.takes_back else self.original.help
         if text is None or text == argparse.SUPPRESS:
             return text
-        with contextlib.suppress(KeyError, TypeError, ValueError):  # a percent sign that argparse takes for a format
+        with contextlib.suppress(KeyError, TypeError, ValueError):  # a bare percent sign is no valid format
             text = self._parser._get_formatter()._expand_help(self.original)
-        return text.replace("%", "%%")
+        return text.replace("%", "%%")  # mflux's parser is going to expand it once more
 
     @help.setter
     def help(self, _: object) -> None: ...
 
 
 class _Parser(argparse.ArgumentParser):
-    """The parser of one plugin. It raises where argparse would print and exit, and where an option fails."""
+    """The parser of one plugin. It raises where argparse would print and exit, and names the plugin that failed."""
 
     def __init__(self, plugin: Loaded) -> None:
         super().__init__(plugin.name, add_help=False, allow_abbrev=False)
         self._plugin = plugin
 
     def read(self, words: Sequence[str], complete: bool) -> argparse.Namespace:
-        """Args:
-            complete: what is required must be among them.
-
-        Raises:
-            OptionError, BrokenPlugin: as ``Declared.take``.
-        """
+        """Parse words; ``complete`` and the errors are those of ``Declared.take``."""
         may_be: list[Any] = [*self._actions, *self._mutually_exclusive_groups]
         required = [each for each in may_be if each.required]
         try:
@@ -366,7 +363,7 @@ class _Parser(argparse.ArgumentParser):
         raise OptionError(message)
 
     def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
-        """The value that an option's word stands for, or a default that is a text."""
+        """The value of an option's word, or of a default that is a text, which argparse converts as well."""
         try:
             return super()._get_value(action, arg_string)
         except (Exception, SystemExit) as error:

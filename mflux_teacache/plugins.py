@@ -43,12 +43,12 @@ class Loaded:
 
     @cached_property
     def hooks(self) -> Hooks:
-        """Those that can be called on the class itself. Reading them refuses what ``check_fit`` refuses."""
+        """The hooks, called on the class itself. Reading them refuses what ``check_fit`` refuses."""
         return Hooks({self.name: self.factory})
 
     @property
     def about(self) -> About:
-        """What it says of itself; raises ``BrokenPlugin`` where that is no such record."""
+        """What the plugin says of itself; raises ``BrokenPlugin`` if that is not an ``About``."""
         return about_of(self.name, self.factory)
 
 
@@ -67,7 +67,7 @@ def load(name: str) -> Loaded:
 
 
 def our_own() -> Iterator[tuple[str, About]]:
-    """This package's installed plugins: their names, and what they say of themselves. Nobody else's are imported."""
+    """The names of this package's installed plugins, and what they say of themselves. No other package is imported."""
     for plugin in installed():
         if plugin.package == PACKAGE:
             yield plugin.name, about_of(plugin.name, plugin.entry_point.load())
@@ -76,7 +76,7 @@ def our_own() -> Iterator[tuple[str, About]]:
 def _imported(plugin: Installed) -> Factory:
     try:
         factory: Factory = plugin.entry_point.load()
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit) as error:  # a module may do anything as it is imported, even exit
         raise BrokenPlugin(
             f"plugin {plugin.name!r} of package {plugin.package} {plugin.version} cannot be imported: "
             f"{described(error)}. Reinstall or upgrade that package, or leave the plugin out."
@@ -90,7 +90,7 @@ def check_fit(plugin: Loaded) -> None:
         raise BrokenPlugin(
             f"plugin {plugin.name!r} is {plugin.factory!r}; its entry point must name a class or a factory."
         )
-    _ = plugin.hooks
+    _ = plugin.hooks  # reading them is the check
 
 
 def _new_manager(plugins: Mapping[str, Any]) -> pluggy.PluginManager:
@@ -107,7 +107,7 @@ def _new_manager(plugins: Mapping[str, Any]) -> pluggy.PluginManager:
             raise
         except (pluggy.PluginValidationError, ValueError) as error:
             raise BrokenPlugin(f"plugin {name!r} does not fit the hooks: {_misfit(error)} {_known_hooks()}") from error
-        except Exception as error:  # of a property or a comparison, which pluggy uses in its search for hooks
+        except Exception as error:  # pluggy reads and compares a plugin's attributes, which may raise
             raise BrokenPlugin(
                 f"plugin {name!r} does not fit the hooks: reading its attributes failed: {described(error)}. Its "
                 f"authors must correct that."
@@ -123,7 +123,7 @@ def _misfit(error: Exception) -> str:
 
 
 def _refuse_without_self(manager: pluggy.PluginManager, name: str, plugin: Any) -> None:
-    """A method that was written without ``self`` would take the plugin for its first argument."""
+    """Refuse a method that was written without ``self``: Python would pass it the plugin as its first argument."""
     for caller, implementation in _implementations(manager, plugin):
         function = implementation.function
         if inspect.ismethod(function) and not isinstance(function.__self__, type):
@@ -143,7 +143,8 @@ def _implementations(manager: pluggy.PluginManager, plugin: Any) -> Iterator[tup
 
 
 def _refuse_unmarked(manager: pluggy.PluginManager, name: str, plugin: Any) -> None:
-    """pluggy passes over a method without the marker, and a plugin that never runs looks like one that works."""
+    """Refuse a hook without the marker."""
+    # pluggy passes over it without a word, and a plugin that never runs looks like one that works.
     for attribute in dir(plugin):
         if attribute.startswith("mflux_") and manager.parse_hookimpl_opts(plugin, attribute) is None:
             raise BrokenPlugin(
@@ -153,7 +154,7 @@ def _refuse_unmarked(manager: pluggy.PluginManager, name: str, plugin: Any) -> N
 
 
 def _refuse_what_waits(manager: pluggy.PluginManager, name: str, plugin: Any) -> None:
-    """Calling a coroutine or a generator only makes one, and its body never runs."""
+    """Refuse coroutines and generators: calling one only creates it, and its body never runs."""
     for caller, implementation in _implementations(manager, plugin):
         wraps = implementation.wrapper or implementation.hookwrapper
         function = implementation.function
@@ -171,10 +172,10 @@ def _known_hooks() -> str:
 
 
 class Hooks:
-    """The hooks of a set of plugins, to be called of one plugin after the other, so that a fault has a name.
+    """The hooks of a set of plugins.
 
     Attributes:
-        callers: for each hook, by the names of the plugins that implement it, in the order in which they were named.
+        callers: for each hook, a caller for each plugin that implements it, in the order in which they were named.
     """
 
     def __init__(self, plugins: Mapping[str, Any]) -> None:
@@ -183,6 +184,7 @@ class Hooks:
         for hook in _HOOKS:
             caller = getattr(self._manager.hook, hook)
             owners = [impl.plugin_name for impl in caller.get_hookimpls()]
+            # One caller for each plugin: called all together, they would not tell whose fault an error is.
             self.callers[hook] = {
                 name: self._manager.subset_hook_caller(hook, [p for n, p in plugins.items() if n != name])
                 for name in plugins
@@ -194,7 +196,7 @@ class Hooks:
         return list(self.callers[hook])
 
     def call(self, plugin: str, hook: str, /, **arguments: Any) -> Any:
-        """One plugin's hook; its result, or ``None`` if it does not implement the hook. Raises what it raises."""
+        """Call one plugin's hook. The result is ``None`` if it does not implement the hook; errors pass through."""
         caller = self.callers[hook].get(plugin)
         if caller is None:
             return None
@@ -204,11 +206,11 @@ class Hooks:
 
 
 class PluginSet(Hooks):
-    """The plugins of one attachment, instantiated: for one image at a time.
+    """The plugins of one attachment, instantiated. A set serves one image at a time.
 
     Args:
-        plugins: what was asked for, in the order in which it was named.
-        shared: instances, by name, that are taken and not made.
+        plugins: the requested plugins, in the order in which they were named.
+        shared: instances, by name, that are used in place of new ones.
 
     Raises:
         Refused: two of them decide.
@@ -239,7 +241,7 @@ class PluginSet(Hooks):
 
     @property
     def keeping_images_apart(self) -> dict[str, Any]:
-        """The instances, by name, of which one serves images that overlap."""
+        """The instances, by name, that may serve several overlapping images."""
         return {name: plugin for name, plugin in self._instances.items() if self._abouts[name].keeps_images_apart}
 
     def again(self) -> PluginSet:
@@ -247,7 +249,7 @@ class PluginSet(Hooks):
         return PluginSet(list(self.loaded.values()), self.keeping_images_apart)
 
     def mixed_up_with(self, others: PluginSet) -> list[str]:
-        """Names of plugins that are one object in both sets, and do not say that they keep images apart."""
+        """Names of plugins that are the same object in both sets and do not claim to keep images apart."""
         apart = self.keeping_images_apart
         return [
             name
@@ -262,7 +264,7 @@ class PluginSet(Hooks):
 
     @property
     def threshold(self) -> object:
-        """What the deciding plugin says that it holds its numbers against, once it is attached."""
+        """The threshold that the deciding plugin states, once it is attached."""
         return (
             None if self.decider is None else _attribute(self.decider, self._instances[self.decider], "threshold", None)
         )
@@ -316,14 +318,14 @@ class PluginSet(Hooks):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A plugin that was asked for, with its options."""
+    """A requested plugin with its options."""
 
     plugin: Loaded
     options: argparse.Namespace
 
 
 def check_all(plugins: PluginSet, requests: Sequence[Request], target: Target) -> None:
-    """Let every plugin refuse."""
+    """Give every plugin the chance to refuse."""
     for request in requests:
         plugins.check(request.plugin.name, "mflux_check", options=request.options, target=target)
 
@@ -334,7 +336,7 @@ def attach_all(
     """Let every plugin read its options.
 
     Args:
-        without: a set that is attached already: those that it shares with this one are, too.
+        without: a set that is attached already; the instances that both sets share are not attached twice.
     """
     attached = {} if without is None else without.keeping_images_apart
     for request in requests:
@@ -348,7 +350,7 @@ def _make(plugin: Loaded) -> Any:
         made = plugin.factory()
     except PluginError:
         raise
-    except BaseException as error:
+    except BaseException as error:  # SystemExit and CancelledError too: they would end the command without a name
         if is_interruption(error):
             raise
         raise BrokenPlugin(
@@ -364,10 +366,10 @@ def _make(plugin: Loaded) -> Any:
 
 
 def about_of(name: str, plugin: object) -> About:
-    """What a plugin's class, factory or instance says of itself; without a record, what a plain one would.
+    """The record on a plugin's class, factory or instance; one with all defaults if it has none.
 
     Raises:
-        BrokenPlugin: its ``about`` is something else, or cannot be read.
+        BrokenPlugin: its ``about`` is not an ``About``, or cannot be read.
     """
     record = _attribute(name, plugin, "about", None)
     if record is None:

@@ -1,6 +1,6 @@
-"""How a stranger's text, value or error is spelt, so that it can be shown: it cannot act on a terminal, nor fail.
+"""How a stranger's text, value or error is spelt, so that showing it can neither act on a terminal nor fail.
 
-What is printed holds names and values of files, packages and plugins that anybody may have written.
+Messages contain names and values from files, packages and plugins that anybody may have written.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ import reprlib
 from typing import Any
 from unicodedata import category
 
-LONGEST = 4000  # characters of a message: more than any of ours has with all that it lists
+LONGEST = 4000  # characters of a message; even our messages that list every plugin or option are shorter
 
 _BRIEF = reprlib.Repr()
 _BRIEF.maxstring = _BRIEF.maxother = 90
 
-# Two format characters that words of some languages need; the others turn or hide text.
+# The two format characters that some languages need within words. The others can reverse or hide text.
 _JOINERS = "\u200c\u200d"
 
 
@@ -31,30 +31,31 @@ def _spelt_out(character: str) -> str:
 
 
 def visible_lines(text: str) -> str:
-    """The same for a text of several lines, which stay lines."""
+    """The same for a text of several lines, whose line breaks stay."""
     return "\n".join(map(visible, text.split("\n")))
 
 
 def shortened(text: str, longest: int = LONGEST) -> str:
-    """The text, with an ellipsis for its middle if it is too long: what to do stands at the end of a message."""
+    """The text, with an ellipsis in place of its middle if it is too long."""
     if len(text) <= longest:
         return text
+    # The end is kept as well, since that is where our messages say what to do.
     end = longest // 4
     return f"{text[: longest - end - 1]}…{text[-end:]}"
 
 
 def described(error: BaseException) -> str:
-    """An error in a few words: its kind and what it says, without the full stop that may end it."""
+    """An error in a few words: its type and its message, without a full stop at the end."""
     try:
         said = str(error).rstrip().removesuffix(".")
-    except Exception:  # noqa: BLE001 - whatever its __str__ raises
+    except Exception:  # noqa: BLE001 - a stranger's __str__ may raise anything
         said = ""
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
 def brief(value: Any) -> str:
-    """A value as a message shows it: whole if it is short, and never long."""
+    """A value as a message shows it: in full if it is short, else shortened."""
     try:
         return _BRIEF.repr(value)
-    except Exception:  # noqa: BLE001 - of a number with too many digits, or whatever its __repr__ raises
+    except Exception:  # noqa: BLE001 - a stranger's __repr__ may raise anything, and so may a number of 5000 digits
         return f"a value of the type {type(value).__name__}"

@@ -1,8 +1,8 @@
-"""The line after each image: what was computed and skipped, and if nothing was, why and what to try.
+"""The line after each image: what was computed and skipped, and if nothing was skipped, why and what to try.
 
-mflux's commands print it, and ours do if nothing was skipped. The image is finished and perhaps not saved yet, and the
-numbers and reasons come from plugins: whatever they are, there is a line. What it advises takes away what stood in the
-way of every skip; if that is not known, it advises nothing.
+mflux's commands print it, and ours do if nothing was skipped. At that point the image is finished but perhaps not
+saved, and the numbers and reasons come from plugins, so the line must never fail. Its advice removes whatever prevented
+every skip; if that is not known, the line gives no advice.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ LONGEST_REASON = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What a run was told, as far as the line speaks of it. Options are spelt as on a command line.
+    """The settings of a run that the line mentions. Options are spelt as on a command line.
 
     Attributes:
         threshold_option: the deciding plugin's option for the threshold, if it has one.
         budget: its option in place of a threshold, with its value, if that was given.
-        limits: its options for windows, if it has some.
+        limits: its options for windows, if it has any.
         never: its option that forbids every skip, with its value, if that was given.
-        source: the file whose decisions are repeated, if they are.
+        source: the file whose decisions are repeated, if any are.
         distilled: the model is distilled to a few steps.
     """
 
@@ -43,7 +43,7 @@ class Settings:
 
     @classmethod
     def of(cls, plugins: PluginSet, options: Mapping[str, Any], *, distilled: bool = False) -> Settings:
-        """What the plugin that decides says of its own ``options``."""
+        """The settings that the deciding plugin's record finds in its ``options``."""
         about = plugins.about
         spelt = {name: f"--{plugins.decider}-{name.replace('_', '-')}" for name in options}
         budgets = (f"{spelt[name]} {options[name]}" for name in about.budgets if options.get(name) is not None)
@@ -58,7 +58,7 @@ class Settings:
 
 
 def why_idle(stats: GenerationStats, plugin: Loaded, keywords: Mapping[str, Any]) -> str | None:
-    """The line after an image that a plugin has computed whole: why, and what to try; ``None`` if it reused something.
+    """The line after an image in which a plugin reused nothing; ``None`` if it reused something.
 
     Args:
         keywords: the plugin's options, as for ``attach``.
@@ -74,8 +74,8 @@ def summary(stats: GenerationStats, plugins: Sequence[str], decider: str | None,
     """The line after an image.
 
     Args:
-        plugins: names of all of the run's plugins; none, if its blocks are compiled and no more.
-        decider: the one that decides; ``None`` if all of them only observe.
+        plugins: names of all of the run's plugins; empty if its blocks are compiled and nothing else.
+        decider: the name of the one that decides; ``None`` if all of them only observe.
     """
     records = stats.decisions
     skipped, partly = stats.skipped_count, stats.partial_count
@@ -127,6 +127,7 @@ def _over_threshold(records: Sequence[StepRecord]) -> list[_Over]:
     for record in records:
         score, threshold = _score(record), _number(record.threshold)
         if record.decision == "computed" and score is not None and threshold is not None and threshold <= score:
+            # Without a prediction the score is a change that was measured, and the line must not call it predicted.
             measured = record.prediction is None and record.running_sum is None
             over.append(_Over(score, threshold, predicted=not measured))
     return over
@@ -134,13 +135,14 @@ def _over_threshold(records: Sequence[StepRecord]) -> list[_Over]:
 
 def _advice(records: Sequence[StepRecord], nearest: _Over | None, settings: Settings) -> str | None:
     """How to have steps skipped; ``None`` if that is not known."""
-    if not _all_finite(records):
+    if not _all_finite(records):  # a number that went bad is no matter of settings
         return None
     steps = [f"leave out {settings.never}"] if settings.never else []
     if settings.budget is not None:
         steps.append(f"ask for fewer computed steps than {settings.budget} gives")
     elif nearest is None:
         steps += [f"lower {' or '.join(settings.limits)}"] if settings.limits and _only_windows(records) else []
+    # A higher threshold helps only if the present one is in the way: not if a cap or window held back low scores.
     elif not _would_be_skipped(records, nearest.threshold):
         if settings.threshold_option is None or (higher := _above(nearest.score)) is None:
             return None
@@ -161,7 +163,7 @@ def _all_finite(records: Sequence[StepRecord]) -> bool:
 
 
 def _would_be_skipped(records: Sequence[StepRecord], threshold: float) -> bool:
-    """Whether some step was under the threshold, and computed by a rule all the same."""
+    """Whether some step was under the threshold but computed by a rule anyway."""
     scores = (_score(record) for record in records if record.decision == "forced")
     return any(score is not None and score < threshold for score in scores)
 
@@ -187,8 +189,8 @@ def _score(record: StepRecord) -> float | None:
 
 
 def _number(value: Any) -> float | None:
-    """A finite number, or ``None``, whatever a plugin put in a number's place."""
-    if isinstance(value, str | bytes):
+    """The value as a finite number, or ``None``: a plugin may have put anything in its place."""
+    if isinstance(value, str | bytes):  # which float() would read
         return None
     try:
         number = float(value)
@@ -200,22 +202,22 @@ def _number(value: Any) -> float | None:
 def _text(value: Any) -> str:
     try:
         return shortened(visible(value), LONGEST_REASON)
-    except Exception:  # noqa: BLE001 - so may its text
+    except Exception:  # noqa: BLE001 - a type of the plugin's own may raise anything
         return type(value).__name__
 
 
 def next_threshold(score: float) -> float | None:
-    """A round number that ``score`` stays under: 0.26 -> 0.3, 0.012 -> 0.015, 0.3 -> 0.35.
+    """The next round number above ``score``: 0.26 -> 0.3, 0.012 -> 0.015, 0.3 -> 0.35.
 
-    It is ``None`` if there is none, which is so beyond the largest number, and up to 0.
+    It is ``None`` if there is none, because ``score`` is not positive or too close to the largest float.
     """
     if not 0 < score < math.inf:
         return None
-    exact = Decimal(repr(float(score)))
+    exact = Decimal(repr(float(score)))  # in decimals, since binary fractions would give 0.30000000000000004
     with localcontext() as context:
         context.prec = 30
         unit = Decimal(5).scaleb(exact.adjusted() - 1)
         higher = (exact // unit + 1) * unit
-        while float(higher) <= score:  # so close to 0, several decimals are one number
+        while float(higher) <= score:  # among subnormal numbers, several decimals are the same float
             higher += unit
     return float(higher) if math.isfinite(float(higher)) else None

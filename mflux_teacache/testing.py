@@ -20,26 +20,26 @@ from mflux_teacache.hookspecs import hookimpl
 from mflux_teacache.plugins import Loaded, Request
 from mflux_teacache.step import Body, Decision, Step
 
-# The step in which a residual is reused. Not the first one, in which a key/value cache may have to be filled.
+# The step in which a residual is reused. It is not the first, in which a key/value cache may have to be filled.
 REUSED = 1
 
-# A skipped body with its own residual in its place may miss this share of what a skipped body changes: rounding.
+# Putting a body's own residual in its place may be off, by rounding, by this share of what leaving it out changes.
 ROUNDING = 0.1
 
-_PURE_NOISE = 1.001  # rounded
+_PURE_NOISE = 1.001  # 1, with room for rounding
 
 
 def check_family(model: Any, family: Family, **image: Any) -> None:
     """Make images with every step computed and with a body reused, and compare them with those of the plain model.
 
     Args:
-        model: a loaded pipeline, without plugins. Random weights do: nobody looks at the images.
+        model: a loaded pipeline, without plugins. Random weights will do, since nobody looks at the images.
         family: the entry for its transformer.
         image: arguments of ``generate_image``, such as a small size and 4 steps.
 
     Raises:
-        UnsupportedModel: the entry does not describe the model. The message says what is off, and which of the entry's
-            fields to look at.
+        UnsupportedModel: the entry does not describe the model. The message says what is wrong, and which of the
+            entry's fields to look at.
     """
     plain = _latents(model, image)
     if len(plain) < REUSED + 2:
@@ -50,12 +50,12 @@ def check_family(model: Any, family: Family, **image: Any) -> None:
     _check_grid(family, observed)
     _check_noise(family, observed.sigmas)
     _check_block_0(model, family, image, observed.block)
-    for residual_after in (0, 1):
+    for residual_after in (0, 1):  # those that our strategies use
         _check_residual(model, family, image, plain, residual_after)
 
 
 class _Observing:
-    """Reads all that a step has to offer, in every step."""
+    """Reads every signal in every step, and computes all of them."""
 
     def __init__(self, family: Family) -> None:
         self.block: Any = None
@@ -69,7 +69,7 @@ class _Observing:
         self._read = family.modulated_input
 
     def _modulated_input(self, block: Any, call: Arguments) -> mx.array:
-        if isinstance(block, nn.Module):  # and not what stands in for it when the entry is looked at
+        if isinstance(block, nn.Module):  # at attach, the entry is tried with a stand-in for the block
             self.block = block
         return self._read(block, call)
 
@@ -92,7 +92,7 @@ class _Observing:
 
 
 class _Reusing:
-    """Computes every step but one, whose bodies are given ``residuals``; it keeps those that a computed one has."""
+    """Reuses ``residuals`` in one step and computes all others. Without any, ``kept`` gets that step's own."""
 
     def __init__(self, family: Family, residual_after: int, residuals: Sequence[mx.array | None] = ()) -> None:
         self.residual_after = residual_after
@@ -134,7 +134,8 @@ def _observe(model: Any, family: Family, image: dict[str, Any], plain: list[mx.a
 
 
 def _check_latents(family: Family, observed: _Observing, plain: list[mx.array]) -> None:
-    """Latents begin with those of mflux's loop, which a pipeline may extend: by a mask, an image, or a second batch."""
+    """Check that the latents of a step begin with those of mflux's loop."""
+    # A pipeline may extend them before it calls its transformer: by a mask, an image, or a second batch.
     for seen, entering in zip(observed.latents, plain, strict=False):
         if seen.ndim != entering.ndim or not mx.array_equal(seen[tuple(map(slice, entering.shape))], entering):
             raise _off(
@@ -150,7 +151,7 @@ def _check_latents(family: Family, observed: _Observing, plain: list[mx.array]) 
 
 
 def _check_signals(family: Family, observed: _Observing) -> None:
-    """Check what can be told of signals without knowing the model."""
+    """Check what can be said about signals without knowing the model."""
     for (modulated, first), part, stream in zip(observed.signals, observed.parts, observed.streams, strict=True):
         if modulated.shape != first.shape or stream.shape not in (modulated.shape, part):
             raise _off(
@@ -166,7 +167,7 @@ def _check_signals(family: Family, observed: _Observing) -> None:
 
 
 def _check_grid(family: Family, observed: _Observing) -> None:
-    """Check that the image has as many tokens as the entry says. In which order they are, nobody can tell from here."""
+    """Check that the image has as many tokens as the entry says. Their order cannot be checked from here."""
     if family.token_grid is None:
         return
     pixels = family.token_grid.pixels
@@ -194,12 +195,13 @@ def _check_noise(family: Family, sigmas: list[float | None]) -> None:
 
 
 def _check_block_0(model: Any, family: Family, image: dict[str, Any], block: Any) -> None:
-    """A part of block 0 is called with the signal: its attention, or what projects the attention's input."""
+    """Check that block 0 hands the signal to a part of it: its attention, or what projects the attention's input."""
     reading = _Observing(family)
     with _eager(), _calls_within(block) as called, _attached(model, reading):
         _latents(model, image)
     [signal, _], *_ = reading.signals
     rows = signal.shape[1]
+    # Where the attention takes image and text in one array, the image's rows are at one of its ends.
     parts = (part for array in called if array.ndim == 3 for part in (array[:, :rows], array[:, -rows:]))
     alike = (part for part in parts if part.shape == signal.shape)
     if not any(mx.allclose(part, signal, rtol=1e-3, atol=1e-5).item() for part in alike):
@@ -214,7 +216,7 @@ def _check_block_0(model: Any, family: Family, image: dict[str, Any], block: Any
 def _check_residual(
     model: Any, family: Family, image: dict[str, Any], plain: list[mx.array], residual_after: int
 ) -> None:
-    """A body that is left out changes the step's result, and its own residual in its place brings it back."""
+    """Check that a body's own residual in its place gives the step's result, and that leaving it out does not."""
     computing = _Reusing(family, residual_after)
     with _attached(model, computing):
         _latents(model, image)
@@ -238,7 +240,7 @@ def _distance(
     residual_after: int,
     residuals: Sequence[mx.array | None],
 ) -> float:
-    """How far a step that reuses these is from the computed one, as a share of what that changes in the latents."""
+    """How far a step that reuses these residuals is from the computed one, as a share of the step's whole change."""
     with _attached(model, _Reusing(family, residual_after, residuals)):
         reused = _latents(model, image)
     before, after = plain[REUSED].astype(mx.float32), plain[REUSED + 1].astype(mx.float32)
@@ -276,7 +278,7 @@ class _Loop:
         self._keep(latents)
 
     def _keep(self, latents: mx.array) -> None:
-        copy = mx.array(latents)  # a scheduler may go on in the same array
+        copy = mx.array(latents)  # a scheduler may go on to write into the same array
         mx.eval(copy)
         self.latents.append(copy)
 
@@ -287,7 +289,8 @@ def _equal(one: list[mx.array], other: list[mx.array]) -> bool:
 
 @contextlib.contextmanager
 def _eager() -> Iterator[None]:
-    """Run as Python what mflux would compile: a compiled function is not called with values."""
+    """Run as Python what mflux would compile."""
+    # While a function is traced, its arrays have no values that could be compared.
     mx.disable_compile()
     try:
         yield
@@ -297,12 +300,12 @@ def _eager() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _calls_within(block: Any) -> Iterator[list[mx.array]]:
-    """The arrays that the parts of a block are called with."""
+    """Collect the arrays that the parts of a block are called with."""
     called: list[mx.array] = []
     parts = [part for name, part in block.named_modules() if name and callable(part)]
     classes = [type(part) for part in parts]
     for part, cls in zip(parts, classes, strict=True):
-        part.__class__ = _noting(cls, called)
+        part.__class__ = _noting(cls, called)  # Python looks up ``__call__`` on the class, never on the instance
     try:
         yield called
     finally:
@@ -311,9 +314,10 @@ def _calls_within(block: Any) -> Iterator[list[mx.array]]:
 
 
 def _noting(cls: type, called: list[mx.array]) -> type:
-    """A subclass that keeps copies of the arrays that it is called with."""
+    """A subclass that notes the arrays that it is called with."""
 
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        # As copies, since a block may go on to write into them.
         called.extend(mx.array(value) for value in (*args, *kwargs.values()) if isinstance(value, mx.array))
         return cls.__call__(self, *args, **kwargs)
 

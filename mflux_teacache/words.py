@@ -1,8 +1,8 @@
 """The words of a command line: read as argparse reads them, and an option's value in each of its forms.
 
-A value has three forms: the words that a command line gives, a keyword of ``attach``, and a JSON record. They are
-converted here for whatever argparse can do: flags, constants, counts, lists, options that are repeated or may be given
-without a value.
+A value has three forms: the words on a command line, a keyword of ``attach``, and a JSON record. This module converts
+between them for everything that argparse offers: flags, constants, counts, lists, options that may be repeated, and
+options that may be given without a value.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _LONGEST_INT = 10**4000  # Python makes no text of a number with more than 4300 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """An option at a place where it is given.
+    """One occurrence of an option on a command line.
 
     Attributes:
         action: the option.
-        option: its name in full, however it was shortened; empty for an argument that is no option.
+        option: its full name, even if it was shortened; empty for a positional argument.
         words: its values; none for a flag.
     """
 
@@ -43,8 +43,8 @@ class Line:
 
     Attributes:
         given: the options in their order.
-        unknown: options that the parser does not have, and values that belong to none.
-        problem: argparse's words for what it would end with; what comes after that is not read.
+        unknown: options that the parser does not have, and values that belong to no option.
+        problem: argparse's message if it would refuse the line; nothing after that point is read.
         about: the option that the problem is about, in each of its spellings.
     """
 
@@ -55,7 +55,7 @@ class Line:
 
     @property
     def unknown_options(self) -> list[str]:
-        """Those among ``unknown``, without values."""
+        """The options among ``unknown``, without values."""
         options = self.unknown[: self.unknown.index("--")] if "--" in self.unknown else self.unknown
         return [word.partition("=")[0] for word in options if word.startswith("--")]
 
@@ -67,11 +67,12 @@ class Line:
 def read(parser: argparse.ArgumentParser, argv: Sequence[str]) -> Line:
     """What ``parser`` is going to read in these words.
 
-    A second parser is made with the options of the first one, which converts nothing, requires nothing, prints nothing
-    and writes down each option with its words. So shortened options, ``--option=value``, letters in one word
-    (``-vC``), ``--`` and whatever else argparse knows are read by argparse itself, as the first parser reads them.
+    A second parser with the same options reads them. It converts nothing, requires nothing and prints nothing: it only
+    writes down each option with its words.
     """
     line = Line()
+    # argparse itself has to read the words: shortened options, ``--option=value``, several letters in one word
+    # (``-vC``) and ``--`` are too much to do a second time in the same way.
     scribe = _Scribe(
         parser.prog,
         add_help=False,
@@ -102,7 +103,7 @@ class _Scribe(argparse.ArgumentParser):
 
 
 class _WriteDown(argparse.Action):
-    """Stands in for another action: it notes that the option is given, and does nothing."""
+    """Stands in for another action. It only notes that the option is given."""
 
     def __init__(self, *args: Any, original: argparse.Action, line: Line, **details: Any) -> None:
         super().__init__(*args, **details)
@@ -118,7 +119,7 @@ class _WriteDown(argparse.Action):
 
 
 def keywords_among(plugin: str | None, words: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
-    """A plugin's options among other words, as keywords of ``attach``; and the other words.
+    """Separate a plugin's options, as keywords of ``attach``, from the other words.
 
     Raises:
         OptionError: an option is given twice.
@@ -135,7 +136,7 @@ def keywords_among(plugin: str | None, words: Iterable[str]) -> tuple[dict[str, 
             others.append(word)
             continue
         if not equals:
-            value = left.popleft() if left and not left[0].startswith("-") else True  # which is a flag's
+            value = left.popleft() if left and not left[0].startswith("-") else True  # a flag has no value
         add_keyword(keywords, option.removeprefix(prefix), value, option)
     return keywords, others
 
@@ -144,8 +145,8 @@ def add_keyword(keywords: dict[str, Any], name: str, value: Any, option: str) ->
     """Add an option to keywords of ``attach``.
 
     Args:
-        name: without the plugin's, such as ``max-skips``.
-        option: as it was given, for messages.
+        name: the option's name without the plugin's, such as ``max-skips``.
+        option: the option as it was given, for messages.
 
     Raises:
         OptionError: it is there already.
@@ -160,10 +161,8 @@ def add_keyword(keywords: dict[str, Any], name: str, value: Any, option: str) ->
 
 
 def is_json(value: Any) -> bool:
-    """Whether a value may be recorded as it is: a text, a number, true, false, nothing, or a list of those or of lists.
-
-    Only these very types count: a text or number of a class of its own may be another one when it is read.
-    """
+    """Whether a value may be recorded as it is: text, a number, true, false, null, or a list of those or of lists."""
+    # By exact type: a subclass of str or int would be read back as the plain one.
     return _is_scalar(value) or _is_list(value, lambda entry: _is_scalar(entry) or _is_list(entry, _is_scalar))
 
 
@@ -180,13 +179,14 @@ def _is_list(value: Any, of: Callable[[Any], bool]) -> bool:
 
 
 def as_words(given: Iterable[Given]) -> list[str]:
-    """Options as a command line has them; one that takes whatever follows comes last."""
+    """Options as words on a command line."""
+    # An option that takes all remaining words has to come last, or it would swallow the others.
     ordered = sorted(given, key=lambda each: each.action.nargs == argparse.REMAINDER)
     return [word for each in ordered for word in _spelt(each)]
 
 
 def _spelt(given: Given) -> list[str]:
-    if len(given.words) == 1:  # a value may begin with a hyphen, and the equals sign makes it one all the same
+    if len(given.words) == 1:  # with an equals sign, a value that begins with a hyphen is not taken for an option
         return [f"{given.option}={given.words[0]}"]
     return [given.option, *given.words]
 
@@ -202,7 +202,7 @@ def as_given(action: argparse.Action, value: Any) -> list[Given]:
         return []
     if action.nargs == 0:
         return [Given(action, name) for name in _flags(action, value)]
-    if isinstance(value, bool):
+    if isinstance(value, bool):  # before the others, since True is 1 to Python and would become the word "True"
         if value and action.nargs == argparse.OPTIONAL:
             return [Given(action, option)]
         raise OptionError(f"{option} takes a value; {value} says only on or off.")
@@ -222,7 +222,7 @@ def _texts(value: Any) -> tuple[str, ...]:
 
 
 def _flags(action: argparse.Action, value: Any) -> list[str]:
-    """An option without a value, as often as it takes."""
+    """The names by which an option without a value is given, as often as it takes to reach ``value``."""
     option = action.option_strings[0]
     if isinstance(action, argparse.BooleanOptionalAction) and isinstance(value, bool):
         return [option if value else action.option_strings[-1]]
@@ -239,7 +239,7 @@ def _flags(action: argparse.Action, value: Any) -> list[str]:
 
 
 def as_keyword(action: argparse.Action, given: Sequence[Given]) -> Any:
-    """The other way round: what was given for an action, at least once, as text."""
+    """The inverse of ``as_given``: the keyword, in text, for an option that was given at least once."""
     last = given[-1]
     if isinstance(action, argparse._CountAction | argparse._AppendConstAction):
         return len(given)

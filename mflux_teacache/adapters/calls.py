@@ -19,30 +19,27 @@ from mflux_teacache.records import Status, Target
 class Call:
     """A call of ``generate_image``, and the images that it makes: one, as a rule.
 
-    It is made in the frame that runs the call, and kept there as ``call``.
+    It must be made in the frame that runs the call, and kept there as ``call``.
 
     Args:
-        asked: what was judged of it.
+        asked: what was checked before it began; ``None`` if nothing was.
     """
 
     def __init__(self, asked: Target | None) -> None:
         self.asked = asked
         self.images: list[Image] = []
         self._thread = threading.get_ident()
-        self._code = sys._getframe(1).f_code
+        self._code = sys._getframe(1).f_code  # the code and not the frame, which would hold the image and the model
 
     def is_under_way(self) -> bool:
-        """Whether that frame still runs.
-
-        Python is asked, since a note of it could be wrong: an interrupt can come between any two lines, also those that
-        would take the note back.
-        """
+        """Whether the frame that made it still runs."""
+        # A flag could be wrong: an interrupt can come between any two lines, also right before the flag is cleared.
         return any(
             frame.f_code is self._code and frame.f_locals.get("call") is self for frame in _frames_of(self._thread)
         )
 
     def make(self, body: Body, start: Start, finish: Finish) -> Image:
-        """One of its images, as ``Image`` takes it."""
+        """Make one of its images; the arguments are those of ``Image``."""
         image = self._image(body, start, finish)
         self.images.append(image)
         return image
@@ -51,7 +48,7 @@ class Call:
         return Image(body, start, finish)
 
     def end(self, status: Status) -> None:
-        """Of each image whose loop has not ended."""
+        """End each image whose loop has not ended."""
         for image in self.images:
             image.end(status)
 
@@ -59,13 +56,12 @@ class Call:
 class LooseCall(Call):
     """A call that bypassed the pipeline object, such as ``Flux1.generate_image(model, ...)``.
 
-    Nobody sees it return or fail, but its frame holds the context of its image. An error that somebody keeps holds the
-    frame as well, which then runs no more.
+    Nothing of ours sees it return or fail, so it is followed by the context of its image, which its frame holds.
 
     Args:
-        context: mflux's, of the image.
-        failed: called with an error of plugins that ends it.
-        leave: called when it is over.
+        context: mflux's context of the image.
+        failed: called with an error of plugins that ends the call.
+        leave: called when the call is over.
     """
 
     def __init__(
@@ -74,22 +70,24 @@ class LooseCall(Call):
         super().__init__(None)
         self._failed = failed
         self._leave = leave
+        # Weak, since the end of the context is how the end of the call becomes known.
         self._context = weakref.ref(context, lambda _: self.leave())
 
     def is_under_way(self) -> bool:
-        """Whether there is somebody who can take the next step."""
+        """Whether some running frame can take the next step."""
         if self._context() is None or all(image.over for image in self.images):
             return False
-        # Not held in a local of this frame, where it would be found as well.
+        # That the context lives is not enough: an error that somebody keeps holds a frame that runs no more. It is not
+        # put into a local here, since it would then be found in this very frame.
         return any(value is self._context() for frame in _frames_of(self._thread) for value in frame.f_locals.values())
 
     def fail(self, error: BaseException) -> None:
-        """An error of plugins has ended it."""
+        """End the call with an error of plugins."""
         self._failed(self, error)
         self.leave()
 
     def leave(self) -> None:
-        """It is over."""
+        """End the call."""
         self._leave(self)
 
     def _image(self, body: Body, start: Start, finish: Finish) -> Image:
@@ -97,7 +95,7 @@ class LooseCall(Call):
 
 
 def _frames_of(thread: int) -> Iterator[types.FrameType]:
-    """What a thread is in the middle of, from the innermost call outwards."""
+    """The frames that a thread is running, from the innermost call outwards."""
     frame = sys._current_frames().get(thread)
     while frame is not None:
         yield frame
@@ -105,7 +103,7 @@ def _frames_of(thread: int) -> Iterator[types.FrameType]:
 
 
 class LooseImage(Image):
-    """An image of a loose call: it looks after its call itself."""
+    """An image of a loose call, which must watch over its call because no wrapper does."""
 
     def __init__(self, body: Body, start: Start, finish: Finish, call: LooseCall) -> None:
         super().__init__(body, start, finish)
@@ -131,7 +129,7 @@ class LooseImage(Image):
 
     @contextlib.contextmanager
     def _failing(self) -> Iterator[None]:
-        """Errors of plugins end the image: nobody else sees the call fail."""
+        """End the call if a plugin fails, since nothing else sees the call fail."""
         try:
             yield
         except (HookFailed, UnsupportedModel) as error:

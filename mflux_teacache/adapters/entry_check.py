@@ -1,7 +1,7 @@
-"""How the arguments of mflux's calls are read by name, and whether a family's entry fits the model that is in hand.
+"""How the arguments of mflux's calls are read by name, and whether a family's entry fits the model at hand.
 
-A newer mflux may have changed the model. What can be known without running it is found out at attach, and the rest when
-a step reads it. Both say what was looked for.
+A newer mflux may have changed the model. Whatever can be known without running it is checked at attach, and the rest
+when a step reads it. Either error says what is missing.
 """
 
 from __future__ import annotations
@@ -21,29 +21,27 @@ _ANY = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def takes_any(signature: inspect.Signature) -> bool:
-    """A call may bring arguments that it does not name."""
+    """Whether a call may bring arguments that the signature does not name."""
     return any(parameter.kind in _ANY for parameter in signature.parameters.values())
 
 
 def of_method(cls: type, name: str) -> inspect.Signature:
-    """Without ``self``, from the first class that names every argument.
-
-    A wrapper in a subclass, such as one that counts calls, often takes ``*args, **kwargs`` and passes them on.
-    """
+    """A method's signature without ``self``, from the first class that names every argument."""
+    # A wrapper in a subclass, such as one that counts calls, often takes ``*args, **kwargs`` and passes them on.
     found = [inspect.signature(vars(base)[name]) for base in cls.__mro__ if name in vars(base)]
     signature = next((signature for signature in found if not takes_any(signature)), found[0])
     return signature.replace(parameters=list(signature.parameters.values())[1:])
 
 
 def bind(signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Arguments by name, with defaults; without those that have no name."""
+    """The arguments by name, with defaults. Arguments without a name are left out."""
     bound = signature.bind(*args, **kwargs)
     bound.apply_defaults()
     return _flat(bound)[0]
 
 
 def flat(bound: inspect.BoundArguments) -> dict[str, Any]:
-    """What a call of a model was bound to, with further keywords among the other arguments.
+    """The arguments of a call of a model by name, with those of ``**kwargs`` among them.
 
     Raises:
         UnsupportedModel: an argument has no name.
@@ -70,7 +68,7 @@ def _flat(bound: inspect.BoundArguments) -> tuple[dict[str, Any], tuple[Any, ...
 class Given(dict[str, Any]):
     """The arguments of a call, by name, as an entry's functions read them.
 
-    Reading one that is not there raises UnsupportedModel, which names it; ``get`` and ``in`` are a dict's.
+    Reading a missing one raises ``UnsupportedModel``, which names it; ``get`` and ``in`` work as for any dict.
 
     Attributes:
         call: what is called, for messages.
@@ -80,7 +78,7 @@ class Given(dict[str, Any]):
     family: Family
 
     def latents(self) -> mx.array:
-        """As the entry finds them: of several names the first that is there."""
+        """The latents, where the entry finds them: of several names, the first that is there."""
         names = self.family.latents
         if callable(names):
             return names(self)
@@ -93,17 +91,18 @@ class Given(dict[str, Any]):
 
 
 def given_of(call: str, family: Family) -> type[Given]:
-    """A class of its own for the arguments of one kind of call: making them takes no more than making a dict."""
+    """A subclass of ``Given`` for the arguments of one kind of call."""
+    # ``call`` and ``family`` are the class's, so that in each call an instance costs no more than a dict.
     return type("Given", (Given,), {"call": call, "family": family})
 
 
 def given_of_prediction(family: Family) -> type[Given]:
-    """For the arguments of mflux's calls for a prediction."""
+    """A subclass of ``Given`` for the arguments of mflux's calls for a prediction."""
     return given_of("mflux's call for a prediction", family)
 
 
 def read_by(family: Family, arguments: Mapping[str, Any]) -> set[str]:
-    """The names of those of a prediction's arguments that the entry reads the noise level and the latents from."""
+    """The names of the arguments from which the entry reads the noise level and the latents of a prediction."""
     read: set[str] = set()
 
     class Noting(given_of_prediction(family)):  # type: ignore[misc]
@@ -153,9 +152,9 @@ class Entry(NamedTuple):
         stage: the list that the block is in.
         streams: names of the arguments that hold the streams, in the order in which the block returns them.
         forward: the method as mflux has it.
-        signature: its own, without ``self``.
+        signature: the method's signature, without ``self``.
         takes_any: a call may bring arguments that the signature does not name.
-        given: makes a call's arguments, by name, into what the family's functions read.
+        given: turns a call's arguments, by name, into what the family's functions read.
     """
 
     place: int
@@ -168,10 +167,10 @@ class Entry(NamedTuple):
 
 
 def entries_of(cls: type, place: int, stage: Dual | Joint, family: Family) -> dict[str, Entry]:
-    """Those of the methods that the family's entry names which a block of this class has, by name.
+    """The methods of a block of this class that the family's entry names, by name.
 
     Raises:
-        UnsupportedModel: it has none, or a method lacks the argument that holds a stream.
+        UnsupportedModel: it has none of them, or a method lacks the argument that holds a stream.
     """
     entries = {name: _entry(cls, name, place, stage, family) for name in stage.methods if hasattr(cls, name)}
     if not entries:
@@ -198,8 +197,10 @@ def _streams_of(stage: Dual | Joint) -> tuple[str, ...]:
 
 
 def check_blocks(transformers: Sequence[Sequence[Listed]], family: Family, residual_after: int) -> None:
-    """Args:
-        transformers: the blocks of each.
+    """Check the blocks of a model's transformers.
+
+    Args:
+        transformers: the blocks of each transformer.
         residual_after: how many first blocks run in every step.
 
     Raises:
@@ -223,9 +224,11 @@ def check_blocks(transformers: Sequence[Sequence[Listed]], family: Family, resid
 
 
 def check_pipeline(model: Any, family: Family) -> None:
-    """Raises:
-    UnsupportedModel: a pipeline has no transformer where the entry says, or calls for its predictions without what the
-        entry reads the noise level and the latents from.
+    """Check that a pipeline has its transformers and makes its predictions as the entry says.
+
+    Raises:
+        UnsupportedModel: there is no transformer where the entry says, or the calls for predictions lack an argument
+            from which the entry reads the noise level or the latents.
     """
     for attribute in family.attributes:
         if getattr(model, attribute, None) is None:
@@ -240,8 +243,10 @@ def check_pipeline(model: Any, family: Family) -> None:
 
 
 def check_block(block: Any, method: str, signature: inspect.Signature, family: Family) -> None:
-    """Args:
-        method: by which mflux enters the block, with its ``signature``.
+    """Check that the entry's functions find in block 0 what they read.
+
+    Args:
+        method: the method by which mflux enters the block; ``signature`` is its own.
 
     Raises:
         UnsupportedModel: block 0 lacks an argument or a part that the entry's functions read.
@@ -259,7 +264,7 @@ def check_block(block: Any, method: str, signature: inspect.Signature, family: F
 
 
 def _check_call(model: Any, family: Family) -> None:
-    """Of a pipeline without a predict function: it calls its transformer, or what runs the blocks in its stead."""
+    """Check the call of the transformer, or of what runs the blocks in its stead, if there is no predict function."""
     called = getattr(model, family.caller, None) if family.caller else None
     cls = type(getattr(model, family.attributes[0]) if called is None else called)
     parameters = _parameters(of_method(cls, "__call__"))
@@ -269,13 +274,14 @@ def _check_call(model: Any, family: Family) -> None:
 
 
 def _check_compiled(transformer: Any, family: Family) -> None:
-    """Of the functions that the transformer compiles, those that this release of mflux has, each as described."""
+    """Check the functions that the transformer compiles, as far as this release of mflux has them."""
     name = type(transformer).__name__
     found = False
     for kept, method in family.compiles:
         if not hasattr(transformer, kept) and not hasattr(transformer, method):
             continue
         for missing, other in ((kept, method), (method, kept)):
+            # A release has both of a pair or neither; one alone means that mflux has renamed the other.
             if not hasattr(transformer, missing):
                 raise changed(f"{name} has {other!r}, but no {missing!r}", family)
         found = True
@@ -286,7 +292,7 @@ def _check_compiled(transformer: Any, family: Family) -> None:
 
 
 def _check_factory(factory: Callable[..., Any], name: str, family: Family) -> None:
-    """Of the functions that a method defines, one must be the predict function that the entry describes."""
+    """Check that one of the functions that a method defines is the predict function that the entry describes."""
     function = inspect.unwrap(getattr(factory, "__func__", factory))
     errors = []
     for parameters in _parameters_of_defined(function):
@@ -309,12 +315,13 @@ def _check_prediction(parameters: list[str], call: str, family: Family) -> None:
 
 
 def _parameters(signature: inspect.Signature) -> list[str] | None:
-    """``None`` if a call may bring others."""
+    """The names of a signature's parameters; ``None`` if a call may bring others."""
     return None if takes_any(signature) else list(signature.parameters)
 
 
 def _parameters_of_defined(function: Any) -> Iterator[list[str]]:
-    """Of each function whose ``def`` stands right in another one, which need not be called for that."""
+    """The parameters of each function whose ``def`` stands right inside another one."""
+    # They are read from the code, so that nothing of mflux's has to be called for a check.
     open_ended = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
     for code in function.__code__.co_consts:
         if isinstance(code, types.CodeType) and code.co_name.isidentifier() and not code.co_flags & open_ended:
@@ -326,20 +333,20 @@ def _stand_ins(parameters: list[str], call: str, family: Family) -> Given:
 
 
 def _try(function: Callable[..., Any], *arguments: Any) -> None:
-    """Call an entry's function to see which names it reads. It gets as far as stand-ins take it."""
+    """Call an entry's function with stand-ins to see which names it reads."""
     try:
         function(*arguments)
     except UnsupportedModel:
         raise
-    except Exception:  # noqa: BLE001 - a stand-in is no array: what was read before that is known
+    except Exception:  # noqa: BLE001 - a stand-in is no array; what the function read before it failed is known
         pass
 
 
 class _StandIn:
-    """Stands for a value that no step has given yet. It can be called, indexed and reckoned with, and no more."""
+    """Stands for a value that no step has given yet. It can be called, indexed and calculated with, and no more."""
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # no protocol of numpy's or MLX's
+        if name.startswith("__"):  # else numpy and MLX would take it for an array by their protocols
             raise AttributeError(name)
         return self
 
@@ -355,7 +362,7 @@ class _StandIn:
 
 
 class _BlockStandIn:
-    """Stands for a block: has the parts that it has, as stand-ins."""
+    """Stands for a block. It has the parts that the block has, as stand-ins."""
 
     def __init__(self, block: Any, family: Family) -> None:
         self._block = block

@@ -1,7 +1,7 @@
-"""An attachment's hold on a model: ``generate_image``, mflux's loop and its predictions, and how all of it lets go.
+"""An attachment's hold on a model: it covers ``generate_image``, mflux's loop and its predictions, and lets go again.
 
-The pipeline and its transformers become instances of subclasses, never a class or module of mflux is changed; so two
-models do not mix, and what the objects hold is not touched.
+The pipeline and its transformers become instances of subclasses. No class or module of mflux is changed, so two models
+do not mix, and what the objects hold is not touched.
 """
 
 from __future__ import annotations
@@ -37,30 +37,30 @@ _REGISTRY = "_mflux_plugins_registry"  # on the class of what stands for a regis
 
 
 class Owner(Protocol):
-    """Who attached: judges images, gives each of them its plugins, and takes note of what happened."""
+    """The attachment: it checks images, gives each of them its plugins, and records what happened."""
 
     def check(self, arguments: dict[str, Any]) -> Target:
-        """Judge the arguments of ``generate_image``; returns what they ask for."""
+        """Check the arguments of ``generate_image``; returns what they ask for."""
 
     def begin(self, image: dict[str, Any], latents: Any, asked: Target | None) -> Any:
         """The runtime that takes an image's plugins through a denoising loop that is about to start.
 
         Args:
-            image: mflux's ``config`` of it, its ``seed`` and its ``prompt``.
-            asked: what was judged of it; ``None`` = nothing.
+            image: mflux's ``config`` for the image, its ``seed`` and its ``prompt``.
+            asked: what ``check`` returned for it; ``None`` if nothing was checked.
         """
 
     def end(self, runtime: Any, status: Status) -> None:
         """The denoising loop is over. May be called again where an interrupt cut it off."""
 
     def record(self, image: Any, runtime: Any) -> None:
-        """``generate_image`` has made this image of it. Nothing that goes wrong here costs the image."""
+        """Record what happened in the image that ``generate_image`` has made. No failure here costs the image."""
 
     def release(self, runtime: Any) -> None:
-        """Another image may have its plugins."""
+        """Let another image have the plugins of this one."""
 
     def drop(self) -> None:
-        """There will be no image any more."""
+        """Drop the plugins: no further image will be made."""
 
 
 class Lifecycle:
@@ -69,18 +69,18 @@ class Lifecycle:
     Args:
         model: the pipeline.
         body: the seam of its transformer.
-        owner: of the images.
-        handle: is noted on the model.
+        owner: checks the images and gives them their plugins.
+        handle: noted on the model, where ``attached`` finds it.
 
     Attributes:
-        leaving: it is to let go, as soon as no image is being made.
-        gone: it does nothing yet, or any more: whatever of it is called does what mflux's own does.
+        leaving: it lets go as soon as no image is being made.
+        gone: it is not active yet, or no longer: every method of it that is called does what mflux's own does.
         off: everything has been taken back.
     """
 
     def __init__(self, model: Any, body: Body, owner: Owner, handle: object) -> None:
         self.gone, self.off = True, False
-        self._model = weakref.ref(model)
+        self._model = weakref.ref(model)  # mflux's memory saver frees a model by dropping the last reference
         self._body = body
         self._owner = owner
         self._handle = handle
@@ -98,15 +98,14 @@ class Lifecycle:
         self.leaving = False
 
     def install(self) -> None:
-        """Put everything in place, and then begin, so that an image that is under way is not seen from its middle on.
-
-        The pipeline, by which ``attached`` finds the handle, is the first to be changed and the last to be restored.
+        """Put everything in place, and then begin.
 
         Raises:
-            UnsupportedModel: a part of the model is not as its family's entry describes it. ``restore`` takes back what
-                was done by then.
+            UnsupportedModel: a part of the model is not as its family's entry describes it. ``restore`` then takes back
+                what was done so far.
         """
         model, family = self._model(), self._body.family
+        # ``attached`` finds the handle by the pipeline, so that is changed first and restored last.
         self._swap(model, self._of_pipeline(type(model)), self._generating(type(model)))
         for name in {"generate_image", *self._factories} & vars(model).keys():
             self._swaps.set(model, name, self._of_own(name, vars(model)[name]))
@@ -117,19 +116,19 @@ class Lifecycle:
             forward: Any = type(caller).__call__
             self._swap(caller, {"__call__": self._calling(type(caller), deferring(self._body.here, forward))})
         self._body.install()
+        # Only now, so that an image that is already under way is not seen from its middle on.
         self.gone = False
 
     def restore(self) -> None:
-        """Let go of everything: now, or when the images that are being made are done.
+        """Let go of everything, now or when the images that are being made are done.
 
-        A forward that goes on without the seam would run what is left of a skipped body. May be called again, also
-        after an interrupt.
+        It may be called again, also after an interrupt.
         """
         self.leaving = True
-        if self.under_way():
+        if self.under_way():  # without the seam, a paused forward would run the rest of a body that is being skipped
             return
         self.gone = True
-        if self.under_way():  # since another thread has begun an image just now
+        if self.under_way():  # another thread may have begun an image between the two lines above
             self.gone = False
             return
         self._body.restore()
@@ -139,7 +138,7 @@ class Lifecycle:
 
     def under_way(self) -> bool:
         """End calls that have failed unseen; returns whether others are under way."""
-        for call in list(self._calls):
+        for call in list(self._calls):  # a copy, since settling a call removes it
             if not call.is_under_way():
                 self._settle(call)
         return bool(self._calls)
@@ -155,11 +154,13 @@ class Lifecycle:
         return {"__call__": self._calling(cls, cls.__call__)}
 
     def _calling(self, cls: type, forward: Callable[..., Any]) -> Callable[..., Any]:
+        # A pipeline that builds a predict function must not call its transformer by any other way.
         unseen = _unseen(self._model()) if self._factories else None
         return calling(self._body.here, forward, of_method(cls, "__call__"), unseen)
 
     def _of_pipeline(self, cls: type) -> dict[str, Any]:
         def put(model: Any, registry: Any) -> None:
+            # An app that saves ``model.callbacks`` and puts it back hands us our view: the user's registry is meant.
             vars(model)["callbacks"] = getattr(type(registry), _REGISTRY, registry)
 
         def drop(model: Any) -> None:
@@ -169,11 +170,9 @@ class Lifecycle:
         return {"callbacks": property(self._callbacks, put, drop), **factories}
 
     def _callbacks(self, model: Any) -> Any:
-        """mflux asks the pipeline's registry of callbacks for the context of each image, and tells that of its loop.
+        """The registry of callbacks that mflux finds on the pipeline: a view of the user's own.
 
-        The registry and its lists of callbacks belong to the user, who may replace or clear them at any time, and are
-        not touched. What mflux finds is of a subclass of its class, with the same attributes, so that callbacks that
-        are put into one are in the other.
+        mflux asks it for a context for each image, and reports the denoising loop to that context.
         """
         registry = vars(model)["callbacks"]
         if self.gone:
@@ -181,14 +180,14 @@ class Lifecycle:
         if self._view is None or getattr(type(self._view), _REGISTRY) is not registry:
             cls = type(registry)
             view: Any = object.__new__(subclass(cls, {_REGISTRY: registry, "start": self._starting(cls.start)}))
+            # The registry belongs to the user, who may replace or clear it at any time, and is not touched. With one
+            # dict for both, a callback that is put into one is in the other.
             view.__dict__ = vars(registry)
             self._view = view
         return self._view
 
     def _starting(self, start: Callable[..., Any]) -> Callable[..., Any]:
-        """Args:
-        start: mflux's, which makes a context.
-        """
+        """Wrap ``start``, mflux's method that makes a context."""
         signature = inspect.signature(start)
 
         def reporting(registry: Any, *args: Any, **kwargs: Any) -> Any:
@@ -206,23 +205,24 @@ class Lifecycle:
         return reporting
 
     def _generating(self, cls: type) -> type:
-        """A metaclass that puts ours before each ``generate_image`` of the pipeline's class and its bases.
-
-        So it is called as well where a subclass's own method calls ``super().generate_image(...)``.
-        """
+        """A metaclass that puts ours before each ``generate_image`` of the pipeline's class and its bases."""
         ours = {
             base: type(base.__name__, (), {"generate_image": self._generate_image(vars(base)["generate_image"], named)})
             for base, named in self._named.items()
         }
 
+        # Overriding the method once would be simpler, but a subclass's own method that calls
+        # ``super().generate_image(...)`` would pass it by.
         def mro(made: type) -> list[type]:
             return [each for base in type.mro(made) for each in ((ours[base], base) if base in ours else (base,))]
 
         return type(type(cls).__name__, (type(cls),), {"mro": mro})
 
     def _generate_image(self, original: Callable[..., Any], named: list[str]) -> Callable[..., Any]:
-        """Args:
-        named: what ``_named_classes`` finds in it.
+        """Wrap one ``generate_image``.
+
+        Args:
+            named: what ``_named_classes`` finds in it.
         """
 
         @functools.wraps(original)
@@ -235,7 +235,7 @@ class Lifecycle:
         return generate_image
 
     def _of_own(self, name: str, own: Any) -> Callable[..., Any]:
-        """In the place of what somebody has set on the pipeline itself."""
+        """Wrap a method that somebody has set on the pipeline itself, such as an app's wrapper."""
         if name != "generate_image":
             return self._factory(own)
 
@@ -248,15 +248,15 @@ class Lifecycle:
     # What is under way
 
     def _make_image(self, method: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """A call of ``generate_image``.
+        """Run one call of ``generate_image``.
 
         Args:
             method: mflux's, bound.
         """
-        self.under_way()  # ends what has failed unseen
+        self.under_way()  # ends what has failed unseen, so that its plugins are free for this image
         call = Call(self._owner.check(_arguments(method, args, kwargs)))
         here = self._body.here
-        outer = here.call, here.image
+        outer = here.call, here.image  # a callback may make a preview in the middle of another image
         try:
             self._calls.add(call)
             here.call = call
@@ -264,7 +264,7 @@ class Lifecycle:
             call.end("finished")
             self._record(image, call)
             return image
-        except BaseException as error:
+        except BaseException as error:  # Ctrl-C ends an image as well
             self._failed(call, error)
             raise
         finally:
@@ -272,7 +272,7 @@ class Lifecycle:
             self._leave(call)
 
     def _start(self, context: Any, arguments: dict[str, Any]) -> Image | None:
-        """mflux has made the context of an image; ``None`` for one in which plugins cannot take part."""
+        """The image for a context that mflux has just made; ``None`` if plugins cannot take part in it."""
         call = self._body.here.call
         if call is None or not call.is_under_way():
             self.under_way()  # ends what has failed unseen
@@ -283,7 +283,7 @@ class Lifecycle:
             self._calls.add(call)
             warnings.warn(_PASSED_BY, PluginWarning, stacklevel=4)
         made_of = {name: arguments[name] for name in ("config", "seed", "prompt")}
-        asked = call.asked  # and not the call, which holds its images
+        asked = call.asked  # the lambda must not hold the call, which holds its images: that would be a cycle
         image: Image = call.make(
             self._body, lambda latents: self._owner.begin(made_of, latents, asked), self._owner.end
         )
@@ -295,16 +295,17 @@ class Lifecycle:
 
     def _failed(self, call: Call, error: BaseException) -> None:
         call.end("interrupted" if is_interruption(error) else "failed")
+        # After a fault of plugins the model must be usable without them; any other error is none of our business.
         self.leaving |= isinstance(error, HookFailed | UnsupportedModel)
 
     def _leave(self, call: Call) -> None:
-        """A call is over, however it ended."""
+        """End a call, however it went."""
         self._settle(call)
         if self.leaving:
             self.restore()
 
     def _settle(self, call: Call) -> None:
-        call.end("failed")  # no image that has ended, unless an interrupt cut that off
+        call.end("failed")  # does nothing to images that have ended, unless an interrupt cut their end off
         self._calls.discard(call)
         for image in call.images:
             if image.runtime is not None:
@@ -312,7 +313,7 @@ class Lifecycle:
 
 
 class _Replaced:
-    """A method that something else is made of, for each object on which it is looked up."""
+    """A descriptor in the place of a method: it wraps the method anew for each object on which it is looked up."""
 
     def __init__(self, cls: type, name: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
         self._cls = cls
@@ -334,31 +335,28 @@ def _unseen(model: Any) -> str:
 
 
 def _arguments(method: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """By name; none of a call that Python refuses, which says best what is wrong with it."""
+    """The arguments by name."""
     try:
         return bind(inspect.signature(method), args, kwargs)
-    except TypeError:
+    except TypeError:  # the call itself is about to fail, and Python's own message says best what is wrong with it
         return {}
 
 
 def _by_object(function: Any, named: list[str], model: Any) -> Callable[..., Any]:
-    """A method in which the pipeline's class stands for the object, for as long as it runs.
-
-    Some pipelines build their predict function as ``Anima._predict(...)`` and not as ``self._predict(...)``,
-    which would pass by what is set on the object.
+    """The method, with the object in the place of the pipeline's class wherever the method names the class.
 
     Args:
-        named: the names by which it asks for the class.
+        named: the names by which the method asks for the class.
     """
+    # Some pipelines build their predict function as ``Anima._predict(...)`` and not as ``self._predict(...)``, which
+    # would miss what is set on the object.
     method: Callable[..., Any] = with_globals(function, **dict.fromkeys(named, model)) if named else function
     return method
 
 
 def _named_classes(function: Any, cls: type, names: tuple[str, ...]) -> list[str]:
-    """The names by which a method of the pipeline's asks a class for what builds its predict function.
-
-    A user's own subclass, which builds none, keeps the very function that it wrote: its globals are its own to change.
-    """
+    """The names by which a method of the pipeline asks a class for the function that builds its predict function."""
+    # A user's own method that builds none keeps its function as it is: its globals are its own to change.
     if not isinstance(function, types.FunctionType) or not set(names) & set(function.__code__.co_names):
         return []
     classes = {base for base in cls.__mro__ if any(name in vars(base) for name in names)}

@@ -18,7 +18,7 @@ from mflux_teacache.records import Generation, Target
 
 Level = Literal["full", "partial", "refused", "unknown"]
 
-# From the arguments of generate_image to what asks for the thing that is refused.
+# Given the arguments of generate_image, says which of them asks for the refused thing; None if none does.
 Asks = Callable[[Mapping[str, Any]], str | None]
 
 
@@ -31,11 +31,11 @@ class Pipeline:
         family: transformer family; ``None`` where there is no entry for it.
         level: ``full``; ``partial`` (``note`` says what is refused); ``refused`` (``note`` says why);
             ``unknown`` (in the installed mflux, but not in this table).
-        note: for people.
-        asks_for_refused: of a ``partial`` pipeline.
-        deciders_only: what it asks for is refused to plugins that decide about steps; others may run with it.
-        idle_steps: at the end of its schedule, in which it calls no transformer.
-        own_steps: its distilled models run as many steps as they were made for, whatever is asked.
+        note: an explanation for people.
+        asks_for_refused: for a ``partial`` pipeline, tells whether an image asks for what is refused.
+        deciders_only: only plugins that decide about steps are refused; others may run with it.
+        idle_steps: the number of steps at the end of its schedule in which it calls no transformer.
+        own_steps: its distilled models run as many steps as they were made for, whatever the user asks for.
         own_sigmas: its loop goes by noise levels of its own, and not by those of mflux's scheduler.
     """
 
@@ -113,7 +113,7 @@ PIPELINES = {
 }
 
 
-# mflux's names of the models that are distilled to a few steps, each of which matters.
+# mflux's names of the models that are distilled to a few steps. mflux itself has no mark for them.
 DISTILLED = frozenset(
     {
         "anima-turbo",
@@ -140,12 +140,13 @@ DISTILLED = frozenset(
     }
 )
 
-# How the names of mflux's commands that make images begin.
+# The beginnings of the names of mflux's commands that make images.
 _IMAGE_COMMANDS = ("mflux-generate", "mflux-upscale", "mflux-concept")
 
 
 def pipeline_of(cls: type) -> Pipeline:
     """The table's entry for a pipeline class or one of its base classes; level ``unknown`` without one."""
+    # By name: importing all pipelines to compare classes would take seconds.
     for base in cls.__mro__:
         if base.__name__ in PIPELINES:
             return PIPELINES[base.__name__]
@@ -173,8 +174,10 @@ def family_of(transformer: object, families: Iterable[Family]) -> Family:
 
 
 def refuse_unsupported(pipeline: Pipeline) -> None:
-    """Raises:
-    UnsupportedModel: plugins do not run on this pipeline; says why and what they do run on.
+    """Refuse a pipeline that plugins do not run on.
+
+    Raises:
+        UnsupportedModel: it says why, and on which pipelines plugins run.
     """
     if pipeline.level == "refused" or (pipeline.level == "unknown" and pipeline.family is None):
         supported = ", ".join(entry.name for entry in PIPELINES.values() if entry.family is not None)
@@ -185,12 +188,14 @@ def refuse_unsupported(pipeline: Pipeline) -> None:
 
 
 def refuse_partly(pipeline: Pipeline, arguments: Mapping[str, Any], *, deciding: bool) -> None:
-    """Args:
-        arguments: of ``generate_image``, as far as they are known.
+    """Refuse an image that asks for something with which plugins do not run on this pipeline.
+
+    Args:
+        arguments: those of ``generate_image``, as far as they are known.
         deciding: one of the plugins decides which steps are skipped.
 
     Raises:
-        UnsupportedModel: they ask for what plugins do not run with on this pipeline.
+        UnsupportedModel: the arguments ask for it.
     """
     if pipeline.asks_for_refused is None or (pipeline.deciders_only and not deciding):
         return
@@ -205,6 +210,7 @@ def refuse_partly(pipeline: Pipeline, arguments: Mapping[str, Any], *, deciding:
 def in_installed_mflux() -> tuple[Pipeline, ...]:
     """The table for the installed mflux: every class with ``generate_image``, found without importing any."""
     names = sorted(set(_classes_that_generate()))
+    # A class of that name stands in for one that the table lacks, which gives it the level ``unknown``.
     return tuple(PIPELINES.get(name) or pipeline_of(type(name, (), {})) for name in names)
 
 
@@ -222,7 +228,7 @@ def _classes_that_generate() -> Iterator[str]:
 
 
 def is_distilled(config: Any) -> bool:
-    """Whether an mflux ``ModelConfig`` is of a model that is distilled to a few steps."""
+    """Whether an mflux ``ModelConfig`` describes a model that is distilled to a few steps."""
     return bool(DISTILLED & set(getattr(config, "aliases", None) or ()))
 
 
@@ -256,7 +262,7 @@ def _imported(path: Path) -> Iterator[str]:
 
 
 def of_class(cls: type, arguments: Mapping[str, Any]) -> Target:
-    """From a pipeline class and the arguments of its ``__init__``: before any weights load."""
+    """The target that a pipeline class and the arguments of its ``__init__`` describe, before any weights load."""
     return _with_config(
         Target(
             pipeline=cls.__name__,
@@ -271,7 +277,7 @@ def of_class(cls: type, arguments: Mapping[str, Any]) -> Target:
 
 
 def of_model(model: Any, family: str) -> Target:
-    """From a loaded pipeline object."""
+    """The target that a loaded pipeline object is."""
     return _with_config(
         Target(
             pipeline=type(model).__name__,
@@ -285,7 +291,7 @@ def of_model(model: Any, family: str) -> Target:
 
 
 def for_image(target: Target, arguments: Mapping[str, Any]) -> Target:
-    """The same target with what the arguments of ``generate_image``, or of the command line, say of one image.
+    """The same target, with what the arguments of ``generate_image`` or of the command line say about one image.
 
     Values that are not known yet, such as a size to be taken from an input image, stay ``None``.
     """
@@ -308,10 +314,10 @@ def for_image(target: Target, arguments: Mapping[str, Any]) -> Target:
 def generation_of(
     pipeline: Pipeline, family: Family, latents: Any, *, config: Any, seed: int, prompt: str
 ) -> Generation:
-    """An image whose denoising loop begins; its number is yet to be given.
+    """The generation for an image whose denoising loop begins. Its caller sets its number.
 
     Args:
-        config: mflux's, of this image.
+        config: mflux's configuration of this image.
     """
     steps = config.num_inference_steps - pipeline.idle_steps
     target_rows = latents.shape[1] if family.packed else None
@@ -331,7 +337,7 @@ def generation_of(
 
 
 def _token_grid(family: Family, height: int, width: int, target_rows: int | None) -> tuple[int, int] | None:
-    """Lines and columns of an image's tokens; ``None`` where they are not as many as the latents have rows."""
+    """Lines and columns of an image's tokens; ``None`` if that does not come to the number of the latents' rows."""
     if family.token_grid is None:
         return None
     lines, columns = height // family.token_grid.pixels, width // family.token_grid.pixels
@@ -339,14 +345,15 @@ def _token_grid(family: Family, height: int, width: int, target_rows: int | None
 
 
 def _sigmas(config: Any, steps: int) -> tuple[float, ...] | None:
-    """Those of the active steps; ``None`` where a pipeline or scheduler of somebody's own has none."""
+    """The noise levels of the active steps; ``None`` if a third party's pipeline or scheduler has none."""
     levels = getattr(getattr(config, "scheduler", None), "sigmas", None)
     active = () if levels is None else tuple(map(float, levels.tolist()))[config.init_time_step : steps]
     return active if len(active) == steps - config.init_time_step else None
 
 
 def _first_step(steps: int, arguments: Mapping[str, Any]) -> int:
-    """Where image-to-image starts in the schedule; mflux's own rule on mflux's own names."""
+    """The step of the schedule at which image-to-image starts."""
+    # Imported here, since it imports MLX. mflux's own rule is called, so that there is no second one to keep in step.
     from mflux.models.common.config.config import Config
 
     path = arguments.get("image_path") or next(iter(arguments.get("image_paths") or ()), None)
@@ -355,7 +362,8 @@ def _first_step(steps: int, arguments: Mapping[str, Any]) -> int:
 
 
 def _image_strength(arguments: Mapping[str, Any]) -> Any:
-    """How much of the schedule the input image stands for: 1 less ``strength``, where a pipeline asks that way."""
+    """How much of the schedule the input image replaces."""
+    # Some pipelines take ``strength``, which is how much is painted anew, in place of mflux's ``image_strength``.
     strength = arguments.get("strength")
     return arguments.get("image_strength") if strength is None or strength >= 1 else 1 - strength
 
@@ -384,6 +392,6 @@ def _texts(values: Any) -> tuple[str, ...]:
 
 
 def _numbers(values: Any) -> tuple[float, ...]:
-    """None of them, where one is something else."""
+    """The values as numbers; an empty tuple if any of them is something else."""
     numbers = tuple(value for value in values or () if isinstance(value, int | float))
     return tuple(map(float, numbers)) if len(numbers) == len(values or ()) else ()

@@ -1,10 +1,10 @@
-"""Changes to somebody else's objects that can be taken back, at any moment and as often as one likes.
+"""Changes to somebody else's objects that can be taken back at any moment, any number of times.
 
-An object is changed by its class: it becomes an instance of a subclass, and what it holds is not touched. So nothing of
-ours goes along where it is copied, saved or asked for its parameters.
+An object is changed through its class: it becomes an instance of a subclass, and what it holds is not touched. So
+nothing of ours goes along when it is copied, saved or asked for its parameters.
 
-What somebody has put on top since stays when ours is taken back; and so does ours beneath it, which must then do
-nothing.
+If somebody has put something on top of our change since, that stays when we undo, and our change stays beneath it. It
+must do nothing from then on.
 """
 
 from __future__ import annotations
@@ -21,24 +21,22 @@ _MISSING = object()
 
 
 class Swaps:
-    """What has been changed, so that all of it can be taken back.
-
-    Each change is noted before it is made, and taking one back that was not made, or was taken back already, does
-    nothing. So an interrupt between any two lines leaves nothing that ``undo`` would miss.
-    """
+    """A list of changes, all of which can be taken back, even if an interrupt cut one of them off."""
 
     def __init__(self) -> None:
         self._undo: list[Callable[[], None]] = []
 
     def swap(self, instance: Any, ours: type) -> None:
         """Make an object an instance of ``ours``, a subclass of its class."""
-        theirs, reference = type(instance), weakref.ref(instance)
+        theirs, reference = type(instance), weakref.ref(instance)  # weak: an undo must not keep a freed model alive
 
         def undo() -> None:
             alive = reference()
+            # Not if it was taken back already, or never made, or if somebody has changed the class since.
             if alive is not None and type(alive) is ours:
                 alive.__class__ = theirs
 
+        # Noted before it is made, so that an interrupt between the two lines leaves nothing that ``undo`` would miss.
         self._undo.append(undo)
         instance.__class__ = ours
 
@@ -55,31 +53,32 @@ class Swaps:
             else:
                 setattr(alive, name, before)
 
-        self._undo.append(undo)
+        self._undo.append(undo)  # first, as in ``swap``
         setattr(instance, name, value)
 
     def undo(self) -> None:
         """Take everything back, the latest change first."""
         for undo in reversed(self._undo):
             undo()
-        self._undo.clear()
+        self._undo.clear()  # last, so that after an interrupt all of them are undone again, which does no harm
 
 
 def subclass(cls: type, members: Mapping[str, Any], metaclass: type | None = None) -> type:
     """A subclass that differs in these members only.
 
-    Its name and reprs are those of the class itself. A copy of an instance, or a pickled one, is one of the class.
+    It has the name and the repr of the class itself, and a copied or pickled instance becomes one of the class itself.
 
     Args:
-        metaclass: ``None`` = the class's own.
+        metaclass: ``None`` takes the class's own.
 
     Raises:
-        UnsupportedModel: the class does not let itself be extended.
+        UnsupportedModel: the class cannot be extended.
     """
 
+    # ``copy`` and ``pickle`` both come by here. Without it, a copy of an attached model would be half attached.
     def __reduce_ex__(instance: Any, protocol: Any) -> Any:
         made: Any = getattr(cls, "__reduce_ex__")(instance, protocol)  # noqa: B009 - typed as object's
-        if isinstance(made, str):
+        if isinstance(made, str):  # the name of a global, which holds no class to replace
             return made
         function, arguments, *rest = made
         if function is copyreg.__newobj__:  # type: ignore[attr-defined]  # pickle wants the object's own class of it
@@ -91,7 +90,7 @@ def subclass(cls: type, members: Mapping[str, Any], metaclass: type | None = Non
         ours: type = (metaclass or type(cls))(
             cls.__name__, (cls,), {"__reduce_ex__": __reduce_ex__, **members, **names}
         )
-    except Exception as error:
+    except Exception as error:  # a metaclass, or an ``__init_subclass__``, may raise anything
         raise UnsupportedModel(
             f"the model has a part of the class {cls.__module__}.{cls.__qualname__}, which cannot be extended "
             f"({described(error)}), so plugins cannot see when it is called. Has something wrapped it? "

@@ -1,9 +1,9 @@
-"""How mflux's commands come to know ``--plugin``: what is put around its parser, and around the classes that it loads.
+"""How mflux's commands come to know ``--plugin``: by wrappers around its parser, and around the classes that it loads.
 
-``mflux_teacache.pth`` in site-packages calls ``start`` in commands named ``mflux-*``; so does
-``mflux_teacache.start`` from Python 3.15 on, there in every process. Up to the import of mflux's parser, all
-that happens is one finder in ``sys.meta_path``. So this module imports next to nothing, and the rest of the package is
-imported for a command line that may concern plugins.
+``mflux_teacache.pth`` in site-packages calls ``start`` in commands named ``mflux-*``. From Python 3.15 on
+``mflux_teacache.start`` does so, in every process. Until mflux's parser is imported, the only trace is one finder in
+``sys.meta_path``. So this module imports next to nothing, and the rest of the package is imported only for a command
+line that may concern plugins.
 """
 
 from __future__ import annotations
@@ -27,22 +27,23 @@ OWN_COMMAND = "mflux-teacache"
 PARSERS = "mflux.cli.parser.parsers"
 MODELS = "mflux.models."
 
-# Where mflux loads or fetches something that comes before a pipeline's __init__ in some of its commands: FIBO's and
-# FIBO 2's model that writes captions, and LoRAs, by the parser and by the in-context commands.
+# Where some of mflux's commands load or fetch something before a pipeline's __init__: the model that writes captions
+# for FIBO and FIBO 2, and LoRAs, which the parser and the in-context commands fetch.
 _BEFORE_PIPELINES = {"FiboVLM": "__init__", "LoraResolution": "resolve"}
 
-# Where a command looks up what to load.
+# Where a command looks up the configuration of the model that it is going to load.
 _LOOK_UPS = {"ModelConfig": "from_name", "ConfigResolution": "resolve_restricted"}
 
 
 def start() -> None:
-    """Make this process's mflux command know ``--plugin``; does nothing in any other process."""
+    """Make this process's mflux command know ``--plugin``. In any other process this does nothing."""
+    # While start-up files run, an embedded Python may not have sys.argv yet.
     if is_mflux_command(getattr(sys, "argv", [])) and os.environ.get(OFF) != "0":
         install()
 
 
 def is_mflux_command(argv: Sequence[str]) -> bool:
-    """Whether a process with these arguments is one of mflux's console scripts; ours is none of them."""
+    """Whether a process with these arguments is one of mflux's console scripts. Our own command is not."""
     name = argv[0].replace("\\", "/").rpartition("/")[2].removesuffix(".exe") if argv else ""
     return name.startswith("mflux-") and name != OWN_COMMAND
 
@@ -62,7 +63,7 @@ def extend(parsers: ModuleType) -> None:
         parser = parsers.CommandLineParser
         add_arguments, parse_arguments = parser.add_output_arguments, parser.parse_args
     except AttributeError as error:
-        from mflux_teacache.messages import say
+        from mflux_teacache.messages import say  # only here: in most processes nothing has to be said
 
         say(
             os.path.basename(sys.argv[0]),
@@ -108,11 +109,13 @@ def _with_plugins(original: ParseArguments) -> ParseArguments:
             return original(parser)
         from mflux_teacache.cli.mflux.session import session_for
 
+        # The caller is the module of mflux's command, and what it imported shows which pipeline it can make.
         session = session_for(parser, sys.argv[1:], command=sys._getframe(1).f_globals)
         if session is not None:
             session.follow(parser)
             watch(session.check, session.foresee, session.look_up)
         namespace = original(parser)
+        # mflux's command goes on with the namespace, and must not find anything in it that it does not know.
         for ours in ("plugin", "plugin_compile_blocks"):
             vars(namespace).pop(ours, None)
         if session is not None:
@@ -123,16 +126,17 @@ def _with_plugins(original: ParseArguments) -> ParseArguments:
 
 
 def may_concern_plugins(argv: Sequence[str], known: Container[str]) -> bool:
-    """Whether a word may be an option of ours or of a plugin, also a shortened one: a quick look, in place of reading.
+    """Whether a word may be an option of ours or of a plugin, even a shortened one.
 
     Args:
-        known: the options of mflux's parser. Any other word may be of a plugin that is off.
+        known: the options of mflux's parser. Any other option may belong to a plugin that is off.
     """
+    # Only a quick look at each word: reading the line properly would import the rest of the package.
     from mflux_teacache.cli.mflux.arguments import OPTION, OURS
 
     def may_be_ours(word: str) -> bool:
         if not word.startswith("--"):
-            return word.startswith("-") and "C" in word  # flags of one letter may stand in one word with it: -vC
+            return word.startswith("-") and "C" in word  # -C may share a word with other one-letter flags: -vC
         name = word.partition("=")[0]
         return name != "--" and (name not in known or name in OURS)
 
@@ -147,17 +151,17 @@ def watch(
     before: Callable[[], None] = lambda: None,
     looked_up: Callable[[Any], None] = lambda config: None,
 ) -> None:
-    """Be told of what mflux does, in modules that are imported already and in those that will be.
+    """Watch what mflux loads, in modules that are imported already and in those that will be.
 
     Args:
         check: called with the class and the arguments of its ``__init__`` before any pipeline is built.
-        before: called before something else is loaded or fetched.
+        before: called before anything else is loaded or fetched.
         looked_up: called with each model configuration that is looked up by name.
     """
 
     def guard(module: ModuleType) -> None:
         for cls in [value for value in vars(module).values() if isinstance(value, type)]:
-            if cls.__module__ != module.__name__:  # imported there
+            if cls.__module__ != module.__name__:  # imported from another module, where it is guarded already
                 continue
             if hasattr(cls, "generate_image"):
                 _guard_init(cls, check)
@@ -166,7 +170,7 @@ def watch(
             if hasattr(cls, name := _LOOK_UPS.get(cls.__name__, "")):
                 _wrap(cls, name, after=looked_up)
 
-    for name, module in list(sys.modules.items()):
+    for name, module in list(sys.modules.items()):  # a copy, since guarding imports modules
         if name.startswith(MODELS):
             guard(module)
     sys.meta_path.insert(0, AfterImport(lambda name: name.startswith(MODELS), guard))
@@ -181,7 +185,7 @@ def _guard_init(cls: type, check: Callable[[type, Mapping[str, Any]], None]) -> 
     parameters = signature(cls.__init__)  # type: ignore[misc]
 
     def judge(made: object, *args: Any, **kwargs: Any) -> None:
-        if type(made) is cls:  # the __init__ of a subclass that got here was guarded too
+        if type(made) is cls:  # the guarded __init__ of a subclass, which calls this one, has judged already
             check(cls, bind(parameters, (made, *args), kwargs))
 
     _wrap(cls, "__init__", judge)
@@ -217,11 +221,11 @@ def _wrap(
 
 
 class AfterImport:
-    """A finder in ``sys.meta_path`` that finds nothing itself, and acts on modules right after their import.
+    """A finder in ``sys.meta_path`` that finds nothing itself, but acts on modules right after their import.
 
     Args:
-        applies: tells by a module's name whether it is meant.
-        action: gets the module when its code has run.
+        applies: tells by a module's name whether to act on it.
+        action: called with the module when its code has run.
     """
 
     def __init__(self, applies: Callable[[str], bool], action: Callable[[ModuleType], None]) -> None:
@@ -233,6 +237,7 @@ class AfterImport:
     ) -> ModuleSpec | None:
         if not self._applies(name):
             return None
+        # The finders after this one find the module, so that whatever else is installed there keeps working.
         for finder in sys.meta_path[sys.meta_path.index(self) + 1 :]:
             if (spec := finder.find_spec(name, path, target)) is not None:
                 if spec.loader is not None:
@@ -254,6 +259,7 @@ class _ThenAct:
 
     def exec_module(self, module: ModuleType) -> None:
         assert module.__spec__ is not None
+        # First, so that the module's own code finds its real loader, as importlib.resources does.
         module.__spec__.loader = module.__loader__ = self._loader
         self._loader.exec_module(module)
         self._action(module)

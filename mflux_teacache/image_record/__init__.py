@@ -1,6 +1,6 @@
-"""What an image records of its run (``write``), and the way back (``read``). This is its form; ``keys`` has the names.
+"""What an image records about its run (``write``), and the way back (``read``). ``keys`` has the names of this form.
 
-It stands under one key of mflux's metadata, in the image and in its ``.metadata.json`` sidecar::
+The record stands under one key of mflux's metadata, in the image and in its ``.metadata.json`` sidecar::
 
     "mflux_plugins": {
       "schema": 1,
@@ -14,6 +14,6 @@ It stands under one key of mflux's metadata, in the image and in its ``.metadata
       }
     }
 
-The values are what ``mflux_image_metadata`` gives. Those of ``replay`` hold, under ``replays``, the ``plugin`` whose
-decisions it repeated, with its own package, version, options and values.
+The values are those that ``mflux_image_metadata`` returns. Those of ``replay`` hold, under ``replays``, the ``plugin``
+whose decisions it repeated, with that plugin's own package, version, options and values.
 """

@@ -1,7 +1,7 @@
 """The way back from what an image records: plugins with their options, and which steps were skipped.
 
-Everything is checked, since a file may come from anywhere: it can name plugins, but only installed ones are ever
-loaded, and never a module.
+Everything is checked, since a file may come from anywhere. It can name plugins, but only installed ones are ever
+loaded, and it can never name a module.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ from mflux_teacache.words import is_json
 
 IMAGES = (".png", ".jpg", ".jpeg", ".webp")
 
-# A sidecar has 1 to 20 kB; with a prompt as long as a book and a shadow run of a thousand steps, 1 MB.
+# A sidecar has 1 to 20 kB. With a prompt as long as a book and a shadow run of a thousand steps, it has 1 MB.
 MOST_BYTES = 4_000_000
 
-# mflux reads a sidecar of any size; beyond this one, nobody has written it as one.
+# mflux reads a sidecar of any size. A file beyond this size cannot have been written as one.
 _MOST_SEARCHED = 64 * 10**6
 
 MOST_PLUGINS = 64
 
-# No transformer of mflux has more than 60. How many a model has is only known when it is built.
+# No transformer of mflux has more than 60. How many a model really has is only known when it is built.
 MOST_BLOCKS = 64
 
-# mflux has up to three: with a prompt, without one, and with the reference images alone.
+# mflux has at most three: with a prompt, without one, and with the reference images alone.
 MOST_BRANCHES = 16
 
 _OBJECT = Allowed(lambda value: isinstance(value, dict), "an object")
@@ -77,18 +77,18 @@ _OPTION = Allowed(is_json, "a text, a number, true, false, null, or a list of th
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decided:
-    """Which steps a plugin skipped, and all that it takes to skip them again in the same way.
+    """Which steps a plugin skipped, and all that is needed to skip them again in the same way.
 
     Attributes:
         plugin: its name.
-        model: that made the image, as mflux records it; ``None`` if it does not say.
+        model: the model that made the image, as mflux records it; ``None`` if the record does not say.
         pattern: one letter per step, C computed, S skipped and P partly reused; the first is C.
-        partly: of each partly reused step, by its index, one letter per branch: C computed, S reused.
+        partly: for each partly reused step, by its index, one letter per branch: C computed, S reused.
         residual_after: how many of the body's first blocks ran in every step.
-        reuse: what was reused, ``body`` or ``output``; images of the first version do not say that it was the body.
-        forecast: order with which its cache made that.
-        cache_dtype: in which it kept what was wider; ``None`` = the model's own.
-        entry: what is recorded of the plugin: ``package``, ``version``, ``options``, ``values``.
+        reuse: what was reused, ``body`` or ``output``.
+        forecast: the order of its cache's forecast.
+        cache_dtype: the dtype in which its cache kept wider arrays; ``None`` for the model's own.
+        entry: what is recorded about the plugin: ``package``, ``version``, ``options``, ``values``.
     """
 
     plugin: str
@@ -102,11 +102,11 @@ class Decided:
     entry: dict[str, Any]
 
     def is_of_another(self, model: str | None) -> bool:
-        """The image is known to be of another model than this one, which is a ``Target.model``."""
+        """Whether the image is known to be of another model than this one, a ``Target.model``."""
         return self.model is not None and model not in (None, self.model)
 
     def has_other_steps(self, target: Target) -> bool:
-        """The run is known to have another number of steps."""
+        """Whether a run is known to have another number of steps."""
         return target.active_steps not in (None, len(self.pattern))
 
 
@@ -115,10 +115,10 @@ class Recorded:
     """The plugins of an image.
 
     Attributes:
-        options: each plugin's, by name, without those that were not given.
-        decided: ``None`` if no plugin decided, or not in a way that can be repeated: its recorded values do not say
-            the order of a forecast, or the image is of a version that did not record who decided.
-        compile_blocks: its blocks were compiled, each on its own.
+        options: each plugin's options, by its name, without those that were not given.
+        decided: ``None`` if no plugin decided, or if its decisions cannot be repeated: its recorded values do not have
+            the order of a forecast, or the version that wrote the image did not record who decided.
+        compile_blocks: the model's blocks were compiled one by one.
     """
 
     options: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -130,10 +130,11 @@ class Recorded:
 
 
 def read(path: Path) -> Recorded:
-    """What a sidecar, or an image that mflux wrote, records of plugins.
+    """What a sidecar, or an image that mflux wrote, records about plugins.
 
     Raises:
-        OptionError: there is no such file, nothing of ours in it, or something that this version does not write.
+        OptionError: there is no such file, it records nothing of ours, or the record is not one that this version
+            writes.
     """
     try:
         text = _in_image(path) if path.suffix.lower() in IMAGES else read_text(path, MOST_BYTES)
@@ -158,10 +159,9 @@ def _in_image(path: Path) -> str | None:
 
 
 def read_beside_mflux(path: Path) -> Recorded:
-    """What a sidecar records of plugins, if mflux reads the same file next, as with ``-C``.
+    """What a sidecar records about plugins, if mflux reads the same file next, as with ``-C``.
 
-    A file that is missing or no JSON gives nothing here, since mflux has its own error for that. A pipe gives nothing
-    either, with a warning: what is read here would be missing there.
+    A file that is missing or is no JSON gives nothing here. Neither does a pipe, and a warning says so.
 
     Raises:
         OptionError: the file is larger than any sidecar, or the entry is not one that this version writes.
@@ -171,7 +171,7 @@ def read_beside_mflux(path: Path) -> Recorded:
         content = None if text is None else parse_json(text)
     except TooLarge as error:
         raise OptionError(f"it cannot be a sidecar: {error}.") from error
-    except NotAFile:
+    except NotAFile:  # a pipe can be read only once, and mflux needs its content
         if not path.is_dir():
             warnings.warn(
                 f"{path} is no file that can be read twice, so plugins that it may record are not brought back. Name "
@@ -180,9 +180,9 @@ def read_beside_mflux(path: Path) -> Recorded:
                 stacklevel=2,
             )
         return Recorded()
-    except (Unreadable, json.JSONDecodeError, RecursionError):
+    except (Unreadable, json.JSONDecodeError, RecursionError):  # mflux is about to report this itself
         return Recorded()
-    except ValueError as error:  # JSON that mflux would read, and we do not
+    except ValueError as error:  # mflux would read this JSON, but we refuse it
         raise OptionError(f"{error}.") from error
     if not isinstance(content, dict) or keys.ENTRY not in content:
         return Recorded()
@@ -193,15 +193,15 @@ def read_beside_mflux(path: Path) -> Recorded:
 
 
 def parse(entry: Any, model: Any = None) -> Recorded:
-    """What mflux's metadata have under the one key. A replayed image gives what it replays.
+    """The record that mflux's metadata have under our key. For a replayed image it is the record that it replays.
 
     Args:
-        model: what they have under ``model``.
+        model: what the metadata have under ``model``.
 
     Raises:
-        OptionError: something that this version does not write.
+        OptionError: the record is not one that this version writes.
     """
-    # Images of the first version have no decider, and no partly reused steps.
+    # The other keys are optional: images of the first version have no decider and no partly reused steps.
     table = _table(keys.ENTRY, entry, keys.SCHEMA, keys.PLUGINS)
     _check_schema(table[keys.SCHEMA])
     where = f"{keys.ENTRY}.{keys.PLUGINS}"
@@ -235,7 +235,7 @@ def _decided(plugin: str, entry: dict[str, Any], table: dict[str, Any], model: A
     residual_after: int = _field(keys.ENTRY, table, keys.RESIDUAL_AFTER, _RESIDUAL_AFTER)
     where = f"{keys.ENTRY}.{keys.PLUGINS}.{plugin}.{keys.VALUES}"
     values = _table(where, entry.get(keys.VALUES, {}))
-    if keys.FORECAST not in values or not pattern:  # how the plugin made what it reused is its own affair
+    if keys.FORECAST not in values or not pattern:  # without it, nobody knows how the plugin made what it reused
         return None
     return Decided(
         plugin=plugin,
@@ -243,6 +243,7 @@ def _decided(plugin: str, entry: dict[str, Any], table: dict[str, Any], model: A
         pattern=pattern,
         partly=_partly(pattern, table.get(keys.PARTLY, {})),
         residual_after=residual_after,
+        # Images of the first version do not say what was reused, since it was always the body.
         reuse=_field(where, values, keys.REUSE, _REUSE, default=ResidualCache.reuses),
         forecast=_field(where, values, keys.FORECAST, _FORECAST),
         cache_dtype=_field(where, values, keys.CACHE_DTYPE, _CACHE_DTYPE),
@@ -251,7 +252,7 @@ def _decided(plugin: str, entry: dict[str, Any], table: dict[str, Any], model: A
 
 
 def _partly(pattern: str, table: Any) -> dict[int, str]:
-    """The branches of each P of the pattern, by its index."""
+    """The branches of each partly reused step, by the step's index."""
     where = f"{keys.ENTRY}.{keys.PARTLY}"
     steps = [index for index, letter in enumerate(pattern) if letter == "P"]
     branches = _table(where, table, *map(str, steps))
@@ -263,7 +264,8 @@ def _facts(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def _original(recorded: Recorded) -> Recorded:
-    """The same, with the plugin that is replayed in place of the one that replayed it."""
+    """The same record, with the replayed plugin in place of the one that replayed it."""
+    # So a chain of replays stays one level deep, and each image can be replayed without the first one's file.
     decided = recorded.decided
     if decided is None or not any(about.source for name, about in our_own() if name == decided.plugin):
         return recorded

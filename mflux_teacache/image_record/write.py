@@ -16,10 +16,10 @@ from mflux_teacache.spelling import described
 if TYPE_CHECKING:
     from mflux_teacache.plugins import PluginSet, Request
 
-# Characters of what one plugin records. It goes into each image, and into its sidecar.
+# Characters that one plugin may record, since they go into each image and its sidecar.
 LARGEST = 2**20
 
-# What a replay takes over of the plugin that decided is recorded again with the next image. Ours take 1 kB.
+# A replay records what it takes over about the deciding plugin again, with each image. Our plugins record 1 kB.
 MOST_RECORDED = 64_000
 MOST_LEVELS = 16
 
@@ -35,11 +35,11 @@ def record_in(
 ) -> None:
     """Add to the metadata of mflux's ``GeneratedImage``: plugins, their options, who decided, and what."""
     if not hasattr(image, "_get_metadata") or keys.ENTRY in image._get_metadata():
-        return  # not an image of mflux's, or recorded by the generate_image call that this one made
+        return  # not an image of mflux's, or already recorded by an inner call of generate_image
     entry = _entry(plugins, requests, generation, values, compile_blocks=compile_blocks)
     if hasattr(image, "generation_parameters"):
         image.generation_parameters = {**image.generation_parameters, keys.ENTRY: entry}
-    else:  # mflux up to 0.20 has no place for it in an image
+    else:  # images of mflux up to 0.20 have no place for further parameters
         image.__class__ = _recording(type(image), entry)
 
 
@@ -53,6 +53,7 @@ def _entry(
 ) -> dict[str, Any]:
     recorded = {request.plugin.name: _of_plugin(request, values.get(request.plugin.name)) for request in requests}
     decided = recorded.get(plugins.decider or "", {})
+    # Only what a replay would take over has the smaller limit, so that what is written here can always be read back.
     if keys.FORECAST in decided.get(keys.VALUES, {}) and (much := too_much(decided)) is not None:
         warn_kept(f"plugin {plugins.decider!r}: what is recorded of it must be {much}. Its values are not recorded.")
         decided[keys.VALUES] = {}
@@ -69,7 +70,7 @@ def _entry(
 
 
 def too_much(value: dict[str, Any]) -> str | None:
-    """What JSON of a stranger's would have to be, to be taken over by a replay; ``None`` if it is."""
+    """What a stranger's JSON must be for a replay to take it over, after "it must be"; ``None`` if it is that."""
     if (found := levels(value)) > MOST_LEVELS:
         return f"nested at most {MOST_LEVELS} levels deep, and has {found}"
     if (size := len(json.dumps(value))) > MOST_RECORDED:
@@ -88,7 +89,7 @@ def _of_plugin(request: Request, values: Any) -> dict[str, Any]:
 
 
 def _recording(cls: type[Any], entry: dict[str, Any]) -> type:
-    """A subclass of mflux's ``GeneratedImage`` with an entry in its metadata, and in those of its right half."""
+    """A subclass of mflux's ``GeneratedImage`` that has an entry in its metadata, and in those of its right half."""
 
     def _get_metadata(image: Any) -> dict[str, Any]:
         return {**cls._get_metadata(image), keys.ENTRY: entry}
@@ -103,17 +104,15 @@ def _recording(cls: type[Any], entry: dict[str, Any]) -> type:
 
 
 def _as_json(plugin: str, values: Any) -> Any:
-    """A plugin's values as JSON has them; nothing, with a warning, if they cannot be recorded.
-
-    mflux would write the image without any metadata.
-    """
+    """A plugin's values as JSON; empty, with a warning, if they cannot be recorded."""
     if values is None:
         return {}
+    # With a value that is not JSON, mflux would write the image without any metadata at all.
     try:
-        # With the indents that they have in the sidecar.
+        # Nested as deep as in the sidecar, so that the indents count too.
         text = json.dumps([[[[dict(values)]]]], allow_nan=False, indent=4)
         [[[[checked]]]] = parse_json(text)
-    except Exception as error:  # noqa: BLE001 - whatever a mapping of the plugin's own raises
+    except Exception as error:  # noqa: BLE001 - a mapping of the plugin's own may raise anything
         problem = f"values that are not JSON ({described(error)})"
     else:
         if len(text) <= LARGEST:

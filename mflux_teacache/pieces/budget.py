@@ -1,19 +1,19 @@
 """Exact budgets: a threshold that follows the number of steps that may be computed. Pure, no mlx.
 
-A user who wants a given time, and not a given fidelity, says how many steps may be computed. Any strategy with a
-running number can have that. What the number is held against is worked out anew in each step:
+A user who wants a given time rather than a given fidelity says how many steps may be computed. Any strategy with a
+running number can offer this. The threshold for the number is worked out anew in each step:
 
     threshold = (number + expected change of the steps left) / (computed steps left + 1)
 
-The steps between the windows fall into runs, each ended by a computed step or by the last window; the threshold is
-what the number may grow to in each run if it is to grow to the same in all, the steps left changing on average as the
-last three did. When as many computed steps are left as steps, they are computed, and when none is left, the rest is
-skipped: so the budget is spent to the last step, and never exceeded.
+The steps between the windows fall into runs, each of which ends with a computed step or at the last window. The
+threshold is the value to which the number may grow in each run if it is to reach the same value in all of them, and if
+the remaining steps change, on average, as much as the last three did. When as many computed steps are left as steps,
+all of them are computed; when none is left, the rest is skipped. So the budget is spent in full and never exceeded.
 
-In most strategies the number is a sum, and what a step adds to it is the step's change. First-block cache's is the
-distance from the last computed step, which is no sum; the changes of two steps add up to it where they go the same
-way, and to less where they do not. So there a step's change is what the distance grew by, from 0, and the formula
-shares out a distance: it is what each run may depart from the step that it reuses.
+In most strategies the number is a sum, to which each step adds its change. First-block cache's number is the distance
+from the last computed step, which is no sum: the changes of two steps add up to it if they go the same way, and to less
+if they do not. There a step's change is the growth of the distance, at least 0, and the formula shares out a distance:
+how far each run may depart from the step that it reuses.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from mflux_teacache.errors import OptionError
 from mflux_teacache.pieces.controller import RECENT, Bounds, Reading
 from mflux_teacache.pieces.verdict import Progress, Verdict
 
-# The options that ask for one, by their keywords, which are the fields of ``Allowance``.
+# The keywords of the options that ask for a budget. They are the fields of ``Allowance``.
 BUDGETS = ("max_computed", "speedup")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget(Bounds):
-    """What may be computed of one image, and which steps must.
+    """How many steps of one image may be computed, and which steps must be.
 
     Attributes:
         computed: how many steps are computed, the windows included; ``total`` or more computes all.
@@ -42,7 +42,7 @@ class Budget(Bounds):
         title, plugin: the strategy's name in sentences and in options, for messages.
 
     Raises:
-        OptionError: the windows or the cap take more than ``computed``; says how many would do.
+        OptionError: the windows or the cap take more than ``computed``; the message says how many would do.
     """
 
     computed: int
@@ -64,8 +64,8 @@ class Budget(Bounds):
 
     @property
     def first(self) -> int:
-        """Steps at the start that are computed: there is nothing to reuse in the very first."""
-        return max(1, self.skip_first)
+        """How many steps at the start are computed."""
+        return max(1, self.skip_first)  # the first step has nothing to reuse
 
     @property
     def least(self) -> int:
@@ -76,10 +76,10 @@ class Budget(Bounds):
         return self.first + self.skip_last + len(runs) - 1 + self._fewest(runs)
 
     def weigh(self, state: Progress, verdict: Verdict, reading: Reading, step: int) -> Verdict:
-        """Spread what is left of the change evenly over the runs that are left, this one included."""
+        """Spread the change that is left evenly over the runs that are left, this one included."""
         this, *later = runs = self._runs(step)
         left = self._left(state, runs)
-        # Without this, a still end of the run would leave computed steps over, which were paid for.
+        # Without this, a run whose last steps hardly change would not spend its budget.
         if left >= sum(runs):
             return replace(verdict, kind="force", reason="the budget computes all that is left", running_sum=None)
         if left == 0:
@@ -87,19 +87,19 @@ class Budget(Bounds):
         steps, computed = sum(runs) + len(later), left + len(later)
         expected = fmean((*state.recent, reading.growth)[-RECENT:])
         share = (reading.number + expected * (steps - 1)) / (computed + 1)
-        # Were it computed, the steps after it would have to be skipped in runs that the cap does not allow.
+        # If this step were computed, those after it would have to be skipped in runs longer than the cap allows.
         too_early = this > (self.max_skips + 1) * (left - self._fewest(later))
         reuse = reading.number == 0 or reading.number < share or too_early
         reason = f"{verdict.reason} {'under' if reuse else 'reached'} the budget's share"
         return replace(verdict, kind="reuse" if reuse else "compute", reason=reason, threshold=share)
 
     def is_exceeded(self, state: Progress, step: int) -> bool:
-        """Whether nothing is left for a step that is free to be skipped."""
+        """Whether no computed step is left for a step that could be skipped."""
         is_free = self.window(step) is None and step not in self.always
         return is_free and self._left(state, self._runs(step)) == 0
 
     def _runs(self, step: int) -> list[int]:
-        """The steps from this one on that are free to be skipped, counted in runs between those of ``always``."""
+        """The lengths of the runs of steps, from this one on, that could be skipped; ``always`` divides them."""
         runs = [0]
         for each in range(max(step, self.first), self.total - self.skip_last):
             if each in self.always:
@@ -109,21 +109,22 @@ class Budget(Bounds):
         return runs
 
     def _fewest(self, runs: Sequence[int]) -> int:
-        """How many steps of such runs the cap computes: n of them leave n + 1 runs, each as long as it allows."""
+        """How many steps of such runs must be computed because of the cap."""
+        # n computed steps divide a run into n + 1 parts, none of which may be longer than the cap.
         return sum(max(0, math.ceil((run - self.max_skips) / (self.max_skips + 1))) for run in runs)
 
     def _left(self, state: Progress, runs: Sequence[int]) -> int:
-        """Computed steps that are left for those that are free."""
+        """How many computed steps are left for the steps that could be skipped."""
         return max(0, self.computed - state.computed - (len(runs) - 1) - self.skip_last)
 
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What the options allow to be computed of images of any length.
+    """How much the options allow to be computed, for images of any length. One of the two fields is given.
 
     Attributes:
-        max_computed: this many steps of each image.
-        speedup: the steps of an image over this. One of the two is given.
+        max_computed: the number of computed steps of each image.
+        speedup: the number of an image's steps is divided by this.
     """
 
     max_computed: int | None = None
@@ -137,10 +138,8 @@ class Allowance:
 
 
 def computed_steps(total: int, speedup: float) -> int:
-    """How many computed steps of ``total`` make a run faster by this factor if skipping takes no time; rounded down.
-
-    In exact decimals: 28 steps at 1.12 are 25, where binary fractions give 24.
-    """
+    """How many computed steps of ``total`` make a run faster by this factor if skipping takes no time; rounded down."""
+    # In exact decimals: 28 steps at 1.12 are 25, where binary fractions give 24.
     return math.floor(total / Fraction(str(speedup)))
 
 

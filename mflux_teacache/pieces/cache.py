@@ -1,4 +1,4 @@
-"""What is reused: residuals of the body or outputs of the transformer, of the last computed steps.
+"""What is reused: residuals of the body, or outputs of the transformer, from the last computed steps.
 
 They are held or forecast, in their own dtype or in half the memory.
 """
@@ -20,29 +20,29 @@ from mflux_teacache.step import Body, BodyBranch
 DTYPES: dict[str, mx.Dtype] = {"bfloat16": mx.bfloat16, "float16": mx.float16}
 
 # float16 ends at 65504, and streams go beyond that: FLUX.2 [klein]'s to about 1e5 (mflux's ComputePrecision). So each
-# residual is divided by a number of its own that makes its largest value this one: nothing overflows, and nobody has to
-# wait for the device to find out whether something did.
+# residual is divided by a number of its own, which brings its largest value to this one. Then nothing overflows, and
+# nothing has to wait for the device to find out whether something did.
 _PEAK = 2.0**15
-_TINIEST_PEAK = 2.0**-100  # of a residual that is nothing but zeros
+_TINIEST_PEAK = 2.0**-100  # keeps a residual of nothing but zeros from being divided by 0
 
-# The options of ``add_options`` by their keywords, and what an image records of its cache.
+# The keywords of the options of ``add_options``, under which an image also records its cache.
 VALUES = ("forecast", "cache_dtype", "reuse")
 
 # On the command line, in place of a dtype.
 STREAMS_OWN = "none"
 
-# On an earlier model of the demo's the quadratic forecast of outputs was the best one from 9 computed steps of 28 up.
+# On an earlier model of the demo's, from 9 computed steps of 28 up, the quadratic forecast of outputs was the best one.
 ORDER_OF_OUTPUTS = 2
 
 
 def add_options(
     group: argparse._ArgumentGroup, plugin: str, order: int = DEFAULT_ORDER, reuses: Reuses | None = "body"
 ) -> None:
-    """Declare ``--<plugin>-reuse``, ``--<plugin>-forecast`` and ``--<plugin>-cache-dtype``: what a cache takes.
+    """Declare the options of a cache: ``--<plugin>-reuse``, ``--<plugin>-forecast`` and ``--<plugin>-cache-dtype``.
 
     Args:
-        order: default order of the forecast of residuals. That of outputs is ``ORDER_OF_OUTPUTS``.
-        reuses: what is reused by default, of ``CACHES``.
+        order: the default order of the forecast of residuals. For outputs it is ``ORDER_OF_OUTPUTS``.
+        reuses: what is reused by default, a key of ``CACHES``.
     """
     group.add_argument(
         f"--{plugin}-reuse",
@@ -68,10 +68,10 @@ def add_options(
 
 
 def _cache_dtype(text: str) -> str | None:
-    """``None`` for the stream's own, whatever a sidecar has recorded.
+    """The dtype's name; ``None`` for the stream's own, which can also replace what a sidecar has recorded.
 
     Raises:
-        argparse.ArgumentTypeError: no dtype that saves memory.
+        argparse.ArgumentTypeError: it names no dtype that saves memory.
     """
     if text not in (*DTYPES, STREAMS_OWN):
         raise argparse.ArgumentTypeError(
@@ -81,12 +81,12 @@ def _cache_dtype(text: str) -> str | None:
 
 
 def from_options(options: argparse.Namespace, order: int = DEFAULT_ORDER) -> Cache:
-    """The empty cache that the options of ``add_options`` ask for; ``order`` as there."""
+    """The empty cache that the options of ``add_options`` ask for; ``order`` must be the same as there."""
     return CACHES[options.reuse](order_of(options, order), options.cache_dtype)
 
 
 def order_of(options: argparse.Namespace, order: int = DEFAULT_ORDER) -> int:
-    """The order of the forecast that they ask for; ``order`` as there."""
+    """The order of the forecast that the options ask for; ``order`` must be the same as in ``add_options``."""
     given: int | None = options.forecast
     if given is None:
         return order if options.reuse == "body" else ORDER_OF_OUTPUTS
@@ -97,9 +97,9 @@ class Kept(NamedTuple):
     """A residual or output in the cache.
 
     Attributes:
-        array: as it is kept; not evaluated.
-        dtype: the model's, in which it is reused.
-        scale: what to multiply ``array`` with, float32; ``None`` = 1.
+        array: the array as it is kept; not evaluated.
+        dtype: the model's dtype, in which it is reused.
+        scale: the float32 factor for ``array``; ``None`` stands for 1.
     """
 
     array: mx.array
@@ -108,16 +108,17 @@ class Kept(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """Memory that it takes once it is evaluated."""
+        """The memory in bytes that it takes once it is evaluated."""
         return self.array.nbytes + (0 if self.scale is None else self.scale.nbytes)
 
     @property
     def narrowed(self) -> bool:
-        """It is not the array that was given, so nobody else evaluates it."""
+        """Whether it is another array than the given one, so that nothing else evaluates it."""
         return self.array.dtype != self.dtype
 
     def evaluate(self) -> None:
-        """Begin to evaluate it, without waiting. A lazy cast would keep the wide array, and how it was made."""
+        """Begin to evaluate it, without waiting."""
+        # A lazy cast would hold the wide array, and the graph that made it, until the next step.
         mx.async_eval(*(array for array in (self.array, self.scale) if array is not None))
 
     def in_float32(self) -> mx.array:
@@ -125,7 +126,7 @@ class Kept(NamedTuple):
         return array if self.scale is None else array * self.scale
 
     def restored(self) -> mx.array:
-        """In the model's dtype; the very array that was given, if that was not narrowed."""
+        """The array in the model's dtype; if it was not narrowed, the same object that was given."""
         return self.in_float32().astype(self.dtype) if self.narrowed else self.array
 
 
@@ -137,10 +138,10 @@ def keep(array: mx.array, dtype: str | None) -> Kept:
     to within 2^-29 of that. An array that is not finite stays so.
 
     Args:
-        array: in the model's dtype.
-        dtype: one of ``DTYPES``; ``None`` = the model's own. An array that is no wider stays as it is: bfloat16 asked
-            for as float16 would save nothing.
+        array: an array in the model's dtype.
+        dtype: one of ``DTYPES``; ``None`` for the model's own. An array that is no wider than this stays as it is.
     """
+    # Turning bfloat16 into float16, say, would lose accuracy and save nothing.
     if dtype is None or (narrow := DTYPES[dtype]).size >= array.dtype.size:
         return Kept(array, array.dtype)
     if narrow == mx.bfloat16:
@@ -157,20 +158,20 @@ class _Computed(NamedTuple):
 class Cache(ABC):
     """What the last computed steps gave, by the numbers of the guidance branches.
 
-    It holds that of the last ``order + 1`` computed steps of each branch, and nothing is computed until it is reused.
-    Fill it in ``mflux_post_transformer`` and empty it in ``mflux_generation_end``.
+    It holds the arrays of the last ``order + 1`` computed steps of each branch, and computes nothing until they are
+    reused. Fill it in ``mflux_post_transformer`` and empty it in ``mflux_generation_end``.
 
     Args:
-        order: 0 hands out the newest as it is, 1 and 2 extrapolate linearly and quadratically.
-        dtype: ``bfloat16`` or ``float16`` keeps arrays of a wider dtype, such as float32, in that: half the memory,
-            rounded to a relative 2^-8 or 2^-11 (``keep``). ``None`` = the model's own.
+        order: 0 hands out the newest array as it is, 1 and 2 extrapolate linearly and quadratically.
+        dtype: ``bfloat16`` or ``float16`` keeps arrays of a wider dtype, such as float32, in half the memory, rounded
+            to a relative 2^-8 or 2^-11 (``keep``). ``None`` keeps the model's own.
 
     Attributes:
-        reuses: what it holds, as ``About.reuses`` says it, by which ``CACHES`` has it.
+        reuses: what it holds, in the words of ``About.reuses``; its key in ``CACHES``.
         max_gain: the bound of its forecast.
 
     Raises:
-        ValueError: no such order or dtype.
+        ValueError: there is no such order or dtype.
     """
 
     reuses: ClassVar[Reuses]
@@ -187,29 +188,29 @@ class Cache(ABC):
 
     @property
     def values(self) -> dict[str, Any]:
-        """For ``mflux_image_metadata``: what a replay needs to reuse in the same way, by the names of ``VALUES``."""
+        """What a replay needs to reuse in the same way, by the names of ``VALUES``; for ``mflux_image_metadata``."""
         return dict(zip(VALUES, (self.order, self.dtype, self.reuses), strict=True))
 
     @property
     def empty(self) -> bool:
-        """No branch has anything to reuse."""
+        """Whether no branch has anything to reuse."""
         return not any(self._branches.values())
 
     @property
     def nbytes(self) -> int:
-        """Memory that all of it takes once it is evaluated."""
+        """The memory in bytes that all of it takes once it is evaluated."""
         return sum(computed.kept.nbytes for branch in self._branches.values() for computed in branch)
 
     def store(self, sigma: float | None, body: Body) -> None:
         """Take in what a step computed. A branch that was reused in it, as all are in a skipped step, adds nothing.
 
-        An array of another shape or dtype than its branch's last one takes the place of all of them. One that is
-        narrowed is evaluated with the step, and without waiting: nothing holds the wide one then.
+        An array of another shape or dtype than its branch's last one replaces all of them. A narrowed array is
+        evaluated with the step, without waiting, so that nothing holds the wide one.
 
         Args:
-            sigma: the step's noise level; ``None`` where it cannot be told, then forecasts hold.
-            body: what the step's body did. Branches that it does not have are dropped: mflux may end guidance before
-                the run ends.
+            sigma: the step's noise level; ``None`` if it cannot be told, and forecasts then hold.
+            body: what the step's body did. Branches that it does not have are dropped, since mflux may end guidance
+                before the run ends.
         """
         # Made anew in each step, so that a branch that mflux no longer runs takes its arrays with it.
         before, self._branches = self._branches, {}
@@ -231,12 +232,12 @@ class Cache(ABC):
     def arrays(self, sigma: float | None) -> tuple[mx.array | None, ...]:
         """What to reuse, by the branches' numbers, in the model's dtype.
 
-        They are not evaluated. A held array is the very one that was stored, unless it was narrowed. An extrapolated
-        one is summed in float32 and rounded once: one elementwise operation per array, in skipped steps only. ``None``
-        for a branch that never computed.
+        They are not evaluated. A held array is the one that was stored, unless it was narrowed. An extrapolated one is
+        summed in float32 and rounded once, which takes one elementwise operation per array, in skipped steps only. A
+        branch that never computed has ``None``.
 
         Args:
-            sigma: the noise level of the step that reuses them; ``None`` holds.
+            sigma: the noise level of the step that reuses them; with ``None``, arrays are held.
 
         Raises:
             LookupError: nothing is stored.
@@ -297,7 +298,7 @@ def _weighted(weights: Sequence[float], kept: Sequence[Kept]) -> mx.array:
     [first, *others], [newest, *older] = weights, kept
     if not others:
         return newest.restored()
-    # In float32 to the end: the weights have both signs, and what they cancel would be lost in a narrow dtype.
+    # In float32 to the end: the weights have both signs, and a narrow dtype would lose what is left when terms cancel.
     total = first * newest.in_float32()
     for weight, array in zip(others, older, strict=False):
         total = total + weight * array.in_float32()
@@ -305,5 +306,6 @@ def _weighted(weights: Sequence[float], kept: Sequence[Kept]) -> mx.array:
 
 
 def _alike(one: Kept, other: Kept) -> bool:
-    """By the model's dtype: arrays of two dtypes may be kept in one."""
+    """Whether both can be nodes of one curve."""
+    # By the model's dtype and not by that of the array, since arrays of two dtypes may be kept in the same one.
     return one.array.shape == other.array.shape and one.dtype == other.dtype

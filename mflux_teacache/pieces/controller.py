@@ -1,8 +1,9 @@
-"""What is done in one step: what a strategy's rule says, within what its image is held to. Pure, no mlx.
+"""Whether a step is computed or skipped: a strategy's rule, within the limits of the image. Pure, no mlx.
 
-The rule is any strategy's, and says what it would do. What all of them have in common is decided here: windows at both
-ends, a cap on skips in a row, numbers that went bad, nothing to reuse, and whether a running number reaches what it is
-held against. That is a threshold (``Bounds``), or the share of an exact budget (``pieces/budget.py``).
+The rule belongs to a strategy and says what it would do. Whatever all strategies have in common is decided here:
+windows at both ends, a cap on skips in a row, numbers that are not finite, a cache with nothing to reuse, and whether a
+running number has reached its limit. That limit is a threshold (``Bounds``), or the share of an exact budget
+(``pieces/budget.py``).
 
 A higher threshold never skips fewer steps of the same predictions: the later a step is computed and the higher the
 threshold, the later the next one is computed. Which steps are skipped can differ, though: a single step may be computed
@@ -17,18 +18,18 @@ from typing import NamedTuple
 
 from mflux_teacache.pieces.verdict import Progress, Verdict
 
-# Of what a number grew by, so many steps are remembered. Of 1, 2, 3, 5 and all steps seen, one or three came closest to
-# the best split on the recorded traces (FLUX.1 Krea and the demo's model, 28 steps); after a single odd step one goes
-# wrong.
+# For how many steps the growth of a number is remembered. Of 1, 2, 3, 5 and all steps so far, 1 or 3 came closest to
+# the best split on the recorded traces (FLUX.1 Krea and the demo's model, 28 steps), but 1 goes wrong after a single
+# odd step.
 RECENT = 3
 
-# More than any change that a run could have; and whatever a run adds up of it stays finite.
+# More than any change that a run could have, yet small enough that the sum over a whole run stays finite.
 _LARGEST = 1e300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """What the steps of one image are held to, and a running number to a threshold.
+    """The limits of one image: windows, a cap, and a threshold for the running number.
 
     Attributes:
         total: steps of the run.
@@ -45,7 +46,7 @@ class Bounds:
 
     @property
     def first(self) -> int:
-        """Steps at the start that are computed."""
+        """How many steps at the start are computed."""
         return self.skip_first
 
     def window(self, step: int) -> str | None:
@@ -55,18 +56,18 @@ class Bounds:
         return "last steps" if step >= self.total - self.skip_last else None
 
     def weigh(self, state: Progress, verdict: Verdict, reading: Reading, step: int) -> Verdict:
-        """Compute or reuse in a step between the windows, by its number."""
+        """Decide by its number whether a step between the windows is computed or reused."""
         reached = reading.number >= self.threshold
         reason = f"{verdict.reason} {'reached' if reached else 'under'} the threshold"
         return replace(verdict, kind="compute" if reached else "reuse", reason=reason)
 
     def is_exceeded(self, state: Progress, step: int) -> bool:
-        """Whether a step that is computed takes more than was asked for."""
+        """Whether computing a step exceeds what was asked for."""
         return False
 
 
 def unlimited(total: int) -> Bounds:
-    """Of a strategy that plans the image beforehand, and has in its plan what there is to hold."""
+    """Bounds for a strategy that plans the image beforehand, so that its plan already keeps all limits."""
     return Bounds(total=total, skip_first=0, skip_last=0, max_skips=total)
 
 
@@ -74,8 +75,8 @@ class Reading(NamedTuple):
     """A running number in one step.
 
     Attributes:
-        number: as it stands with this step.
-        growth: what the step brought, from 0.
+        number: its value, including this step.
+        growth: how much this step added, at least 0.
     """
 
     number: float
@@ -83,16 +84,16 @@ class Reading(NamedTuple):
 
 
 def judge(state: Progress, verdict: Verdict, step: int, bounds: Bounds) -> Verdict:
-    """What is done in a step: compute, force or reuse.
+    """Decide about a step: compute, force or reuse.
 
     Args:
-        state: of the image before this step: what this function returned for the step before, in ``state``.
-        verdict: the rule's.
-        step: its index, from 0.
-        bounds: what the image is held to.
+        state: the image's state before this step, which is the ``state`` that this function returned for the last one.
+        verdict: the rule's verdict.
+        step: the index of the step, from 0.
+        bounds: the limits of the image.
 
     Returns:
-        The verdict with what is done, why, and the ``state`` to hand on.
+        The verdict with the decision, its reason, and the ``state`` for the next step.
     """
     told = _trusted(verdict)
     reading = _read(state, told)
@@ -103,16 +104,17 @@ def judge(state: Progress, verdict: Verdict, step: int, bounds: Bounds) -> Verdi
 
 
 def _trusted(verdict: Verdict) -> Verdict:
-    """A number that is not finite cannot be weighed, and this step's residual comes from the same latents."""
+    """The verdict, unless its number is not finite: then the step is computed and the cache dropped."""
     number = verdict.change if verdict.prediction is None else verdict.prediction
     if verdict.kind != "weigh" or number is None or math.isfinite(number):
         return verdict
     reason = "change or prediction not finite"
+    # Nothing of this step is kept, since its residual comes from the same latents as the number.
     return replace(verdict, kind="force", reason=reason, prediction=None, drop_cache=True, keep=False)
 
 
 def _read(state: Progress, verdict: Verdict) -> Reading | None:
-    """The number with this step: a sum where there is a prediction, and else the change, which is no sum."""
+    """The running number including this step: a sum if there is a prediction, else the change as it is."""
     if verdict.prediction is not None and math.isfinite(verdict.prediction):
         growth = min(verdict.prediction, _LARGEST)
         return Reading(state.number + growth, growth)
@@ -123,7 +125,8 @@ def _read(state: Progress, verdict: Verdict) -> Reading | None:
 
 
 def _within(state: Progress, verdict: Verdict, reading: Reading | None, step: int, bounds: Bounds) -> Verdict:
-    if window := bounds.window(step):  # what went bad drops the cache there as well, and says so
+    if window := bounds.window(step):
+        # A number that is not finite drops the cache in a window too, and its reason is the one worth knowing.
         return replace(verdict, kind="force", reason=verdict.reason if verdict.drop_cache else window)
     if verdict.drop_cache:
         return verdict
@@ -135,7 +138,7 @@ def _within(state: Progress, verdict: Verdict, reading: Reading | None, step: in
         verdict = replace(verdict, running_sum=reading.number)
     if verdict.kind == "weigh" and reading is not None:
         verdict = bounds.weigh(state, verdict, reading, step)
-    # Last, so that its reason is given only where the cap is what stood in the way.
+    # The cap comes last, so that it is given as the reason only if the step would otherwise have been skipped.
     if verdict.kind == "reuse" and state.skips >= bounds.max_skips:
         return replace(verdict, kind="force", reason=f"{bounds.max_skips} skips in a row")
     return verdict
@@ -147,4 +150,5 @@ def _after(state: Progress, decided: Verdict, reading: Reading | None) -> Progre
         number = state.number if reading is None else reading.number
         return replace(state, skips=state.skips + 1, number=number, recent=recent)
     cached = decided.keep or (state.cached and not decided.drop_cache)
+    # A new object: a computed step resets the number and the skips in a row to their defaults.
     return Progress(computed=state.computed + 1, cached=cached, recent=recent)

@@ -1,4 +1,4 @@
-"""Figures that were measured on models, in JSON files: those that a strategy ships, and a user's own. No mlx."""
+"""JSON files of figures that were measured on models: those that a strategy ships, and a user's own. No mlx."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ from mflux_teacache.spelling import brief, shortened
 
 SCHEMA = 1
 
-# A file of figures has 1 to 4 kB, and one with the prompts of a hundred images 100.
+# A file of figures has 1 to 4 kB, and one with the prompts of a hundred images has 100 kB.
 MOST_BYTES = 1_000_000
 
-_LONGEST_SHOWN = 1000  # of what a file says or a path is, in a message
+_LONGEST_SHOWN = 1000  # characters of a path, or of a text from a file, in a message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,11 +46,11 @@ class Figures:
     """What every file says, whatever was measured: on which model, and by whom. A strategy's own dataclass adds to it.
 
     Attributes:
-        name: what an option calls it; of a shipped one, the name of its file.
+        name: its name in an option; for a shipped file, the name of the file.
         model: Hugging Face id of the model that it was made on.
         pipelines: class names of the mflux pipelines that it was made with.
         stand_in_for: ids of models that share the transformer and have no figures of their own.
-        loras: LoRAs and scales of the runs, as ``loras_of`` has them; ``None`` = as published, without one.
+        loras: LoRAs and scales of the runs, as ``loras_of`` gives them; ``None`` for the model as it was published.
         license: SPDX expression of the source.
         note: what else a user should know.
     """
@@ -64,11 +64,9 @@ class Figures:
     note: str | None = None
 
     def distance(self, target: Target) -> int | None:
-        """How far off a target is: 0 = this model on this pipeline; ``None`` = made for another model.
-
-        The model itself is nearer than one that it stands in for, and both are nearer than a checkpoint that is only
-        based on them; of equals, the same pipeline is nearer.
-        """
+        """How far off a target is: 0 for this model on this pipeline; ``None`` if the file is for another model."""
+        # The weights: a checkpoint that is only based on the model (4) is farther than another model that these
+        # figures stand in for (2), and that is farther than another pipeline (1).
         for offset, candidate in ((0, target.model), (4, target.base_model)):
             if candidate == self.model or candidate in self.stand_in_for:
                 return offset + 2 * (candidate != self.model) + (target.pipeline not in self.pipelines)
@@ -82,14 +80,14 @@ _ALLOWED: Mapping[str, Allowed] = {
     "loras": Allowed(is_table_of(is_number), "an object with the scale of each LoRA"),
 }
 
-# What a field may hold whose dataclass says no more than its type; ``| None`` is told by its default.
+# What a field may hold if its dataclass gives only a type. Whether it may be null is told by its default.
 OF_TYPE: Mapping[str, Allowed] = {"str": TEXT, "float": NUMBER, "int": whole_number_from(1), "bool": BOOLEAN}
 
 AnyFigures = TypeVar("AnyFigures", bound=Figures)
 
 
 def as_text(figures: Figures) -> str:
-    """A file that says these figures."""
+    """The text of a file with these figures."""
     return json.dumps({"schema": SCHEMA, **asdict(figures)}, indent=2) + "\n"
 
 
@@ -101,8 +99,9 @@ def calibration_free() -> list[str]:
 
 
 def loras_of(target: Target) -> dict[str, float]:
-    """A target's LoRAs: what they are called wherever they lie, and their scales. They add up, so order is nothing."""
-    scales = (*target.lora_scales, *(1.0 for _ in target.loras))
+    """A target's LoRAs by name, wherever they are stored, with their scales."""
+    scales = (*target.lora_scales, *(1.0 for _ in target.loras))  # mflux's own default, where fewer scales are given
+    # LoRAs add up: their order is of no account, and one that is given twice counts with the sum of its scales.
     found: defaultdict[str, float] = defaultdict(float)
     for lora, scale in zip(target.loras, scales, strict=False):
         found[_called(lora)] += scale
@@ -110,19 +109,21 @@ def loras_of(target: Target) -> dict[str, float]:
 
 
 def spelt(loras: Mapping[str, float]) -> str:
-    """For messages: ``style.safetensors at 0.8 and light.safetensors at 1``."""
+    """LoRAs in a message, such as ``style.safetensors at 0.8 and light.safetensors at 1``."""
     return " and ".join(f"{name} at {scale:g}" for name, scale in loras.items()) or "no LoRA"
 
 
 def _called(lora: str) -> str:
-    """The name of its file; in Hugging Face's cache with the repository, since many call their file alike."""
+    """A LoRA's name: that of its file, with the repository if it lies in Hugging Face's cache."""
     path = Path(lora)
+    # Many repositories give their file the same name, such as pytorch_lora_weights.safetensors.
     repository = next((part for part in path.parts if part.startswith("models--")), "")
     return "/".join((*repository.split("--")[1:], path.name))
 
 
 def _type_of(field: Field[Any]) -> str:
-    """As it is written, without ``| None``; the type itself where annotations are evaluated."""
+    """The name of a field's type, without ``| None``."""
+    # A string under ``from __future__ import annotations``, and the type itself in a module without it.
     return getattr(field.type, "__name__", str(field.type)).removesuffix(" | None")
 
 
@@ -133,14 +134,14 @@ class DataFiles(Generic[AnyFigures]):
     Attributes:
         strategy: its name in sentences, such as ``TeaCache``.
         noun: what one file is, such as ``calibration``.
-        option: that names one, such as ``--teacache-calibration``.
-        otherwise: what to do where a model has none, beside using a strategy that needs none; ends the sentence.
-        recorder: the plugin that makes one, such as ``teacache-record``; ``None`` if there is none.
-        folder: with the files that are shipped.
-        record: the dataclass; a list in a file is a tuple in it. A field whose default is ``None`` may be null.
-        allowed: what a file may say in a field, where that is more or less than its type says (``OF_TYPE``).
-        derive: from a file's checked fields, and its name for messages, to fields that follow from others. It may
-            raise ``OptionError``.
+        option: the option that names a file, such as ``--teacache-calibration``.
+        otherwise: what to do if a model has no file, other than using a strategy that needs none; it ends a sentence.
+        recorder: the plugin that makes a file, such as ``teacache-record``; ``None`` if there is none.
+        folder: the folder with the shipped files.
+        record: the dataclass; a list in a file becomes a tuple in it. A field whose default is ``None`` may be null.
+        allowed: what a field of a file may hold, if its type (``OF_TYPE``) does not say it all.
+        derive: a function from a file's checked fields, and its name for messages, to fields that follow from others.
+            It may raise ``OptionError``.
     """
 
     strategy: str
@@ -156,24 +157,24 @@ class DataFiles(Generic[AnyFigures]):
 
     @cached_property
     def _tests(self) -> Mapping[str, Allowed]:
-        """What each field may hold."""
+        """What each field of a file may hold."""
         types = {field.name: _type_of(field) for field in fields(self.record)}
         by_type = {name: OF_TYPE[kind] for name, kind in types.items() if kind in OF_TYPE}
         return {**by_type, **_ALLOWED, **self.allowed}
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """Of what is shipped, in order. No file is read for it."""
+        """The names of the shipped files, sorted. No file is read for this."""
         files = (entry.name for entry in self.folder.iterdir())
         return tuple(sorted(name.removesuffix(".json") for name in files if name.endswith(".json")))
 
     @cached_property
     def shipped(self) -> Mapping[str, AnyFigures]:
-        """By name, in order."""
+        """The figures of the shipped files, sorted by name."""
         return {name: self._shipped(name) for name in self.names}
 
     def add_option(self, group: argparse._ActionsContainer) -> None:
-        """Declare the option that names one."""
+        """Declare the option that names a file."""
         group.add_argument(
             self.option,
             metavar="NAME|FILE",
@@ -181,14 +182,14 @@ class DataFiles(Generic[AnyFigures]):
         )
 
     def load(self, name_or_path: str | Path) -> AnyFigures:
-        """What is shipped under a name, or a file of one's own.
+        """The figures that are shipped under a name, or those of a user's own file.
 
         Args:
             name_or_path: a name of ``shipped``; anything that ends in ``.json`` or contains a path separator
                 is a file.
 
         Raises:
-            OptionError: no such name, or a file that cannot be read or says something that is not allowed.
+            OptionError: there is no such name, or the file cannot be read or holds something that is not allowed.
         """
         text = str(name_or_path)
         shown = shortened(text, _LONGEST_SHOWN)
@@ -201,7 +202,7 @@ class DataFiles(Generic[AnyFigures]):
             )
         try:
             content = read_text(Path(text).expanduser(), MOST_BYTES)
-        except (Unreadable, RuntimeError, ValueError) as error:  # the latter two: ~ of nobody, or of no name at all
+        except (Unreadable, RuntimeError, ValueError) as error:  # the latter two: ~ of an unknown user
             raise OptionError(
                 f"{self.strategy} cannot read the {self.noun} {shown}: {error}. Give the path of a UTF-8 JSON file, "
                 f"or one of the names {', '.join(self.names)}."
@@ -209,7 +210,7 @@ class DataFiles(Generic[AnyFigures]):
         return self.parse(content, shown)
 
     def _shipped(self, name: str) -> AnyFigures:
-        # One by one: whoever names a calibration, or asks for help, does not pay for reading all of them.
+        # One by one, so that naming a calibration or asking for help does not cost reading all of them.
         if name not in self._parsed:
             file = f"{name}.json"
             data = json.loads(self.folder.joinpath(file).read_text("utf-8"))
@@ -217,24 +218,24 @@ class DataFiles(Generic[AnyFigures]):
         return self._parsed[name]
 
     def parse(self, content: str, where: str) -> AnyFigures:
-        """What the text of a file says; ``where`` is its name in messages.
+        """The figures in the text of a file; ``where`` is the file's name in messages.
 
         Raises:
-            OptionError: it says something that is not allowed.
+            OptionError: the file holds something that is not allowed.
         """
         what = f"The {self.noun} {where}"
         try:
             data = parse_json(content)
         except (json.JSONDecodeError, RecursionError) as error:
             raise OptionError(f"{what} is not JSON: {error}. Compare it with a shipped one.") from error
-        except ValueError as error:
+        except ValueError as error:  # it is JSON, but with a field that is given twice, or a number of a million digits
             raise OptionError(f"{what} is not read: {error}. Compare it with a shipped one.") from error
         return self._made(data, what)
 
     def _made(self, data: Any, what: str) -> AnyFigures:
         """The figures that a file holds, checked; ``what`` is its name at the beginning of a message."""
         schema = data.pop("schema", None) if isinstance(data, dict) else None
-        if type(schema) is not int or schema != SCHEMA:  # True is 1 to Python
+        if type(schema) is not int or schema != SCHEMA:  # True equals 1
             raise OptionError(
                 f'{what} is not a JSON object with "schema": {SCHEMA}, the only one that this version reads. '
                 f"Write it anew, or upgrade mflux-teacache-plugin."
@@ -244,10 +245,10 @@ class DataFiles(Generic[AnyFigures]):
         return self.record(**(values | self.derive(data, what)))
 
     def nearest(self, target: Target) -> AnyFigures:
-        """What is nearest to a target, of what is shipped.
+        """The shipped figures that are nearest to a target.
 
         Raises:
-            Refused: nothing was made for its model, nor for a model that it shares the transformer with.
+            Refused: none were made for its model, nor for a model with the same transformer.
         """
         near = [
             (away, name) for name, figures in self.shipped.items() if (away := figures.distance(target)) is not None
@@ -258,11 +259,11 @@ class DataFiles(Generic[AnyFigures]):
                 f"({target.pipeline}). It has: {', '.join(figures.model for figures in self.shipped.values())}. "
                 f"Use one of the plugins that need none ({', '.join(calibration_free())}); or {self.otherwise}."
             )
-        _, name = min(near)  # of equals, the first by name
+        _, name = min(near)  # among equals, the first by name
         return self.shipped[name]
 
     def warn_if_made_elsewhere(self, figures: AnyFigures, target: Target) -> None:
-        """Tell the user of a target that is not the very model, pipeline and LoRAs that these figures were made on."""
+        """Warn if the target differs from the model, pipeline and LoRAs on which these figures were made."""
         if difference := self._difference(figures, target):
             own = "a file of your own" + (f", which --plugin {self.recorder} makes" if self.recorder else "")
             warnings.warn(
@@ -310,10 +311,7 @@ class DataFiles(Generic[AnyFigures]):
 
 
 class Chosen(Generic[AnyFigures]):
-    """The figures of one plugin's instance: what its option names, else those that are nearest to its model.
-
-    A file is read once: it may change, or be gone, while images are made.
-    """
+    """The figures of one plugin's instance: those that its option names, else those that are nearest to its model."""
 
     def __init__(self, files: DataFiles[AnyFigures]) -> None:
         self._files = files
@@ -323,6 +321,6 @@ class Chosen(Generic[AnyFigures]):
         """The figures; raises as ``DataFiles.load`` and ``nearest`` do."""
         if named is None:
             return self._files.nearest(target)
-        if self._read is None:
+        if self._read is None:  # read once, since the file may change or vanish while images are made
             self._read = self._files.load(named)
         return self._read

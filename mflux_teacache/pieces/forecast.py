@@ -1,8 +1,8 @@
 """How a forecast weighs the computed steps: a polynomial in the noise level, with a bound on its errors. Pure, no mlx.
 
 What a step computes is a smooth function of the noise level, so the computed steps predict the next ones. The
-forecast is the polynomial through the newest ones, taken at the skipped step's sigma (not at its index: schedules
-are uneven). TaylorSeer (Liu et al., arXiv 2503.06923) forecasts by finite differences of the step index.
+forecast is the polynomial through the newest ones, evaluated at the skipped step's sigma, and not at its index, because
+schedules are uneven. TaylorSeer (Liu et al., arXiv 2503.06923) forecasts by finite differences of the step index.
 """
 
 from __future__ import annotations
@@ -13,22 +13,23 @@ from itertools import pairwise
 
 ORDERS = (0, 1, 2)
 
-# What TeaCache and first-block cache do as published: hold.
+# 0 holds, as TeaCache and first-block cache do in their publications.
 DEFAULT_ORDER = 0
 
-# The most that a forecast may multiply the errors of what it is made from (see weights()): linear then reaches half
-# as far ahead as its two computed steps are apart, quadratic 0.22 of that. From linear forecasts on the demo's model
-# (28 steps, one prompt, guidance 1 and 2.5; every 3rd and 5th step, and teacache at 0.12 and 0.2): of 1 (hold), 1.5, 2,
-# 2.5 and 3, the image came nearest to the full run's with 2, or within 1.3 dB of the nearest, and 3.4 to 12.7 dB nearer
-# than held, but for every 5th step with guidance: 0.2 dB. With 3 that one was 4.8 dB worse than held.
+# By how much a forecast may multiply the errors of what it is made from (see weights()). With 2, a linear forecast
+# reaches half as far ahead as its two computed steps are apart, and a quadratic one 0.22 of that. The figure comes from
+# linear forecasts on the demo's model (28 steps, one prompt, guidance 1 and 2.5; every 3rd and 5th step, and teacache
+# at 0.12 and 0.2), tried with 1 (hold), 1.5, 2, 2.5 and 3. With 2 the image was nearest to the full run's, or within
+# 1.3 dB of the nearest, and it was 3.4 to 12.7 dB nearer than with held residuals, except for every 5th step with
+# guidance: there it was 0.2 dB nearer, and with 3 it was 4.8 dB farther than held.
 MAX_GAIN = 2.0
 
-# The same for the transformer's outputs, which are smoother: on an earlier model of the demo's (28 steps, 32
-# images, fixed patterns) the linear forecast was nearer to the full run with 3 than with 2, by 0.6 to 2.0 dB from 9
-# computed steps up, and the quadratic one with 3 by 1.9 to 2.7 dB; with 7 computed ones, 1.0 and 2.5 dB farther.
+# The same for the transformer's outputs, which are smoother. On an earlier model of the demo's (28 steps, 32 images,
+# fixed patterns), from 9 computed steps up, the linear forecast was nearer to the full run with 3 than with 2 by 0.6 to
+# 2.0 dB, and the quadratic one by 1.9 to 2.7 dB; with 7 computed steps they were 1.0 and 2.5 dB farther.
 MAX_GAIN_OF_OUTPUTS = 3.0
 
-# Noise levels that differ by less are the same one: they are float32 numbers from 0 to 1.
+# Noise levels that differ by less count as equal. They are float32 numbers from 0 to 1, which are rounded by 6e-8.
 _SAME = 1e-6
 
 
@@ -38,16 +39,17 @@ def weights(
     """How much of each computed residual or output goes into the one that is predicted for ``sigma``.
 
     These are Lagrange's weights of the polynomial through the newest nodes, evaluated beyond them. They sum to 1.
-    The sum of their absolute values is the gain: what rounding errors and whatever is not smooth in them is
-    multiplied with. It grows with the distance, the faster the higher the order and the closer two nodes
-    are. Of each order above 0, as much is blended into the next lower one as keeps the gain within ``max_gain``:
-    so a forecast within it is exact for polynomials of its degree, and one that would leave it goes over into
-    that of a lower order without a jump.
+    The sum of their absolute values is the gain, by which rounding errors and everything else that is not smooth in the
+    computed steps are multiplied. It grows with the distance, and grows faster with a higher order and with closer
+    nodes. Each order above 0 is blended into the next lower one as far as the gain stays within ``max_gain``. So a
+    forecast within that bound is exact for polynomials of its degree, and one beyond it passes into that of a lower
+    order without a jump.
 
     Args:
         sigma: noise level to forecast for; ``None`` or not finite = hold.
-        nodes: noise levels of the computed steps, newest first. Used as far as they are known and lie in the order
-            in which the run passes them on its way to ``sigma``: equal ones, or a turn, end the list.
+        nodes: noise levels of the computed steps, newest first. They are used as far as they are known and lie in the
+            order in which the run passes them on its way to ``sigma``; the first one that is equal to the one before,
+            or that turns back, ends the list.
         order: degree of the polynomial, which takes ``order + 1`` nodes; with fewer it is lower. 0 holds.
         max_gain: the bound, from 1.
 
@@ -74,7 +76,7 @@ def _distances(sigma: float | None, nodes: Iterable[float | None]) -> list[float
         known.append(node)
     if len(known) < 2:
         return [0.0]
-    way = math.copysign(1.0, known[0] - sigma)
+    way = math.copysign(1.0, known[0] - sigma)  # schedules fall as a rule, but nothing here relies on it
     distances = [way * (node - sigma) for node in known]
     growing = next((i for i, (near, far) in enumerate(pairwise(distances), 1) if far - near < _SAME), len(distances))
     return distances[:growing]
@@ -93,5 +95,6 @@ def _gain(weights: Iterable[float]) -> float:
 
 
 def _share(low: float, high: float, most: float) -> float:
-    """How much of the higher order may be blended in. Beyond the nodes all orders' signs alternate: gains blend too."""
+    """How much of the higher order may be blended in."""
+    # Beyond the nodes the signs of the weights alternate in every order, so the gain of a blend is the blend of gains.
     return 1.0 if high <= most else (most - low) / (high - low)

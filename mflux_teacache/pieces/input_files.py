@@ -1,4 +1,4 @@
-"""Files that a user names, or a stranger's file does: read once, if they are regular and of a sensible size. No mlx."""
+"""Reading files that a user or a stranger's file names: once, and only regular ones of a sensible size. No mlx."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any, BinaryIO
 
 from mflux_teacache.spelling import brief
 
-# The largest float has 309 digits. Python takes time that grows with the square of their number, and from some number
-# on refuses, also to print them.
+# The largest float has 309 digits. Python's time to read a whole number grows with the square of its digits, and beyond
+# some length Python refuses, even to print it.
 MOST_DIGITS = 1000
 
 _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
@@ -26,15 +26,15 @@ _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
 
 
 class Unreadable(Exception):
-    """A file that is not read; the message is why, to stand after the file's name and a colon."""
+    """A file is not read. The message says why, and is put after the file's name and a colon."""
 
 
 class NotAFile(Unreadable):
-    """What has the name is a folder, a pipe, a device or a socket."""
+    """The name is that of a folder, a pipe, a device or a socket."""
 
 
 class TooLarge(Unreadable):
-    """It holds more than is read of such a file."""
+    """The file holds more than is read of such a file."""
 
 
 def read_text(path: Path, most: int) -> str:
@@ -48,7 +48,7 @@ def read_text(path: Path, most: int) -> str:
 
 
 def read_text_with(word: str, path: Path, most: int, searched: int) -> str | None:
-    """The same, of a file that has a word in it; ``None`` for one of at most ``searched`` bytes that has not."""
+    """The same for a file that contains a word; ``None`` for one of at most ``searched`` bytes that does not."""
     with open_file(path) as file:
         content = read_bounded(file, searched)
     if word.encode() not in content:
@@ -60,7 +60,7 @@ def read_text_with(word: str, path: Path, most: int, searched: int) -> str | Non
 
 def _decoded(content: bytes) -> str:
     try:
-        return content.decode("utf-8-sig")
+        return content.decode("utf-8-sig")  # editors on Windows begin a file with a byte order mark
     except UnicodeDecodeError as error:
         raise Unreadable(f"it is not UTF-8 text ({error.reason} at byte {error.start})") from error
 
@@ -72,9 +72,9 @@ def open_file(path: Path) -> BinaryIO:
         Unreadable: as for ``read_text``.
     """
     try:
-        _refuse_special(path.stat())  # a device is not even opened: that alone can rewind a tape, or wait for a line
+        _refuse_special(path.stat())  # opening a device is harmful enough: it can rewind a tape or wait for a line
         return open(path, "rb", opener=_open_regular)
-    except (OSError, ValueError) as error:  # the latter of a name with a NUL
+    except (OSError, ValueError) as error:  # a name with a NUL raises ValueError
         raise Unreadable(reason(error)) from error
 
 
@@ -82,7 +82,7 @@ def read_bounded(file: BinaryIO, most: int) -> bytes:
     """What is left of an open file; raises as ``read_text`` does."""
     try:
         size = os.fstat(file.fileno()).st_size
-        # Files that grow, and those of /proc, have more than their size says.
+        # One byte more than allowed is read: files that grow, and those of /proc, hold more than their size says.
         content: bytes | None = b"" if size > most else file.read(most + 1)
     except OSError as error:
         raise Unreadable(reason(error)) from error
@@ -103,7 +103,8 @@ def reason(error: OSError | ValueError) -> str:
 
 
 def _open_regular(name: str, flags: int) -> int:
-    """Looked at again: a pipe may have taken the file's place since, and without O_NONBLOCK opening it would wait."""
+    """Open a file and check once more that it is a regular one."""
+    # A pipe may have taken its place since the first check, and without O_NONBLOCK opening it would wait for a writer.
     descriptor = os.open(name, flags | os.O_NONBLOCK | os.O_NOCTTY)
     try:
         _refuse_special(os.fstat(descriptor))
@@ -155,7 +156,8 @@ def _whole_number(digits: str) -> int:
 
 
 def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Of a field that is given twice, programs take the first or the last: a reader would see another file than we."""
+    """A JSON object whose fields are each given once."""
+    # Of two values for one field some programs take the first and some the last, so a reader might see another file.
     table = dict(pairs)
     if len(table) < len(pairs):
         [(twice, _)] = Counter(name for name, _ in pairs).most_common(1)

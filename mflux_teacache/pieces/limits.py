@@ -1,6 +1,6 @@
-"""What holds for every strategy, whatever its rule: windows at both ends, and a cap on skips in a row. No mlx.
+"""The limits of every strategy, whatever its rule: windows at both ends, and a cap on skips in a row. No mlx.
 
-Their options are declared and read here, and with them those of an exact budget.
+Their options are declared and read here, together with those of an exact budget.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from mflux_teacache.errors import OptionError, Refused
 from mflux_teacache.pieces import option_types
 from mflux_teacache.pieces.budget import BUDGETS, Allowance
 
-# The options of ``add_options``, by their keywords, which are the fields of ``Limits``.
+# The keywords of the options of ``add_options``. They are the fields of ``Limits``.
 WINDOWS = ("skip_first", "skip_last")
 CAP = "max_skips"
 
-_LONGEST = 1000  # steps of a run, when looking for one that is long enough
+_LONGEST = 1000  # the longest run that anybody would make; the search for one that is long enough ends there
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,10 +31,10 @@ class Limits:
         skip_first: window at the start that is always computed: steps, or a fraction of the run between 0 and 1,
             rounded up. The very first step has nothing to reuse and is computed even with 0.
         skip_last: window at the end, likewise.
-        max_skips: consecutive steps that may be skipped; 0 never skips, ``None`` sets no cap.
+        max_skips: how many consecutive steps may be skipped; 0 never skips, ``None`` sets no cap.
 
     Raises:
-        OptionError: a value outside of what is allowed.
+        OptionError: a value is not allowed.
     """
 
     skip_first: float = 1
@@ -48,7 +48,7 @@ class Limits:
             raise OptionError(f"The cap on skips in a row is {self.max_skips}; it must be a whole number from 0.")
 
     def of(self, total: int, least_first: int = 1) -> Resolved:
-        """In steps of a run of ``total``, of which the first ``least_first`` are computed whatever the window is."""
+        """The limits in steps of a run of ``total``, whose first ``least_first`` are computed whatever the window."""
         return Resolved(
             total=total,
             skip_first=max(least_first, _steps(self.skip_first, total)),
@@ -69,10 +69,10 @@ class Resolved(TypedDict):
 def add_options(
     group: argparse._ArgumentGroup, plugin: str, defaults: Limits, own: Mapping[str, str] | None = None
 ) -> None:
-    """Declare ``--<plugin>-skip-first``, ``-skip-last``, and where there is a default for it, ``-max-skips``.
+    """Declare ``--<plugin>-skip-first``, ``-skip-last`` and, if ``defaults`` has a cap, ``-max-skips``.
 
     Args:
-        own: by keyword, what the default is where it is the model's own, in words; then the option's is ``None``.
+        own: for each keyword whose default depends on the model, that default in words; the option's is then ``None``.
     """
     own = own or {}
 
@@ -94,10 +94,10 @@ def add_options(
 
 
 def from_options(options: argparse.Namespace, defaults: Limits | None = None) -> Limits:
-    """The limits that the options of ``add_options`` come to.
+    """The limits that the options of ``add_options`` ask for.
 
     Args:
-        defaults: the model's own, for options that are not given.
+        defaults: the model's own limits, for options that are not given.
     """
     defaults = defaults or Limits()
     # A strategy without a cap declares no option for one.
@@ -106,7 +106,7 @@ def from_options(options: argparse.Namespace, defaults: Limits | None = None) ->
 
 
 def add_budget(group: argparse._ActionsContainer, plugin: str) -> None:
-    """Declare ``--<plugin>-max-computed`` and ``--<plugin>-speedup``; ``group`` has options that exclude each other."""
+    """Declare ``--<plugin>-max-computed`` and ``--<plugin>-speedup`` on a group whose options exclude each other."""
     group.add_argument(
         f"--{plugin}-max-computed",
         type=option_types.count_from(1),
@@ -128,17 +128,17 @@ def budget_from(options: argparse.Namespace) -> Allowance | None:
 
 
 def refuse_short_run(name: str, plugin: str, limits: Limits, steps: int | None, *, least_first: int = 1) -> None:
-    """Refuse windows that leave nothing to skip; for ``mflux_check``.
+    """Refuse windows that leave nothing to skip. A strategy calls it in ``mflux_check``.
 
     Args:
         name: the strategy's name in sentences, such as ``TeaCache``.
         plugin: its name in options, such as ``teacache``.
         limits: windows at both ends.
-        steps: active steps of the run; ``None`` while not known.
+        steps: active steps of the run; ``None`` while they are not known.
         least_first: how many first steps the strategy computes whatever the window is.
 
     Raises:
-        Refused: nothing is left to skip of ``steps``, or of any number of them that somebody would run.
+        Refused: nothing is left to skip in a run of ``steps``, or in one of any length up to 1000.
     """
     first, last = limits.skip_first, limits.skip_last
     needed = shortest_run(first, last, least_first)
@@ -163,7 +163,7 @@ def resolve_window(value: float, total: int) -> int:
     """How many of ``total`` steps a window covers; a fraction is rounded up.
 
     Raises:
-        OptionError: neither steps nor a fraction.
+        OptionError: the value is neither a number of steps nor a fraction.
     """
     _check_window(value)
     return _steps(value, total)
@@ -175,7 +175,7 @@ def leaves_a_step(skip_first: float, skip_last: float, total: int, least_first: 
 
 
 def shortest_run(skip_first: float, skip_last: float, least_first: int = 1) -> int | None:
-    """The fewest steps of which the windows leave one to skip; ``None`` if that takes more than 1000."""
+    """The shortest run in which the windows leave a step to skip; ``None`` if it has more than 1000 steps."""
     lengths = range(2, _LONGEST + 1)
     return next((total for total in lengths if leaves_a_step(skip_first, skip_last, total, least_first)), None)
 
@@ -189,7 +189,8 @@ def _check_window(value: float) -> None:
 
 
 def _steps(window: float, total: int) -> int:
-    """In exact decimals, as they were written: 0.07 of 100 steps is 7, but ``math.ceil(0.07 * 100)`` is 8."""
+    """The window in steps."""
+    # In exact decimals, as the user wrote them: 0.07 of 100 steps is 7, but ``math.ceil(0.07 * 100)`` is 8.
     return window if isinstance(window, int) else math.ceil(Fraction(str(window)) * total)
 
 

@@ -1,4 +1,4 @@
-"""What a value may be: types for plugins' options, for ``add_argument(type=...)``, and for fields of JSON files."""
+"""What a value may be: types of plugins' options, for ``add_argument(type=...)``, and of fields in JSON files."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ LONGEST_NAME = 200  # messages show it, and images record it
 
 
 class Allowed(NamedTuple):
-    """Values that an option or a field may have.
+    """The values that an option or a field may have.
 
     Attributes:
-        test: whether a value is one of them.
-        words: what they are, after "it must be".
+        test: tells whether a value is one of them.
+        words: describes them; a message puts this after "it must be".
     """
 
     test: Test
@@ -30,8 +30,8 @@ class Allowed(NamedTuple):
 
 
 def is_window(value: object) -> bool:
-    """Whether a value is what ``window`` gives."""
-    if isinstance(value, float):
+    """Whether a value is one that ``window`` returns."""
+    if isinstance(value, float):  # 1.0 is refused: whether one step or the whole run is meant, nobody can tell
         return 0 < value < 1
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
@@ -41,7 +41,8 @@ def is_text(value: Any) -> bool:
 
 
 def is_number(value: Any) -> bool:
-    """What a float can hold: Python's JSON knows NaN, Infinity and whole numbers of any length."""
+    """Whether a value is a number that a float can hold."""
+    # Python's JSON also reads NaN, Infinity and whole numbers of any length. NaN fails every comparison.
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
@@ -94,7 +95,7 @@ def _type(kind: Callable[[str], Value], allowed: Allowed) -> Callable[[str], Val
     def read(text: str) -> Value:
         try:
             value = kind(text)
-        except ValueError:
+        except ValueError:  # argparse's own message for it would not say what is allowed
             value = None
         if value is None or not allowed.test(value):
             raise argparse.ArgumentTypeError(f"{text!r} is not {allowed.words}")
@@ -119,7 +120,7 @@ count = count_from(0, example=8)
 
 def window(text: str) -> float:
     """Steps (``int`` from 0), or a fraction of the run (``float`` between 0 and 1)."""
-    for kind in (int, float):
+    for kind in (int, float):  # in this order, since "3" would be a float too
         try:
             value = kind(text)
         except ValueError:
@@ -133,12 +134,12 @@ def window(text: str) -> float:
 
 
 def file_path(text: str) -> Path:
-    """A path; ``~`` is the user's home, which no shell puts into ``--option=~/file``.
+    """A path, in which ``~`` stands for the user's home.
 
     Raises:
-        argparse.ArgumentTypeError: ``~name`` of nobody here.
+        argparse.ArgumentTypeError: there is no user of the name in ``~name``.
     """
     try:
-        return Path(text).expanduser()
-    except (RuntimeError, ValueError) as error:  # the latter of a name that nobody can have
+        return Path(text).expanduser()  # no shell expands the ~ in ``--option=~/file``
+    except (RuntimeError, ValueError) as error:  # the latter for a user name with a NUL
         raise argparse.ArgumentTypeError(f"{text!r} begins with the home of a user who is not known here") from error

@@ -1,7 +1,7 @@
-"""Files that a plugin or command writes when all is done: refused before anything is done, and never left half. No mlx.
+"""Files that a plugin or command writes at its end: checked before its work begins, and never left half. No mlx.
 
-Each is written beside its place and moved into it, so that whatever happens (a full disk, a kill, Ctrl-C) the old file
-is there as a whole, or the new one is.
+Each is written beside its place and then moved there. Whatever happens (a full disk, a kill, Ctrl-C), either the old
+file or the new one is there as a whole.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ _OUTPUT = "_mflux_output"
 
 
 def add_output(group: argparse._ArgumentGroup, *names: str, **details: Any) -> None:
-    """An option that names a file to write. ``-C`` does not bring it back: another's sidecar must not choose files."""
+    """Declare an option that names a file to write."""
+    # The mark keeps ``-C`` from bringing it back: a stranger's sidecar must not choose which files are overwritten.
     action = group.add_argument(*names, type=file_path, metavar="FILE", **details)
     setattr(action, _OUTPUT, True)
 
@@ -35,14 +36,16 @@ def is_output(action: argparse.Action) -> bool:
 
 
 def check_output(option: str, path: Path, suffix: str | None = None) -> None:
-    """Args:
-        option: that names the file, for messages.
+    """Refuse a file that could not be written at the end.
+
+    Args:
+        option: the option that names the file, for messages.
         path: an existing file will be replaced; a pipe or a device, such as ``/dev/stdout``, will be written to.
-        suffix: that its name must have, such as ``.png``; ``None`` = any.
+        suffix: the suffix that its name must have, such as ``.png``; ``None`` for any.
 
     Raises:
-        OptionError: another suffix, a name that no file can have, no such folder, a folder or the like in the file's
-            place, where the command prints, or no permission.
+        OptionError: the suffix is another one, no file can have the name, its folder does not exist, a folder or the
+            like is in its place, the command prints into it, or there is no permission.
     """
     if suffix is not None and path.suffix.lower() != suffix:
         attempt = path.with_suffix(suffix) if path.name else f"result{suffix}"
@@ -65,14 +68,14 @@ def replace_file(path: Path, content: bytes) -> None:
     device has no content to lose, and is written to as it is.
 
     Raises:
-        OSError: the system did not let it; the file is then as it was, or missing if it was.
+        OSError: the system did not allow it. The file is then as it was, or still missing.
     """
     old = _status(path)
     if old is not None and not stat.S_ISREG(old.st_mode):
         _write_into(path, content)
         return
     target = _target(path)
-    if old is not None and not os.access(target, os.W_OK):  # moving would not ask
+    if old is not None and not os.access(target, os.W_OK):  # moving asks the folder's permission, not the file's
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(target))
     beside = _beside(target)
     try:
@@ -81,9 +84,9 @@ def replace_file(path: Path, content: bytes) -> None:
                 _keep_owner_and_mode(file.fileno(), old)
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            os.fsync(file.fileno())  # else a crash after the move could leave an empty file
         os.replace(beside, target)
-    except BaseException:
+    except BaseException:  # Ctrl-C must not leave the file beside it either
         with contextlib.suppress(OSError):
             beside.unlink()
         raise
@@ -91,7 +94,7 @@ def replace_file(path: Path, content: bytes) -> None:
 
 
 def png_of(figure: Any) -> bytes:
-    """A figure of matplotlib's, drawn in memory: what goes wrong there leaves the file as it was."""
+    """A matplotlib figure as a PNG. It is drawn in memory, so that a failure leaves the file as it was."""
     content = io.BytesIO()
     figure.savefig(content, format="png")
     return content.getvalue()
@@ -99,10 +102,10 @@ def png_of(figure: Any) -> bytes:
 
 @contextmanager
 def writing(option: str, path: Path) -> Iterator[None]:
-    """For a plugin or command that has its result, so that a full disk does not end it with a traceback.
+    """Report a failure to write a result in one message, and not with a traceback.
 
     Raises:
-        NotWritten: the system did not let it write.
+        NotWritten: the system did not allow the file to be written.
     """
     try:
         yield
@@ -123,7 +126,7 @@ def _asked_status(option: str, path: Path) -> os.stat_result | None:
 
 
 def _status(path: Path) -> os.stat_result | None:
-    """Of what the name leads to; ``None`` where nothing is yet."""
+    """The status of what the name leads to; ``None`` if nothing is there yet."""
     try:
         return path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -146,25 +149,27 @@ def _check_replaceable(option: str, path: Path, old: os.stat_result | None) -> N
         raise OptionError(f"{option} is {path}, which cannot be written{why}. Name a file in a folder of your own.")
     if old is not None and _is_printed_to(old):
         raise OptionError(f"{option} is {path}, where this command prints. Name another file.")
-    _asked_status(option, _beside(target))  # its path may be longer than that of the file
+    _asked_status(option, _beside(target))  # the temporary file's path may be too long where the file's is not
 
 
 def _is_kept_for_its_owner(old: os.stat_result, folder: os.stat_result) -> bool:
-    """In a folder for all, such as /tmp, others may write a file if it says so, and never move it."""
+    """Whether only its owner may replace the file."""
+    # In a shared folder such as /tmp (the sticky bit), others may write a file that allows it, but never move it.
     return bool(folder.st_mode & stat.S_ISVTX) and os.geteuid() not in (0, old.st_uid, folder.st_uid)
 
 
 def _is_printed_to(status: os.stat_result) -> bool:
-    """It is the file of a shell's ``> file``, which goes on printing into the old one when that is replaced."""
+    """Whether the command's own output goes to this file, as with a shell's ``> file``."""
+    # After it was replaced, the command would go on printing into the old one, which no longer has a name.
     for descriptor in (1, 2):
-        with contextlib.suppress(OSError):  # one that is closed
+        with contextlib.suppress(OSError):  # the descriptor may be closed
             if os.path.samestat(status, os.fstat(descriptor)):
                 return True
     return False
 
 
 def _target(path: Path) -> Path:
-    """What is replaced: of a link, the file that it points to, so that the link stays."""
+    """The file that is replaced. For a link it is the file that the link points to, so that the link stays."""
     return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
@@ -176,13 +181,13 @@ def _beside(target: Path) -> Path:
 def _keep_owner_and_mode(descriptor: int, old: os.stat_result) -> None:
     with contextlib.suppress(PermissionError):  # only root may give files away
         os.fchown(descriptor, old.st_uid, old.st_gid)
-    with contextlib.suppress(PermissionError):  # a file system without permissions
+    with contextlib.suppress(PermissionError):  # some file systems have no permissions
         os.fchmod(descriptor, stat.S_IMODE(old.st_mode))
 
 
 def _sync_folder(folder: Path) -> None:
-    """So that the new name outlasts a crash. The file is written already, and some file systems cannot do this."""
-    with contextlib.suppress(OSError):
+    """Make sure that the new name outlasts a crash."""
+    with contextlib.suppress(OSError):  # some file systems cannot do this, and the file itself is written already
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)

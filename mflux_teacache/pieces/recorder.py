@@ -1,4 +1,4 @@
-"""The base of plugins that measure full runs: one file of figures for all images of a run, written anew after each."""
+"""The base of plugins that measure full runs. They write one file for all images of a run, anew after each image."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from mflux_teacache.step import Body, Step
 
 
 class Image(Protocol):
-    """What is measured of an image in the making."""
+    """The measurements of one image in the making."""
 
     @property
     def steps(self) -> int:
-        """How many steps it has measured."""
+        """The number of measured steps."""
 
     @property
     def problem(self) -> str | None:
-        """Why what it has measured is of no use; ``None`` if it is."""
+        """Why the measurements are useless; ``None`` if they are not."""
 
     def measure(self, step: Step, body: Body) -> None:
-        """Take in a step that is done."""
+        """Measure a step that is done."""
 
 
 AnyImage = TypeVar("AnyImage", bound=Image)
@@ -42,19 +42,19 @@ Run = TypeVar("Run")
 
 
 class Recording(Generic[AnyImage, Run]):
-    """Measures full runs, and writes after each image what all images so far come to.
+    """Measures full runs, and writes after each image the result of all images so far.
 
-    One instance serves all images of the run, also those that overlap. The option ``--<name>-output`` is refused
-    before the first image if it could not be written.
+    One instance serves all images of the run, even overlapping ones. If the file of ``--<name>-output`` could not be
+    written, it is refused before the first image.
 
     Attributes:
-        name: the plugin's.
-        about: what it says of itself.
-        default: the file's name.
-        what: of all images of the run it holds, such as ``the mean over``.
+        name: the plugin's name.
+        about: what it says about itself.
+        default: the default name of the file.
+        what: how the file sums up all images of the run, such as ``the mean over``.
         noun: what it writes, such as ``table``.
-        image: makes what is measured of an image, before its first step.
-        files: that read what it writes.
+        image: makes the empty measurements of an image, before its first step.
+        files: reads what it writes.
     """
 
     name: ClassVar[str]
@@ -75,11 +75,11 @@ class Recording(Generic[AnyImage, Run]):
     # What a subclass gives.
 
     def run_of(self, image: AnyImage, generation: Generation) -> Run:
-        """What counts of an image that is finished and whole."""
+        """The numbers that are kept of an image that is finished and was computed in full."""
         raise NotImplementedError
 
     def write(self, runs: Sequence[Run]) -> None:
-        """Write what these runs come to, by ``write_file``, or say why not."""
+        """Write the result of these runs with ``write_file``, or say why that is not possible."""
         raise NotImplementedError
 
     # For use in these methods.
@@ -96,14 +96,14 @@ class Recording(Generic[AnyImage, Run]):
         }
 
     def write_file(self, figures: Figures, told: str) -> None:
-        """Write the file, and say so. Never raises: the image is worth more.
+        """Write the file, and say so. A failure is only a warning, since the image is worth more.
 
         Args:
-            told: what it holds and how good that is; the rest of a sentence.
+            told: what the file holds and how good that is; it ends a sentence.
         """
         content = as_text(figures)
         try:
-            self.files.parse(content, str(self._output))  # what would be refused when it is used, is refused now
+            self.files.parse(content, str(self._output))  # a file that its strategy would refuse must not be written
             with writing(f"--{self.name}-output", self._output):
                 replace_file(self._output, content.encode())
         except (OptionError, NotWritten) as problem:
@@ -154,17 +154,18 @@ class Recording(Generic[AnyImage, Run]):
             self.warn(f"leaves out image {generation.number + 1}: {problem}")
             return
         self._steps = generation.num_inference_steps
-        # The image's arrays go with it; only numbers are kept of it.
+        # Only numbers are kept, so that the image's arrays are freed.
         self._runs.append(self.run_of(image, generation))
-        # The file is written outside of any lock, from all images that are there when it begins.
+        # No lock is held while the file is written. It is written again if another thread has added an image meanwhile,
+        # so that the last one to write always has all of them.
         written = 0
-        while written < len(self._runs):  # another thread may add one meanwhile
+        while written < len(self._runs):
             some = tuple(self._runs)
             self.write(some)
             written = len(some)
 
     def _problem(self, image: AnyImage, steps: int) -> str | None:
-        """Why an image cannot be one of the others; ``None`` if it can."""
+        """Why an image cannot be counted with the others; ``None`` if it can."""
         if steps == 1:
             return f"it has one step, and a {self.noun} is of the changes from step to step"
         if image.steps != steps:

@@ -1,1 +1,1 @@
-"""A shadow run: every step is computed, and every strategy tells what it would have skipped, and at what error."""
+"""A shadow run computes every step, and shows what each strategy would have skipped and at what error."""

@@ -1,4 +1,4 @@
-"""A shadow run's picture: error against computed steps, and below it each strategy's steps."""
+"""The picture of a shadow run: error against computed steps, and below it the steps of each strategy."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _DPI = 160
 _UPPER = 3.6
 _ROW = 0.2
 
-# Errors are spread over decades, so their axes are logarithmic; what lies below this is drawn as this.
+# Errors are spread over decades, so their axes are logarithmic. Smaller errors, such as 0, are drawn as this one.
 _SMALLEST = 1e-4
 
-# An axis spans at least this factor, so that a single error has readable ticks around it too.
+# An axis spans at least this factor, so that even a single error has readable ticks around it.
 _LEAST_SPAN = 1.5
 _FEWEST_TICKS, _ENOUGH_TICKS, _MOST_TICKS = 3, 4, 10
 
@@ -52,6 +52,7 @@ def _draw_trade(axes: Axes, report: Report) -> None:
         label = strategy if points else f"{strategy} (skips nothing)"
         means_of_all += means
         axes.plot(counts, means, color=colour, marker=marker, markersize=6, linewidth=1.4, label=label)
+        # Only the ends are labelled: the thresholds between them are in order, and would cover other lines.
         if len(points) > 1:
             _note(axes, *points[0], 7, "left", colour)
             _note(axes, *points[-1], -7, "right", colour)
@@ -68,7 +69,7 @@ def _draw_trade(axes: Axes, report: Report) -> None:
 
 
 def _note(axes: Axes, row: Row, height: float, points: int, side: str, colour: str) -> None:
-    """The threshold beside an end of its line; those between are in order, and would cover other lines."""
+    """Write a row's threshold beside its point."""
     if row.threshold is not None:
         place = (row.computed, height)
         style: dict[str, Any] = {"fontsize": 8, "color": colour, "ha": side, "va": "center"}
@@ -79,7 +80,7 @@ def _draw_steps(figure: Figure, axes: Axes, report: Report) -> None:
     """One row of cells per setting: pale where it computes, coloured by the error where it would have skipped."""
     errors = [[math.nan if error is None else _drawn(error) for error in row.errors] for row in report.rows]
     known = [error for row in errors for error in row if not math.isnan(error)]
-    low, high = _span(known)
+    low, high = _span(known)  # also without any error, since imshow needs a scale
     scale = LogNorm(low, high)
     axes.set_facecolor(_COMPUTED)
     cells = axes.imshow(errors, aspect="auto", cmap="viridis_r", norm=scale, interpolation="nearest")
@@ -110,19 +111,19 @@ def _label(row: Row) -> str:
 
 
 def _drawn(error: float) -> float:
-    """What fits on a logarithmic axis: none at all is very little, and one that is not finite is 100%."""
+    """An error as it is drawn: a logarithmic axis has no place for 0 or infinity, which becomes 100%."""
     return max(error, _SMALLEST) if math.isfinite(error) else 1.0
 
 
 def _span(errors: Sequence[float]) -> tuple[float, float]:
-    """From below the smallest to above the largest, and never so narrow that ticks could not be told apart."""
+    """The ends of an axis for these errors, never so close that its ticks could not be told apart."""
     low, high = min(errors, default=_SMALLEST), max(errors, default=1.0)
     margin = max((high / low) ** 0.05, math.sqrt(_LEAST_SPAN * low / high))
     return low / margin, high * margin
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Round numbers to label: the coarsest of some of each decade that are enough; evenly spaced ones if none are."""
+    """The numbers to label: round ones, as few in each decade as will do; evenly spaced ones if those are too few."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for digits in ((1,), (1, 2, 5), (1, 2, 3, 5, 7)):
         ticks = [tick for decade in decades for digit in digits if low <= (tick := digit * 10.0**decade) <= high]

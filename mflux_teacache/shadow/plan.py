@@ -14,7 +14,7 @@ from mflux_teacache.shadow.simulate import Simulation
 
 T = TypeVar("T")
 
-# Of a strategy's own threshold.
+# Multiples of a strategy's own threshold, from careful to coarse.
 MULTIPLES = (0.5, 0.75, 1.0, 1.5, 2.0)
 
 
@@ -23,8 +23,8 @@ class Plan:
     """What is simulated.
 
     Attributes:
-        left_out: why a strategy is not, by name.
-        notes: what strategies warned of.
+        left_out: why a strategy is not simulated, by its name.
+        notes: the warnings of strategies.
     """
 
     simulations: list[Simulation] = field(default_factory=list)
@@ -33,14 +33,14 @@ class Plan:
 
 
 def check(names: Sequence[str] | None, thresholds: Sequence[float] | None, target: Target) -> None:
-    """Refuse a shadow run that nothing would be seen of, before weights load.
+    """Refuse a shadow run that could show nothing, before weights load.
 
     Args:
-        names: strategies to look at; ``None`` = every installed one.
-        thresholds: for those that have one; ``None`` = multiples of their own.
+        names: the strategies to look at; ``None`` for every installed one.
+        thresholds: the thresholds for those that have one; ``None`` for multiples of their own.
 
     Raises:
-        Refused: a named plugin is not installed or does not decide, or every one refuses the model.
+        Refused: a named plugin is not installed or does not decide, or every strategy refuses the model.
     """
 
     def judge(plugin: Loaded) -> None:
@@ -54,14 +54,14 @@ def check(names: Sequence[str] | None, thresholds: Sequence[float] | None, targe
 
 
 def plan(names: Sequence[str] | None, thresholds: Sequence[float] | None, target: Target, model: Any) -> Plan:
-    """Attach a private instance for each strategy and setting; arguments as in ``check``."""
+    """Attach a private instance for each strategy and setting. The arguments are those of ``check``."""
     found, left_out = _each(names, lambda plugin: _attached(plugin, thresholds, target, model))
     simulations = [simulation for attached, _ in found for simulation in attached]
     return Plan(simulations, left_out, [note for _, notes in found for note in notes])
 
 
 def _each(names: Sequence[str] | None, use: Callable[[Loaded], T]) -> tuple[list[T], dict[str, str]]:
-    """What comes of each strategy, and why others are left out."""
+    """The result of ``use`` for each strategy, and why others are left out."""
     strategies, left_out = _strategies(names)
     found = []
     for plugin in strategies:
@@ -86,7 +86,7 @@ def _strategies(names: Sequence[str] | None) -> tuple[list[Loaded], dict[str, st
             plugin = load(name)
             if _decides(plugin):
                 strategies.append(plugin)
-        except PluginError as error:
+        except PluginError as error:  # nobody has named this plugin, so that it is broken must not stop the run
             broken[name] = str(error)
     return strategies, broken
 
@@ -105,13 +105,15 @@ def _made(plugin: Loaded, thresholds: Sequence[float] | None) -> list[Simulation
 def _attached(
     plugin: Loaded, thresholds: Sequence[float] | None, target: Target, model: Any
 ) -> tuple[list[Simulation], list[str]]:
-    """With what the last of them warned of: a low threshold that skips nothing is what the others may warn of."""
+    """The attached simulations of a plugin, and the warnings of the one with the highest threshold."""
+    # The others may only warn that their low threshold skips nothing, which the table shows anyway.
     simulations, warned = _made(plugin, thresholds), []
     for simulation in simulations:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", PluginWarning)
             simulation.attach(target, model)
         warned = [f"{simulation.name}: {warning.message}" for warning in caught]
+    # Only an attached instance knows a threshold that depends on the model, so this one is replaced by the multiples.
     own = simulations[0].threshold
     if thresholds is None and own:
         return _attached(plugin, [float(f"{own * multiple:.3g}") for multiple in MULTIPLES], target, model)

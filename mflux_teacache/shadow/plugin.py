@@ -1,4 +1,4 @@
-"""The plugin ``shadow``: compute every step, and report what strategies would have skipped and at what error."""
+"""The plugin ``shadow`` computes every step, and reports what strategies would have skipped and at what error."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ _MOST_THRESHOLDS = 64
 class Shadow:
     """Computes every step, and reports what strategies would have skipped and how far off they would have been.
 
-    It drives private instances of deciding plugins along the run. It decides too, for every step to be computed: so no
-    other plugin can skip steps in the same run. Each simulated strategy keeps what it always keeps (residuals are
-    shared between them, their signals are not) and waits for the device as often as it does on its own; the errors of a
-    step are read together, in one wait more.
+    It drives private instances of deciding plugins along the run. It is itself a deciding plugin that always computes,
+    so no other plugin can skip steps in the same run. Each simulated strategy keeps what it always keeps
+    (residuals are shared between them, signals are not) and waits for the device as often as it does on its own. The
+    errors of a step are read together, in one further wait.
     """
 
     about = About(
@@ -55,13 +55,13 @@ class Shadow:
             "--shadow-strategies",
             type=_names,
             metavar="NAME,...",
-            help="plugins to look at (default: every installed one that skips steps)",
+            help="look at these plugins (default: every installed one that skips steps)",
         )
         group.add_argument(
             "--shadow-thresholds",
             type=_thresholds,
             metavar="FLOAT,...",
-            help="for the strategies that have a threshold (default: multiples of each one's own)",
+            help="try these thresholds on the strategies that have one (default: multiples of each one's own)",
         )
         add_output(
             group,
@@ -71,7 +71,7 @@ class Shadow:
         add_output(
             group,
             "--shadow-json",
-            help="write the result as JSON, as it is in the image's metadata; numbered likewise",
+            help="write the result as JSON, as it is in the image's metadata; further images are numbered likewise",
         )
 
     @hookimpl
@@ -96,7 +96,7 @@ class Shadow:
 
     @hookimpl
     def mflux_pre_transformer(self, step: Step) -> Decision:
-        # What they decide is noted and not followed: every step is computed.
+        # Their decisions are noted but not followed, since errors can only be measured on computed steps.
         for simulation in self._plan.simulations:
             simulation.decide(step)
         return Decision.compute("a shadow run")
@@ -118,7 +118,7 @@ class Shadow:
         faults = {simulation.title: simulation.fault for simulation, _ in rows if simulation.fault is not None}
         self._report = Report([row for _, row in rows if row], self._plan.left_out | faults, self._plan.notes)
         tell(visible_lines(as_text(self._report)), sys.stdout)
-        # After both files: where Python makes errors of warnings, the first one ends this.
+        # Only after both files are written: with ``-W error`` the first warning ends this method.
         for problem in self._write(generation, self._report):
             warnings.warn(problem, PluginWarning, stacklevel=2)
 
@@ -127,8 +127,8 @@ class Shadow:
         return None if self._report is None else as_json(self._report)
 
     def _write(self, generation: Generation, report: Report) -> list[str]:
-        """One file that cannot be written does not cost the other. Returns what is to be said of those."""
-        problems = []
+        """Write the files that were asked for; returns a message for each that could not be written."""
+        problems = []  # collected, so that a failure of one file does not cost the other
         for option, path, content in (("--shadow-json", self._json, _json_of), ("--shadow-plot", self._plot, _plot_of)):
             if path is not None and (report.rows or content is _json_of):
                 try:
@@ -150,7 +150,8 @@ def _plot_of(report: Report) -> bytes:
 
 
 def _numbered(path: Path, generation: Generation) -> Path:
-    """Of a pipe or device there is one, which gets all of them."""
+    """The file of an image; from the second image of a run on, its name has a number."""
+    # There is only one pipe or device of a name, and it gets all of them.
     one = path.exists() and not path.is_file()
     return path.with_stem(f"{path.stem}_{generation.number + 1}") if generation.number and not one else path
 
@@ -163,8 +164,8 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _thresholds(text: str) -> tuple[float, ...]:
-    """Of each strategy, an instance for each of them is driven along the run, with all that it keeps."""
     thresholds = text.split(",")
+    # For each threshold an instance of each strategy is driven along the run, with all the memory that it takes.
     if len(thresholds) > _MOST_THRESHOLDS:
         raise argparse.ArgumentTypeError(
             f"{len(thresholds)} thresholds are given; at most {_MOST_THRESHOLDS} are taken"

@@ -1,4 +1,4 @@
-"""What a shadow run found: as a table, and as JSON. No mlx."""
+"""The result of a shadow run, as a table and as JSON. No mlx."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Row:
     """One strategy with one setting.
 
     Attributes:
-        threshold: what it held its numbers against last; ``None`` if it did not say.
-        errors: one per step: relative L1 error of what it would have reused, ``None`` where it would have computed.
-        partial: of the steps in which only some guidance branches would have reused, by their index: the share of the
+        threshold: the last threshold that it stated; ``None`` if it stated none.
+        errors: one per step, the relative L1 error of what it would have reused; ``None`` where it would have computed.
+        partial: for each step in which only some guidance branches would have reused, by its index, the share of the
             branches that would have computed.
     """
 
@@ -49,22 +49,23 @@ class Row:
 
     @property
     def computed(self) -> float:
-        """In steps: of a partly reused one the share of its branches that it would have computed."""
+        """The number of computed steps. A partly reused step counts with the share of its computed branches."""
         return len(self.errors) - len(self.reused) + sum(self.partial.values())
 
     @property
     def speedup(self) -> float:
-        """The most that reuse in these steps can give."""
+        """The largest speed-up that reuse in these steps can give."""
         return speedup(len(self.errors), self.computed)
 
     @property
     def mean(self) -> float | None:
-        """Over the steps that reuse; ``None`` if there are none."""
+        """The mean error of the steps that reuse; ``None`` if there are none."""
         return sum(self.reused) / len(self.reused) if self.reused else None
 
     @property
     def worst(self) -> float | None:
-        """Of the steps that reuse; NaN if one of them is not finite."""
+        """The largest error of the steps that reuse; ``None`` if there are none, NaN if one of them is not finite."""
+        # ``max`` would pass over a NaN, depending on where it stands.
         if not all(map(math.isfinite, self.reused)):
             return math.nan
         return max(self.reused, default=None)
@@ -75,9 +76,9 @@ class Report:
     """One image.
 
     Attributes:
-        rows: strategies in order, each from its lowest threshold up.
-        left_out: why a strategy is not among them, by name.
-        notes: what strategies warned of.
+        rows: the strategies in order, each from its lowest threshold up.
+        left_out: why a strategy is not among them, by its name.
+        notes: the warnings of strategies.
     """
 
     rows: Sequence[Row]
@@ -90,10 +91,7 @@ class Report:
 
 
 def as_json(report: Report) -> dict[str, Any]:
-    """Plain values: per row the pattern, and the errors of the steps that reuse in order, to four digits.
-
-    An error that is not finite is ``None``.
-    """
+    """The report as plain values. Errors are those of the steps that reuse, to four digits; ``None`` if not finite."""
     return {
         "path": "full run",
         "error": "relative L1 of the body's output, first branch that reuses",
@@ -111,7 +109,7 @@ def as_json(report: Report) -> dict[str, Any]:
 
 
 def as_text(report: Report) -> str:
-    """Several lines."""
+    """The report as several lines of text."""
     titles = ("STRATEGY", "THRESHOLD", "COMPUTED", "AT BEST", "MEAN", "WORST")
     numbers = [str(step) for step in range(report.steps)]
     errors = [["." if error is None else _percent(error, 0) for error in row.errors] for row in report.rows]

@@ -1,4 +1,4 @@
-"""One strategy, driven along a run that computes every step, as if it had skipped."""
+"""A strategy that is driven along a run which computes every step, as if it had skipped some."""
 
 from __future__ import annotations
 
@@ -18,22 +18,20 @@ from mflux_teacache.shadow.report import Row
 from mflux_teacache.spelling import brief
 from mflux_teacache.step import Body, BodyBranch, Decision, Step
 
-# Block 0's output is all that a step knows between the body's input and its output.
+# Between the body's input and its output, a step of a full run only shows the output of block 0.
 MOST_BLOCKS = 1
 
 
 class ComputedStep:
-    """What the body did in a step of the full run, as strategies see it that run some first blocks in every step."""
+    """What the body did in a step of the full run, as seen by strategies that run some first blocks in every step."""
 
     def __init__(self, step: Step, body: Body) -> None:
         self.step = step
         self._bodies = {0: body}
 
     def after(self, blocks: int) -> Body:
-        """With residuals that are taken after this many blocks, 0 or 1.
-
-        After block 0 there is the first branch alone: of the others, no step knows block 0's output.
-        """
+        """The body with residuals taken after this many blocks, 0 or 1. After 1 it has only the first branch."""
+        # A step reads its signals at the first branch, so it does not know block 0's output for the others.
         if blocks not in self._bodies:
             branch = self._bodies[0].branches[0]
             base = branch.input + self.step.first_block_residual
@@ -43,23 +41,24 @@ class ComputedStep:
 
     @property
     def made(self) -> list[mx.array]:
-        """Residuals that were made here: to be evaluated with the step, or they would keep its activations."""
+        """The residuals that were made here."""
+        # They must be evaluated with the step, or their graphs would hold its activations.
         return [branch.residual for blocks, body in self._bodies.items() if blocks for branch in body.branches]
 
 
 class Simulation:
     """A private instance of a strategy, with options of its own.
 
-    It gets the very steps of the full run, and bodies as they would have been: computed where it computes, and
-    ``base + its residual``, or its output of the transformer, where it reuses. The base is the full run's, and so are
-    ``generation.records``.
+    It gets the steps of the full run, and bodies as they would have been: the computed one where it computes; where it
+    reuses, ``base + its residual``, or the transformer's output that it gave. The base is that of the full run, and so
+    are ``generation.records``.
 
     Args:
         plugin: a plugin that decides.
         keywords: its options, as for ``attach``.
 
     Raises:
-        PluginError: it cannot be made, or an option is missing or not allowed.
+        PluginError: the plugin cannot be made, or an option is missing or not allowed.
     """
 
     fault: str | None = None
@@ -75,13 +74,13 @@ class Simulation:
 
     @property
     def given_threshold(self) -> float | None:
-        """What its option for a threshold says; ``None`` where it has none, or leaves it to the strategy."""
+        """The value of its option for a threshold; ``None`` if it has none, or if it was not given."""
         option = self._plugins.about.threshold
         return None if option is None else getattr(self.options, option, None)
 
     @property
     def threshold(self) -> float | None:
-        """The threshold that it takes, if it has an option for one: also what ``mflux_attach`` took of itself."""
+        """The threshold that it uses, if it has an option for one; ``mflux_attach`` may have chosen it."""
         given, taken = self.given_threshold, self._plugins.threshold
         if given is None and self._plugins.about.threshold is not None and isinstance(taken, int | float):
             return float(taken)
@@ -93,14 +92,17 @@ class Simulation:
         return self.name if given is None else f"{self.name} at {given:g}"
 
     def check(self, target: Target) -> None:
-        """Raises ``PluginError`` where the strategy refuses. What it warns of is for runs that it decides: dropped."""
+        """Let the strategy refuse; raises ``PluginError`` if it does.
+
+        What it warns of is for runs that it decides, and is dropped.
+        """
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PluginWarning)
             self._check(target)
 
     def attach(self, target: Target, model: Any) -> None:
-        """Raises ``PluginError`` where the strategy refuses, or reuses at a place that a full run does not show."""
-        # As a real run does, so that what is refused there is left out here.
+        """Attach the strategy; raises ``PluginError`` if it refuses, or reuses where a full run shows nothing."""
+        # A real run checks here as well, so whatever it refuses is left out of the shadow run.
         self._check(target)
         self._plugins.check(self.name, "mflux_attach", options=self.options, target=target, model=model)
         if self._plugins.residual_after > MOST_BLOCKS:
@@ -113,7 +115,7 @@ class Simulation:
         self._plugins.check(self.name, "mflux_check", options=self.options, target=target)
 
     def start(self, generation: Generation, target: Target) -> None:
-        """A new image; where the strategy refuses or fails, ``fault`` says why, and it takes no part in the image."""
+        """Start a new image. If the strategy refuses or fails, ``fault`` says why, and it takes no part in it."""
         self._decision, self._errors, self._partial, self._threshold, self.fault = None, [], {}, None, None
         try:
             self.check(target)
@@ -122,7 +124,7 @@ class Simulation:
         self._call(tell, "mflux_generation_start", generation=generation)
 
     def decide(self, step: Step) -> None:
-        """Before the body: let it look, and ask it."""
+        """Show it the step before the body runs, and ask it to decide."""
         self._call(tell, "mflux_step_start", step=step)
         decision = self._call(ask, DECIDES, step=step)
         if decision is not None and not isinstance(decision, Decision):
@@ -134,14 +136,14 @@ class Simulation:
             self._threshold = decision.threshold
 
     def follow(self, computed: ComputedStep) -> mx.array | None:
-        """After the body: tell it what it would have got.
+        """Tell it, after the body, what it would have got.
 
-        Returns the relative L1 error of the first branch that reuses, a scalar in float32 that is not evaluated: that
-        of what it reuses, the body's output or the transformer's; ``None`` where all compute.
+        Returns the relative L1 error of what the first reusing branch reuses, the body's output or the transformer's,
+        as a float32 scalar that is not evaluated; ``None`` if all branches compute.
         """
         if self.fault:
             return None
-        # Shared between the strategies, so that each residual is made and kept once.
+        # The bodies are shared between the strategies, so that each residual is made and kept only once.
         full = computed.after(0 if self._plugins.reuses == "output" else self._plugins.residual_after)
         body = _as_reused(full, self._decision)
         self._call(tell, "mflux_post_transformer", step=computed.step, body=body)
@@ -159,19 +161,19 @@ class Simulation:
         return relative_l1(part(first.output), part(real.output))
 
     def note(self, error: float | None) -> None:
-        """The number that ``follow``'s array holds."""
+        """Take note of the number that ``follow``'s array holds."""
         self._errors.append(error)
 
     def end(self, generation: Generation) -> Row | None:
-        """The image is over; ``None`` where the strategy dropped out."""
-        self._decision = None  # with what it would have reused
+        """End the image. The result is ``None`` if the strategy dropped out."""
+        self._decision = None  # it holds the arrays that would have been reused
         self._call(tell, "mflux_generation_end", generation=generation)
         if self.fault:
             return None
         return Row(self.name, self._threshold, tuple(self._errors), self._partial)
 
     def _call(self, way: Callable[..., Any], hook: str, **arguments: Any) -> Any:
-        """Tell or ask the strategy, as long as it takes part."""
+        """Tell or ask the strategy something, as long as it takes part."""
         if self.fault is not None:
             return None
         try:
@@ -182,7 +184,8 @@ class Simulation:
 
 
 def _as_reused(full: Body, decision: Decision | None) -> Body:
-    """The body as it would have been: a branch without anything that fits computes, as in a real run."""
+    """The body as it would have been."""
+    # As in a real run, a branch for which nothing fits is computed.
     if decision is None:
         return full
     residuals, outputs = dict(enumerate(decision.residuals or ())), dict(enumerate(decision.outputs or ()))

@@ -1,4 +1,4 @@
-"""TeaCache's calibrations: data files with their provenance, and which of them fits a model."""
+"""TeaCache's calibrations: data files with their sources, and which of them fits a model."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from mflux_teacache.pieces.option_types import (
 )
 from mflux_teacache.records import Target
 
-# Published polynomials have 5 coefficients. Far beyond that a fit follows noise, and its roots are found in a time that
-# grows with the cube of their number.
+# Published polynomials have 5 coefficients. With many more, a fit follows noise, and the time to find its roots grows
+# with the cube of their number.
 MOST_COEFFICIENTS = 17
 
-# Below this, more than half of what is to be predicted is not. Some published fits are as weak; but of those, images
-# have been published as well, and of a user's own nothing else is known.
+# Below this R2, less than half of the variance is predicted. Some published fits are as weak, but their sources
+# published images as well; about a user's own fit nothing else is known.
 _FAIR_FIT = 0.5
 BETTER = (
     "Record more images in one run, of other prompts and seeds; or use a plugin that needs no calibration, such as "
@@ -49,20 +49,20 @@ class Calibration(Figures):
     A file has the same fields and ``"schema": 1``. Facts that were not recorded are ``None``.
 
     Attributes:
-        signal: attribute of ``Step`` whose relative L1 change goes into the polynomial.
-        rows: ``target`` = the rows of the image being made; ``image`` = reference images included.
+        signal: the attribute of ``Step`` whose relative L1 change goes into the polynomial.
+        rows: ``target`` for the rows of the image being made; ``image`` includes those of reference images.
         polynomial: coefficients from the highest power to the constant.
         source: who published it, and where.
-        revision: of the model's weights.
-        range: smallest and largest change that the fit saw.
-        derived_upper: where ``range`` is not recorded, the largest change to trust the polynomial with,
-            from :func:`derive_upper`; ``None`` where that finds no limit.
+        revision: the revision of the model's weights.
+        range: the smallest and the largest change that the fit saw.
+        derived_upper: if ``range`` is not recorded, the largest change for which the polynomial is trusted,
+            from :func:`derive_upper`; ``None`` if that finds no limit.
         threshold: the source's default.
         window: the source's default for ``skip_first`` and ``skip_last``: steps, or fractions of the run.
-        steps, guidance, size, prompts: of the runs it was fitted on.
-        quantize: bits per weight of those runs; 16 = not quantised.
+        steps, guidance, size, prompts: those of the runs on which it was fitted.
+        quantize: bits per weight in those runs; 16 stands for weights that are not quantised.
         mflux_version, date: when it was made.
-        r2: share of the variance that the fit explains; ``r2_held_out`` on prompts it did not see.
+        r2: the share of the variance that the fit explains; ``r2_held_out`` is that on images it was not fitted on.
         distilled: the model is distilled to a few steps, where skipping has little to give.
     """
 
@@ -88,7 +88,7 @@ class Calibration(Figures):
 
     @classmethod
     def by_hand(cls, coefficients: tuple[float, ...]) -> Calibration:
-        """Coefficients that a user gave: evaluated as they are, for whatever model they are used on."""
+        """The calibration for coefficients that a user gave. They are evaluated as they are, on any model."""
         return cls(
             name="by hand",
             model="",
@@ -101,25 +101,26 @@ class Calibration(Figures):
 
     @property
     def lower(self) -> float:
-        """A smaller change counts as this one."""
+        """The smallest change for which the polynomial is trusted; a smaller one counts as this one."""
         return self.range[0] if self.range else 0.0
 
     @property
     def upper(self) -> float:
-        """The largest change to trust the polynomial with; infinite where there is no limit."""
+        """The largest change for which the polynomial is trusted; infinite if there is no limit."""
         if self.range:
             return self.range[1]
         return math.inf if self.derived_upper is None else self.derived_upper
 
     @property
     def is_poor(self) -> bool:
-        """Its fit is known to say little: of other images, or where none was held out, of those it was fitted on."""
+        """Whether its fit is known to be poor."""
+        # What counts is other images; the fit's own images have to do if none was held out.
         fit = self.r2 if self.r2_held_out is None else self.r2_held_out
         return fit is not None and fit < _FAIR_FIT
 
     @property
     def fit_in_words(self) -> str:
-        """How good its fit is, to stand after what is meant; where that is known."""
+        """How good its fit is; a message puts this after the calibration's name. Its ``r2`` must be known."""
         held_out = self.r2_held_out is not None
         whose = "images that it was not fitted on" if held_out else "its own images, and no others,"
         fit = f"predicts {whose} with R2 {self.r2_held_out if held_out else self.r2:.3g}"
@@ -129,10 +130,10 @@ class Calibration(Figures):
 
     @property
     def floor(self) -> float:
-        """The smallest change that it can predict: a threshold that is not above it never skips.
+        """The smallest change that it can predict. With a threshold that is not above it, no step is ever skipped.
 
         Raises:
-            OptionError: its polynomial cannot be followed.
+            OptionError: the extremes of its polynomial cannot be found.
         """
         return smallest_prediction(self.polynomial, self.lower, self.upper)
 
@@ -140,43 +141,45 @@ class Calibration(Figures):
 def derive_upper(polynomial: tuple[float, ...]) -> float | None:
     """The largest change up to which a polynomial is not negative and not past its last local maximum.
 
-    A polynomial of degree 4 can fall steeply just outside the data it was fitted on and would then skip the
-    *largest* changes. ``None`` where it does not; 0 where it is negative from the start.
+    It is ``None`` if there is no such limit, and 0 if the polynomial is negative from the start.
     """
+    # A polynomial of degree 4 can fall steeply just outside of the data it was fitted on. TeaCache would then skip the
+    # steps with the *largest* changes.
     maxima = [turn for turn in _turns_negative(_slope(polynomial)) if turn > 0]
     return min([*_turns_negative(polynomial)[:1], *maxima[-1:]], default=None)
 
 
 def smallest_prediction(polynomial: tuple[float, ...], lower: float, upper: float) -> float:
-    """The smallest value of a polynomial over a range, from 0."""
-    upper = min(upper, 1e6)  # as good as infinite: far past every turning point
+    """The smallest value of a polynomial over a range, at least 0."""
+    upper = min(upper, 1e6)  # in place of infinity, which cannot be evaluated; it is far past every turning point
     turns = [turn for turn in _positive_roots(_slope(polynomial)) if lower < turn < upper]
     return max(0.0, min(_value(polynomial, x) for x in (lower, upper, *turns)))
 
 
 def _turns_negative(polynomial: tuple[float, ...] | list[float]) -> list[float]:
-    """Where a polynomial falls below zero, from 0 upwards; 0 itself if it is negative right after."""
+    """The places from 0 upwards where a polynomial falls below zero; 0 itself if it is negative right after it."""
     edges = [0.0, *_positive_roots(polynomial)]
+    # Between two roots the sign is the same throughout, so the middle tells it; 2 beyond the last root is as good.
     between = [_value(polynomial, (left + right) / 2) for left, right in pairwise([*edges, edges[-1] + 2.0])]
     return [edge for edge, before, after in zip(edges, [0.0, *between], between, strict=False) if before >= 0 > after]
 
 
 def _value(polynomial: tuple[float, ...] | list[float], x: float) -> float:
-    with np.errstate(over="ignore", invalid="ignore"):  # far out, it may be infinite
+    with np.errstate(over="ignore", invalid="ignore"):  # far out the value may be infinite, and numpy would warn
         return float(np.polyval(polynomial, x))
 
 
 def _slope(polynomial: tuple[float, ...]) -> list[float]:
-    with np.errstate(over="ignore"):  # _positive_roots finds that out
+    with np.errstate(over="ignore"):  # _positive_roots refuses a slope that is not finite
         slope: list[float] = np.polyder(polynomial).tolist()
     return slope
 
 
 def _positive_roots(polynomial: tuple[float, ...] | list[float]) -> list[float]:
-    """Real roots above 0, in order.
+    """The real roots above 0, in order.
 
     Raises:
-        OptionError: they are beyond what a float holds.
+        OptionError: numpy cannot find them, because coefficients are too large or too far apart.
     """
     try:
         with np.errstate(all="ignore"):
@@ -186,11 +189,12 @@ def _positive_roots(polynomial: tuple[float, ...] | list[float]) -> list[float]:
             f"TeaCache cannot follow its polynomial: of {list(polynomial)} (its coefficients, or its slope's) some are "
             f"too large, or too small beside the others. Set to 0 what is next to nothing."
         ) from error
+    # Rounding leaves real roots with a tiny imaginary part.
     return sorted({root.real for root in roots if abs(root.imag) < 1e-9 and root.real > 0})
 
 
 def _upper(data: dict[str, Any], what: str) -> dict[str, Any]:
-    """The derived bound of a file's polynomial; what the file states must agree with it."""
+    """The derived bound of a file's polynomial. If the file states one, it must agree."""
     if data.get("range") is not None:
         upper = None
     else:
@@ -245,7 +249,7 @@ def shipped() -> Mapping[str, Calibration]:
 
 
 def of_model(target: Target) -> Calibration | None:
-    """As ``find``; ``None`` where there is none."""
+    """The calibration that ``find`` returns; ``None`` if there is none."""
     try:
         return find(target)
     except Refused:

@@ -1,4 +1,4 @@
-"""From full runs to a calibration's polynomial: what is recorded of a step, and the fit."""
+"""From full runs to a calibration's polynomial: what is measured in a step, and the fit."""
 
 from __future__ import annotations
 
@@ -12,38 +12,36 @@ import numpy as np
 
 from mflux_teacache.step import Body, Step
 
-DEGREE = 4  # what all published calibrations have
+DEGREE = 4  # that of all published calibrations
 
 
 class Change(NamedTuple):
-    """Relative L1 changes from one step to the next: what TeaCache sees, and what it is to predict."""
+    """Relative L1 changes from one step to the next: TeaCache sees that of the signal, and predicts the residual's."""
 
     signal: float
     residual: float
 
 
 def observed(step: Step, body: Body) -> tuple[mx.array, ...]:
-    """What changes: the signal, then one residual per guidance branch, each without reference images."""
+    """The arrays whose changes count: the signal, then one residual per branch, each without reference images."""
     return tuple(
         step.target_part(array) for array in (step.modulated_input, *(each.residual for each in body.branches))
     )
 
 
 def change(step: Step, now: Sequence[mx.array], before: Sequence[mx.array]) -> Change:
-    """From what was observed in the step before; NaN where that had another shape.
-
-    The residual's is the mean over the branches: they are reused together, so each counts.
-    """
+    """The change from what was observed in the step before; NaN if that had another shape."""
+    # Branches are reused together, so each of them counts: hence the mean of their changes.
     signal, *residuals = (step.relative_l1(*pair) for pair in zip(now, before, strict=True))
     return Change(signal, float(np.mean(residuals)))
 
 
 def fit(changes: Sequence[Change], degree: int = DEGREE) -> tuple[float, ...]:
-    """Least squares; coefficients from the highest power to the constant, NaN where numbers are too large for it."""
+    """The least-squares coefficients, from the highest power to the constant; NaN if numbers are too large to fit."""
     signals, residuals = zip(*changes, strict=True)
     try:
         with np.errstate(all="ignore"):
-            coefficients, *_ = np.polyfit(signals, residuals, degree, full=True)  # in full, it does not warn
+            coefficients, *_ = np.polyfit(signals, residuals, degree, full=True)  # without full, it warns of a poor fit
     except np.linalg.LinAlgError:
         return (math.nan,) * (degree + 1)
     return tuple(coefficients.tolist())
@@ -63,12 +61,12 @@ def unfit(changes: Sequence[Change], degree: int = DEGREE) -> str | None:
 
 
 def r_squared(polynomial: Sequence[float], changes: Sequence[Change]) -> float:
-    """Share of the residual changes' variance that the polynomial explains; NaN if they are all alike."""
+    """The share of the residual changes' variance that the polynomial explains; NaN if they are all alike."""
     return _explained(predicted(polynomial, changes), changes)
 
 
 def r_squared_held_out(images: Sequence[Sequence[Change]], degree: int = DEGREE) -> float:
-    """The same of two images or more, each predicted by a polynomial that was fitted on the others."""
+    """The same for two or more images, each predicted by a polynomial that was fitted on the others."""
     predictions: list[float] = []
     for place, image in enumerate(images):
         others = list(chain.from_iterable([*images[:place], *images[place + 1 :]]))
@@ -77,7 +75,7 @@ def r_squared_held_out(images: Sequence[Sequence[Change]], degree: int = DEGREE)
 
 
 def predicted(polynomial: Sequence[float], changes: Sequence[Change]) -> list[float]:
-    """The residual changes that the signals' predict."""
+    """The residual changes that the signals' changes predict."""
     with np.errstate(all="ignore"):
         predictions: list[float] = np.polyval(polynomial, [change.signal for change in changes]).tolist()
     return predictions

@@ -1,4 +1,4 @@
-"""The plugin ``teacache-record``: measures full runs, and writes the calibration that ``teacache`` takes.
+"""The plugin ``teacache-record`` measures full runs, and writes the calibration that ``teacache`` takes.
 
 ``--plugin teacache-record --teacache-record-output mine.json`` beside any model, then
 ``--plugin teacache --teacache-calibration mine.json``.
@@ -31,14 +31,14 @@ from mflux_teacache.teacache.fitting import (
     unfit,
 )
 
-# Fewer changes than four for each coefficient follow the noise of the images rather than the model.
+# With fewer than four changes for each coefficient, a fit follows the noise of the images rather than the model.
 FEWEST_CHANGES = 4 * (DEGREE + 1)
 
-# What a file keeps of the prompts: to see of what kind they were. A hundred long ones would not fit into it.
+# How much a file keeps of the prompts. They only show of what kind they were, and a hundred long ones would not fit.
 _MOST_PROMPTS = 64
 _LONGEST_PROMPT = 1000
 
-# In units of the mean predicted change: one step is skipped, and at the next one the sum is beyond it.
+# The threshold in mean predicted changes. The sum stays below it for one skipped step, and exceeds it at the next one.
 _EVERY_OTHER_STEP = 1.5
 
 
@@ -47,10 +47,10 @@ class _Image:
     """The image in the making.
 
     Attributes:
-        now: what was observed in the last step.
-        changes: of each step after the first so far.
+        now: the arrays that were observed in the last step.
+        changes: the changes of all steps so far, except the first.
         whole: no step was skipped.
-        branches: numbers of those of the last step; ``None`` before the first.
+        branches: the numbers of the last step's branches; ``None`` before the first step.
     """
 
     now: tuple[mx.array, ...] = ()
@@ -75,6 +75,7 @@ class _Image:
         branches_before, self.branches = self.branches, tuple(branch.index for branch in body.branches)
         self.whole &= body.computed
         if before:
+            # Other branches, as after guidance has ended, are no change of the model: NaN leaves the image out.
             same = branches_before == self.branches
             self.changes.append(change(step, self.now, before) if same else Change(math.nan, math.nan))
 
@@ -88,7 +89,7 @@ class _Run:
 
 
 class TeaCacheRecord(Recording[_Image, _Run]):
-    """Observes full runs, and fits after each image to all images so far."""
+    """Observes full runs, and after each image fits a polynomial to all images so far."""
 
     name = "teacache-record"
     about = About(
@@ -118,7 +119,7 @@ class TeaCacheRecord(Recording[_Image, _Run]):
             self.write_file(found, _told(found, len(runs)))
 
     def _say_what_is_missing(self, changes: int, of_each: int) -> None:
-        """Once: the next image of the run may bring it."""
+        # Only once, since the next image of the run may well bring it.
         if not self._said_what_is_missing:
             more = math.ceil((FEWEST_CHANGES - changes) / of_each)
             self.say(
@@ -128,10 +129,9 @@ class TeaCacheRecord(Recording[_Image, _Run]):
         self._said_what_is_missing = True
 
     def _calibration(self, runs: Sequence[_Run], changes: Sequence[Change]) -> Calibration:
-        """Fitted, with how it came about. The threshold is a place to start from, not a judgement.
+        """The calibration of these runs, of which ``changes`` are all the changes.
 
-        Args:
-            changes: of all runs.
+        Its threshold is a place to start from and no judgement.
         """
         polynomial = fit(changes)
         signals = [change.signal for change in changes]
@@ -162,13 +162,13 @@ class TeaCacheRecord(Recording[_Image, _Run]):
 
 
 def _kept(prompts: Iterable[str]) -> tuple[str, ...]:
-    """The first of those that say something, each once."""
+    """The first of the prompts that are not blank, each once."""
     spoken = (prompt.strip()[:_LONGEST_PROMPT] for prompt in prompts)
     return tuple(dict.fromkeys(filter(None, spoken)))[:_MOST_PROMPTS]
 
 
 def _told(found: Calibration, images: int) -> str:
-    """What the file holds, and what it is worth."""
+    """What the file holds, and how good that is."""
     fitted = f"fitted to {counted(images)}"
     if found.r2 is None:
         return f"{fitted}, whose changes are all alike: it says nothing of others"
@@ -181,5 +181,5 @@ def _told(found: Calibration, images: int) -> str:
 
 
 def _rounded(r2: float) -> float | None:
-    """``None`` where there was nothing to explain: every change alike."""
+    """R2 to four digits; ``None`` if all changes were alike, so that there was nothing to explain."""
     return round(r2, 4) if math.isfinite(r2) else None

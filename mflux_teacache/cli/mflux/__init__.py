@@ -1,1 +1,1 @@
-"""What mflux's commands gain."""
+"""What this package adds to mflux's commands."""

@@ -1,4 +1,4 @@
-"""The options that mflux's commands gain: their names and help texts. Data, imported with every command: light."""
+"""The names and help texts of the options that mflux's commands gain. Only data, since every command imports it."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """One run of an mflux command with plugins: from its command line to its last image.
 
-The run is judged before it costs anything: when mflux begins to make its pipeline, whose class and arguments are known
-then and whose weights are not loaded, or to fetch something before that. Some commands load another model first, which
-writes the prompt, or fetch a LoRA. What is known by then is which pipeline the command can make, what the command line
-says, and the model that the command has looked up, if it has.
+The run is checked before it costs anything: when mflux begins to make its pipeline, whose class and arguments are
+known by then but whose weights are not loaded. Some commands load another model first, which writes the prompt, or
+fetch a LoRA. The run is then checked before that, by what is known so far: which pipeline the command can make, what
+the command line says, and the model configuration, if the command has looked it up.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Asked:
     """Which plugins a command line asks for, and whether blocks are to be compiled.
 
     Attributes:
-        names: in the order in which they were named, each once; empty after ``--plugin none``.
+        names: the plugins' names in the order in which they were given, each once; empty after ``--plugin none``.
         sidecar: the file of ``-C``, which may name plugins; ``None`` also after ``--plugin none``.
         compile_blocks: ``None`` if the command line does not say; the sidecar may.
     """
@@ -58,13 +58,13 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """What a run asks for; it is false if that is nothing.
+    """What a run asks for. It is false if the run asks for nothing.
 
     Attributes:
         requests: the plugins, in the order in which they were named.
         compile_blocks: as in ``attach``.
         source: the sidecar that named the plugins, if the command line did not.
-        replacement: what repeats the decisions of one of them in its place, if they are to be repeated.
+        replacement: the plugin that repeats the decisions of one of them in its place, if they are to be repeated.
     """
 
     requests: Sequence[Request] = ()
@@ -80,14 +80,14 @@ def session_for(parser: argparse.ArgumentParser, argv: Sequence[str], command: M
     """The session that a command line asks for, before mflux parses it.
 
     Args:
-        parser: mflux's.
-        command: what the module of mflux's command has imported.
+        parser: mflux's parser.
+        command: the names that the module of mflux's command has imported.
 
     Returns:
-        ``None`` if nothing is asked of plugins, or mflux shows its help or refuses the command line itself.
+        ``None`` if no plugin is asked for, or if mflux shows its help or refuses the command line itself.
 
     Raises:
-        SystemExit: it is refused, which has been said.
+        SystemExit: the command line is refused; the message has been printed.
     """
     with reported(parser.prog):
         line = read(parser, argv)
@@ -96,7 +96,7 @@ def session_for(parser: argparse.ArgumentParser, argv: Sequence[str], command: M
                 raise OptionError(line.problem)
             return None
         asked = asked_for(line)
-        if asked == Asked():  # mflux's own affair, but for an option of a plugin that is off
+        if asked == Asked():  # only mflux is concerned, unless there is an option of a plugin that is off
             if line.unknown_options:
                 refuse_unknown(line, anybodys=any(OPTION in given.action.option_strings for given in line.given))
             return None
@@ -146,17 +146,18 @@ def asked_for(line: Line) -> Asked:
 def choose(asked: Asked, parser: argparse.ArgumentParser, argv: Sequence[str]) -> Chosen:
     """Load what the command line asks for, else what its sidecar names, and put the options on mflux's parser.
 
-    If the command line asks for help, or mflux is going to refuse it, nothing is asked for.
+    If the command line asks for help, or mflux is going to refuse it, the result is empty.
 
     Raises:
-        Refused: a plugin that is not installed or does not fit, an option that does not exist, a value that is not
-            allowed, or a malformed entry in the sidecar.
+        Refused: a plugin is not installed or does not fit, an option does not exist, a value is not allowed, or an
+            entry in the sidecar is malformed.
     """
     with naming(asked.sidecar):
         recorded = Recorded() if asked.sidecar is None else read_beside_mflux(asked.sidecar)
-    source = None if asked.names else asked.sidecar  # whose fault it is if a plugin cannot be had
+    source = None if asked.names else asked.sidecar  # an error about a plugin must say that the file named it
     with naming(source):
         plugins = [Declared(load(name)) for name in asked.names or recorded.options]
+    # Only now can the line be read in full, since the options of the plugins are known.
     for plugin in plugins:
         plugin.put_on(parser)
     line = _read_again(asked, parser, argv, plugins)
@@ -171,7 +172,7 @@ def choose(asked: Asked, parser: argparse.ArgumentParser, argv: Sequence[str]) -
             with naming(asked.sidecar), options.naming(plugin.plugin):
                 given = [*restored(plugin, record, said), *given]
         requests.append(Request(plugin.plugin, plugin.take(given, complete=not line.asks_for_help)))
-    if line.asks_for_help:  # a value that is not allowed has been refused all the same
+    if line.asks_for_help:  # only after the loop, which refuses values that are not allowed
         return Chosen()
     if asked.names and asked.sidecar:
         warn_of_left_out(asked.sidecar, recorded, asked.names)
@@ -191,7 +192,7 @@ def _read_again(
         return None
     if line.unknown_options:
         refuse_unknown(line, plugins, anybodys=bool(plugins))
-    if asked_for(line) != asked:  # what looked like ours is a value, now that the plugins' options are known
+    if asked_for(line) != asked:  # what looked like our option turns out to be the value of a plugin's option
         names = ", ".join(plugin.plugin.name for plugin in plugins)
         raise OptionError(
             f"--plugin, --plugin-compile-blocks or -C stands where an option of {names} takes whatever follows it. "
@@ -202,7 +203,7 @@ def _read_again(
 
 @contextlib.contextmanager
 def naming(sidecar: Path | None) -> Iterator[None]:
-    """Say in a refusal that it is about this file, if it is about one, and how to go on without it."""
+    """Say in a refusal that it is about this file, if there is one, and how to go on without it."""
     try:
         yield
     except Refused as error:
@@ -213,12 +214,12 @@ def naming(sidecar: Path | None) -> Iterator[None]:
 
 
 class Session:
-    """Judges what mflux is about to load, attaches the plugins to it, and reports.
+    """Checks what mflux is about to load, attaches the plugins to it, and reports.
 
     Args:
-        command: name of the command, for messages.
+        command: the name of the command, for messages.
         chosen: the plugins, with their options.
-        pipeline: what the command is known to make, if that is known.
+        pipeline: the pipeline that the command is going to make, if that is known.
 
     Attributes:
         arguments: mflux's parsed arguments, as soon as there are any; its command fills in defaults later.
@@ -251,7 +252,8 @@ class Session:
     # --- mflux goes on ---
 
     def follow(self, parser: argparse.ArgumentParser) -> None:
-        """See mflux's arguments while its parser still works on them: it fetches LoRAs by the end of that."""
+        """Get hold of mflux's arguments while its parser is still at work."""
+        # mflux's ``parse_args`` fetches LoRAs before it returns, and the run has to be checked before that.
         original = parser.parse_known_args
 
         @functools.wraps(original)
@@ -262,7 +264,8 @@ class Session:
         parser.parse_known_args = parse_known_args  # type: ignore[method-assign]
 
     def begin(self, arguments: argparse.Namespace) -> None:
-        """Attach the plugins as soon as the pipeline is loaded: the command line is parsed, and the command goes on."""
+        """Arrange for the plugins to be attached as soon as the pipeline is loaded."""
+        # Every command of mflux registers its callbacks between loading the model and the first image.
         from mflux.callbacks.callback_manager import CallbackManager
 
         self.arguments, self._parsed = arguments, True
@@ -281,11 +284,8 @@ class Session:
             self._config = config
 
     def foresee(self) -> None:
-        """Refuse what is certain to be refused: something is about to be fetched for a pipeline that is not made yet.
-
-        What is not known yet, such as the model, is no reason to refuse.
-        """
-        if self._pipeline is None or self._target.pipeline:
+        """Refuse what is certain to be refused, before something is fetched for a pipeline that is not made yet."""
+        if self._pipeline is None or self._target.pipeline:  # too little is known yet, or it has been judged already
             return
         known = {name: getattr(self.arguments, name, None) for name in ("model_path", "quantize", "lora_paths")}
         self._judge(self._pipeline, {"model_config": self._config, **known})
@@ -319,7 +319,7 @@ class Session:
             return target
 
     def _image_arguments(self, cls: type) -> dict[str, Any]:
-        """What the command line says of ``generate_image``'s arguments, so far."""
+        """The arguments of ``generate_image``, as far as the command line gives them."""
         said = vars(self.arguments)
         names = inspect.signature(cls.generate_image).parameters  # type: ignore[attr-defined]
         wanted = {name: _OPTIONS.get(name, name) for name in names}
@@ -337,14 +337,15 @@ class Session:
     # --- The model is loaded ---
 
     def attach(self, model: Any) -> None:
-        """Put the plugins on the loaded model; its errors of ours end the command with one message."""
+        """Put the plugins on the loaded model. Errors of ours then end the command with one message."""
         plugins, requests, target = self._plugins, self._requests, self._target
+        # If these instances are attached to a model already, a further one needs instances of its own.
         have_judged = bool(target.pipeline) and not self._attached
 
         def report(stats: GenerationStats) -> None:
             options = next((vars(each.options) for each in requests if each.plugin.name == plugins.decider), {})
             settings = Settings.of(plugins, options, distilled=target.distilled)
-            # The image is not saved yet, and whatever becomes of this line, it must not cost it.
+            # The image is not saved yet, so a failure to print this line must not cost it.
             tell(summary(stats, plugins.names, plugins.decider, settings), sys.stdout)
 
         with reported(self._command), naming(self._chosen.source):

@@ -17,7 +17,7 @@ from mflux_teacache.plugins import PluginSet, Request, load, our_own
 from mflux_teacache.records import Target
 from mflux_teacache.words import Given, Line
 
-# mflux's options that say how many steps of the schedule run: image-to-image starts late.
+# mflux's options that decide how many steps of the schedule run: image-to-image starts late.
 _STEPS = {"steps", "image", "image_strength", "image_path", "image_paths"}
 
 # Its options that ask for another image of the same kind, in which other steps may matter.
@@ -29,13 +29,13 @@ _OTHER_IMAGE = _STEPS | {
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """What repeats the recorded decisions, in the place of the plugin that made them.
+    """A plugin that repeats recorded decisions, in the place of the one that made them.
 
     Attributes:
         path: the sidecar, which names the plugins ``names`` and records what was ``decided``.
-        request: of the plugin that repeats them.
-        steps_given: the command line itself says something of how many steps run.
-        changed: options by which it asks for another image.
+        request: the request for the plugin that repeats them.
+        steps_given: the command line itself decides how many steps run.
+        changed: the options by which the command line asks for another image.
     """
 
     path: Path
@@ -46,10 +46,8 @@ class Replacement:
     changed: Sequence[str]
 
     def why_not(self, target: Target) -> str | None:
-        """Why the decisions are not repeated; ``None`` if they are.
-
-        A file that is at odds with itself is left to that plugin to refuse.
-        """
+        """Why the decisions are not repeated; ``None`` if they are."""
+        # If the steps are not from the command line, the file contradicts itself, and the repeating plugin refuses it.
         if self.decided.is_of_another(target.model):
             other = f"an image of {self.decided.model}, and this is {target.model}"
         elif self.steps_given and self.decided.has_other_steps(target):
@@ -63,7 +61,7 @@ class Replacement:
 
     @property
     def note(self) -> str | None:
-        """What is repeated although another image than the recorded one is asked for; ``None`` if that is not so."""
+        """A note that the steps are repeated although another image is asked for; ``None`` if none is."""
         if not self.changed:
             return None
         return (
@@ -74,11 +72,10 @@ class Replacement:
 
 
 def replacement(path: Path, recorded: Recorded, plugins: Sequence[Declared], line: Line) -> Replacement | None:
-    """What repeats a sidecar's decisions on this command line; ``None`` if the plugin that made them decides anew.
-
-    It does where its record promises nothing that a repetition needs, and where the command line gives it an option.
-    """
+    """What repeats a sidecar's decisions on this command line; ``None`` if the plugin that made them decides anew."""
     decided = recorded.decided
+    # It decides anew if its record lacks what a repetition needs, or if the command line gives it an option, which the
+    # recorded decisions would ignore.
     decider = next((each for each in plugins if decided is not None and each.plugin.name == decided.plugin), None)
     if decided is None or decider is None or not decider.plugin.about.replay_values or decider.said_in(line.given):
         return None
@@ -90,15 +87,15 @@ def replacement(path: Path, recorded: Recorded, plugins: Sequence[Declared], lin
 
 
 def restored(plugin: Declared, recorded: dict[str, Any], said: Said) -> list[Given]:
-    """The recorded options that still hold. A sidecar does not say which files are written.
+    """The recorded options that still hold. Those that name files to write are never among them.
 
     Args:
-        said: what the command line says, which goes before: with an option go all that exclude it.
+        said: what the command line says about the plugin, which takes precedence.
 
     Raises:
-        OptionError: an option that does not exist, or a value that is not allowed.
+        OptionError: an option does not exist, or a value is not allowed.
     """
-    plugin.given(recorded)  # which refuses an unknown one
+    plugin.given(recorded)  # refuses unknown options, which the next lines could not look up
     lifted = _lifted(plugin, said)
     kept = {
         name: value
@@ -106,19 +103,20 @@ def restored(plugin: Declared, recorded: dict[str, Any], said: Said) -> list[Giv
         if (action := plugin.by_keyword[name]).dest not in lifted and not is_output(action)
     }
     given = plugin.given(_without_idle_alternatives(plugin, kept))
-    plugin.take(given, complete=False)  # by itself, so that only the file's own faults are laid to it
+    plugin.take(given, complete=False)  # without the command line's, so that the file is blamed only for its own faults
     return given
 
 
 def _lifted(plugin: Declared, said: Said) -> set[str]:
-    """The destinations in argparse that the command line says anew: with an option go all that it excludes."""
+    """The destinations of the options that the command line replaces: those it gives, and all that they exclude."""
     given = {given.action.dest for given in said.given}
     groups = [{action.dest for action in group} for group in plugin.exclusive]
     return given.union({action.dest for action in said.taken_back}, *(group for group in groups if group & given))
 
 
 def _without_idle_alternatives(plugin: Declared, recorded: dict[str, Any]) -> dict[str, Any]:
-    """Leave out an option with its default that is recorded beside the one, excluding it, that was given."""
+    """Leave out options with their default value that exclude an option which was really given."""
+    # Both of a pair may be in the file, and together they would be refused as if both had been given.
     defaults = options.as_json(plugin.take((), complete=False))
     idle: set[str] = set()
     for group in plugin.exclusive:
@@ -129,7 +127,7 @@ def _without_idle_alternatives(plugin: Declared, recorded: dict[str, Any]) -> di
 
 
 def warn_of_left_out(path: Path, recorded: Recorded, named: Sequence[str]) -> None:
-    """Tell of plugins that a sidecar names, and that are left out since the command line names plugins itself."""
+    """Warn of plugins in a sidecar that are left out because the command line names plugins itself."""
     if left_out := [name for name in recorded.options if name not in named]:
         warnings.warn(
             f"{path} also names {', '.join(left_out)}, left out since the command line names plugins itself."
@@ -140,7 +138,7 @@ def warn_of_left_out(path: Path, recorded: Recorded, named: Sequence[str]) -> No
 
 
 def _together(names: Sequence[str]) -> str:
-    """How to have them all; empty if nobody can, such as of two plugins that both decide."""
+    """How to have all of these plugins; empty if that is impossible, as with two that both decide."""
     try:
         PluginSet([load(name) for name in names])
     except PluginError:

@@ -1,4 +1,4 @@
-"""Options that nobody knows: refused with what was meant, before argparse shows its usage, which does not say."""
+"""Unknown options. They are refused with a suggestion, before argparse prints its usage, which has none."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ from mflux_teacache.words import Line
 
 
 def refuse_unknown(line: Line, plugins: Sequence[Declared] = (), *, anybodys: bool) -> None:
-    """Refuse the options of a line that its parser does not have, if they look like somebody's.
+    """Refuse the unknown options of a line that look like options of a plugin. The others are left to argparse.
 
     Args:
-        plugins: those of the run.
-        anybodys: look for plugins of other packages too, which reads all packages' metadata.
+        plugins: the plugins of the run.
+        anybodys: look for plugins of other packages too, which reads the metadata of all packages.
 
     Raises:
-        OptionError: an option of a plugin that is off, or one that a plugin does not have. What looks like nobody's
-            is left to argparse.
+        OptionError: an option belongs to a plugin that is off, or looks like a plugin's but is not.
     """
     on = {plugin.plugin.name: plugin for plugin in plugins}
     none = any(OPTION in given.action.option_strings and given.words == (NONE,) for given in line.given)
@@ -35,7 +34,7 @@ def refuse_unknown(line: Line, plugins: Sequence[Declared] = (), *, anybodys: bo
 
 
 def _owner(option: str, names: Sequence[str]) -> str | None:
-    longest_first = sorted(names, key=len, reverse=True)  # teacache-record before teacache
+    longest_first = sorted(names, key=len, reverse=True)  # else teacache would claim the options of teacache-record
     return next((name for name in longest_first if option.startswith((f"--{name}-", f"--no-{name}-"))), None)
 
 
@@ -44,7 +43,7 @@ def _off(option: str, name: str, *, none: bool) -> str:
     off = f"{option} is for the plugin {name}, which is off. Add {OPTION} {name}{instead}, or leave it out."
     try:
         declared = Declared(load(name))
-    except PluginError:
+    except PluginError:  # a plugin that cannot be loaded cannot say whether it has the option
         return off
     return off if _has(declared, option) else _not_its(option, declared)
 

@@ -39,19 +39,19 @@ def _run(argv: Sequence[str] | None, output: Output) -> int:
             arguments = build_parser().parse_args(argv)
             run: Callable[[argparse.Namespace], int] = arguments.run
             return run(arguments)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError) as error:  # a full or closed standard output, which ``Output`` reports at the end
         if error is not output.problem:
             raise
         return FAILED
+    # Its code may be a text or missing, and ``exit_code`` has still to see whether all output was printed.
     except SystemExit as leaving:
         return leaving.code if isinstance(leaving.code, int) else FAILED if leaving.code else 0
 
 
 def _version() -> str:
-    """A package that is only on the path has none."""
     try:
         return version(DISTRIBUTION)
-    except PackageNotFoundError:
+    except PackageNotFoundError:  # the package is on the path, but was never installed
         return "(not installed)"
 
 

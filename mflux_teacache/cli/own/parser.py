@@ -1,4 +1,4 @@
-"""Commands of our own that run a plugin take its options, as mflux's commands do."""
+"""The parser of our own commands. Those that run a plugin take its options, as mflux's commands do."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from mflux_teacache.words import add_keyword, as_keyword, read
 
 
 class PluginParser(argparse.ArgumentParser):
-    """A parser that takes the options of the plugin that its own option ``--plugin`` names, if it has that option.
+    """A parser that also takes the options of the plugin that its option ``--plugin`` names, if it has that option.
 
-    They are in the namespace as ``plugin_options``: keywords of ``attach``, which judges them. So what a plugin's
-    messages advise works in our commands as it does in mflux's. Parsers of subcommands are of their parent's class.
+    The namespace has them as ``plugin_options``, which are keywords for ``attach``; that checks them. So the advice in
+    a plugin's messages works in our commands as it does in mflux's. argparse makes the parsers of subcommands of the
+    same class.
     """
 
     def parse_known_args(  # type: ignore[override]
@@ -44,10 +45,10 @@ class PluginParser(argparse.ArgumentParser):
 
 
 def _named(parser: argparse.ArgumentParser, words: Sequence[str]) -> list[Declared]:
-    """The plugin that a line names, or that is run where it names none; none, if the command is going to refuse it."""
+    """The plugin that a line names, or the command's default; empty if the command is going to refuse the name."""
     given = [each.words[0] for each in read(parser, words).given if OPTION in each.action.option_strings]
     name = given[-1] if given else parser.get_default("plugin")
     try:
         return [] if name is None else [Declared(load(name))]
-    except UnknownPlugin:  # a package that is only on the path announces no plugin
+    except UnknownPlugin:  # a package that is on the path but not installed announces no plugins
         return []

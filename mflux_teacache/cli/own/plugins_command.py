@@ -1,4 +1,4 @@
-"""``mflux-teacache plugins``: what is installed, which of mflux's pipelines plugins run on, and how."""
+"""``mflux-teacache plugins`` shows which plugins are installed, and on which of mflux's pipelines plugins run."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class Row:
     Attributes:
         options: as they are written on a command line.
         error: why it cannot be used; ``None`` if it can.
-        kind: as its record says; else ``strategy`` if it decides, and ``tool`` if it does not, which cannot be told of
-            a factory before it has made the plugin.
-        description: as its record says; else the first sentence that its class says of itself.
+        kind: the kind in its record; else ``strategy`` if its class decides, and ``tool`` if it does not. ``None`` for
+            a factory without a record.
+        description: the description in its record; else the first sentence of its class's docstring.
     """
 
     name: str
@@ -57,7 +57,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Lists the installed plugins with their options, the installed mflux's pipelines with their "
         "commands, the transformer families, and TeaCache's calibrations.",
     )
-    parser.add_argument("--json", action="store_true", help="the same and more as JSON")
+    parser.add_argument("--json", action="store_true", help="print the same and more as JSON")
     parser.set_defaults(run=run)
 
 
@@ -84,8 +84,8 @@ def describe(plugin: Installed) -> Row:
 
 
 def _kind(factory: Callable[[], Any]) -> str | None:
-    """Told by its hooks; what a factory makes is not known before it has made it."""
-    if not isinstance(factory, type):
+    """The kind of a plugin without a record, judged by its hooks; ``None`` if it cannot be told."""
+    if not isinstance(factory, type):  # the hooks of what a factory makes are only known once it has made it
         return None
     return "strategy" if hasattr(factory, plugins.DECIDES) else "tool"
 
@@ -181,13 +181,13 @@ def _of_compiling() -> str:
 
 
 def families_of(pipelines: Iterable[Pipeline]) -> list[Family]:
-    """The entries for transformers that these pipelines have."""
+    """The entries for the transformers of these pipelines."""
     names = {entry.family for entry in pipelines}
     return [family for family in FAMILIES if family.name in names]
 
 
 def notes(pipelines: Iterable[Pipeline]) -> list[str]:
-    """One paragraph for each note: the pipelines that it is about, and what it says."""
+    """One paragraph for each note: the pipelines that it is about, and its text."""
     about: dict[str, list[Pipeline]] = {}
     for entry in pipelines:
         if entry.note:
@@ -200,7 +200,7 @@ def notes(pipelines: Iterable[Pipeline]) -> list[str]:
 
 
 def table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines with aligned columns; the last column goes on below itself where it is too wide."""
+    """Lines with aligned columns. A last column that is too wide continues below itself."""
     lines = [list(heading), *([visible(cell) for cell in row] for row in rows)]
     left = sum(max(map(len, column)) + len(SPACE) for column in list(zip(*lines, strict=True))[:-1])
     split: list[list[str]] = []
@@ -211,5 +211,6 @@ def table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def wrap(text: str, width: int) -> list[str]:
-    """Lines that break at spaces only: options and commands stay whole."""
+    """The text in lines."""
+    # They break only at spaces, so that options and commands can be copied whole.
     return textwrap.wrap(visible(text), width, break_long_words=False, break_on_hyphens=False)

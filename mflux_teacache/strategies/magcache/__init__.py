@@ -1,1 +1,1 @@
-"""MagCache: skip while the residual's magnitude, as a table of a full run has it, stays near the cached one's."""
+"""MagCache skips while a table of full runs says that the residual's magnitude is still near the cached one's."""

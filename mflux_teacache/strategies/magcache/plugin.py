@@ -1,4 +1,4 @@
-"""The plugin ``magcache``: MagCache's rule and tables on the base of strategies."""
+"""The plugin ``magcache``: MagCache's rule and tables on the common base of strategies."""
 
 from __future__ import annotations
 
@@ -22,11 +22,7 @@ _OWN = "the table's own"
 
 
 class MagCache(Strategy):
-    """Skips the transformer's body while a table says that the cached residual's magnitude is still right.
-
-    The source keeps one table and one sum per guidance branch. Its tables for models with two branches are the same
-    for both to 0.008, so here one table decides for all branches.
-    """
+    """Skips the transformer's body while a table says that the cached residual's magnitude is still right."""
 
     name = "magcache"
     title = "MagCache"
@@ -43,6 +39,8 @@ class MagCache(Strategy):
     skips_while = "the summed error of the residual's magnitude is less than this"
 
     _config: Config
+    # The source has a table and a sum for each guidance branch. Its tables for models with two branches agree to within
+    # 0.008, so here one table decides for all branches.
     _table: Table
 
     def __init__(self) -> None:
@@ -62,7 +60,8 @@ class MagCache(Strategy):
         FILES.warn_if_made_elsewhere(self._table, target)
 
     def start(self, generation: Generation) -> None:
-        """Stretch the table to the whole schedule, of which image-to-image runs the end."""
+        """Stretch the table to the image's number of steps."""
+        # To that of the whole schedule, since image-to-image runs only the end of it.
         steps, active = generation.num_inference_steps, generation.active_steps
         ratios = stretch(self._table.ratios, steps)[steps - active :]
         self._config = Config(ratios=ratios, always=_always(self._table, steps, active))
@@ -81,5 +80,5 @@ class MagCache(Strategy):
 
 
 def _always(table: Table, steps: int, active: int) -> frozenset[int]:
-    """What the table computes whatever the error, of an image of so many steps."""
+    """The steps that the table computes whatever the error, in an image of this many steps."""
     return active_part(stretch_steps(table.always, len(table.ratios), steps), steps, active)

@@ -22,11 +22,11 @@ class Config:
     """What stays the same during one image.
 
     Attributes:
-        ratios: one per step: magnitude of its residual over that of the step before; the first is not used.
+        ratios: one per step, the magnitude of its residual over that of the step before; the first is not used.
         always: steps that are computed whatever the sum.
 
     Raises:
-        OptionError: a ratio outside of what is allowed.
+        OptionError: a ratio is not allowed.
     """
 
     ratios: tuple[float, ...]
@@ -38,7 +38,7 @@ class Config:
 
 
 def decide(skips: int, step: int, config: Config) -> Verdict:
-    """The error that reusing adds in one step, which is left to the threshold, or to a budget.
+    """The error that reusing adds in one step. Whether that is too much, the threshold or a budget decides.
 
     Args:
         skips: steps skipped since the last computed one.
@@ -52,29 +52,30 @@ def decide(skips: int, step: int, config: Config) -> Verdict:
 
 
 def _off(ratios: Sequence[float]) -> float:
-    """How far the magnitude is from that of the residual these ratios ago; whatever they come to, finite."""
+    """How far the magnitude is from that of the residual which is these ratios older."""
+    # Ratios of a user's own table may multiply to infinity, and a sum of errors must stay a number.
     return min(abs(1 - math.prod(ratios)), sys.float_info.max)
 
 
 def stretch(ratios: Sequence[float], steps: int) -> tuple[float, ...]:
-    """A table for another number of steps, as its authors do it: each step takes its nearest neighbour's ratio."""
+    """A table for another number of steps. As its authors do it, each step takes its nearest neighbour's ratio."""
     return tuple(ratios[place] for place in _nearest(len(ratios), steps))
 
 
 def stretch_steps(always: Collection[int], length: int, steps: int) -> frozenset[int]:
-    """Which of ``steps`` steps have their nearest neighbour among these of a run of ``length``."""
+    """Those of ``steps`` steps whose nearest neighbour in a run of ``length`` steps is one of ``always``."""
     computed = frozenset(always)
     return frozenset(step for step, place in enumerate(_nearest(length, steps)) if place in computed)
 
 
 def active_part(always: Collection[int], steps: int, active: int) -> frozenset[int]:
-    """Of these of all steps, those in the part that image-to-image runs, by their place in it."""
+    """Those steps of ``always`` that lie in the part which image-to-image runs, by their place in that part."""
     late = steps - active
     return frozenset(step - late for step in always if step >= late)
 
 
 def _nearest(length: int, steps: int) -> list[int]:
-    """For each of ``steps`` steps the nearest of ``length``, halves to the even one; the last for a single step."""
-    if steps == 1:
+    """For each of ``steps`` steps, the nearest of ``length`` steps; halves go to the even one."""
+    if steps == 1:  # the formula would divide by 0, and a run of one step ends where the full run ends
         return [length - 1]
     return [round(step * ((length - 1) / (steps - 1))) for step in range(steps)]

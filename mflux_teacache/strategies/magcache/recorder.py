@@ -1,4 +1,4 @@
-"""The plugin ``magcache-record``: measures full runs, and writes the table that ``magcache`` takes.
+"""The plugin ``magcache-record`` measures full runs, and writes the table that ``magcache`` takes.
 
 ``--plugin magcache-record --magcache-record-output mine.json`` beside any model, then
 ``--plugin magcache --magcache-table mine.json``.
@@ -18,7 +18,7 @@ from mflux_teacache.records import Generation
 from mflux_teacache.step import Body, Step
 from mflux_teacache.strategies.magcache.table import FILES, Table
 
-# What diffusers' MagCacheConfig has for models without a recommendation.
+# The defaults of diffusers' MagCacheConfig, for models without a recommendation.
 THRESHOLD, SKIP_FIRST, MAX_SKIPS = 0.06, 0.2, 3
 
 
@@ -27,7 +27,7 @@ class _Image:
     """The image in the making.
 
     Attributes:
-        residuals: of the last step, by the numbers of the guidance branches.
+        residuals: the last step's residuals, by the numbers of the guidance branches.
         ratios: one per step so far.
     """
 
@@ -49,12 +49,12 @@ class _Image:
         now = {branch.index: step.target_part(branch.residual) for branch in body.branches}
         before, self.residuals = self.residuals, now
         ratio = 1.0 if step.index == 0 else _ratio(now, before)
-        # A residual that was reused tells nothing.
+        # A reused residual says nothing about the model. NaN leaves the image out.
         self.ratios.append(ratio if body.computed else math.nan)
 
 
 class MagCacheRecord(Recording[_Image, tuple[float, ...]]):
-    """Observes full runs, and writes after each image the mean over the images so far."""
+    """Observes full runs, and after each image writes the mean over the images so far."""
 
     name = "magcache-record"
     about = About(
@@ -87,7 +87,7 @@ class MagCacheRecord(Recording[_Image, tuple[float, ...]]):
 
 
 def _ratio(now: Mapping[int, mx.array], before: Mapping[int, mx.array]) -> float:
-    """Mean over tokens and branches of the residual's norm over that of the step before; NaN if they do not match."""
+    """The residual's norm over that of the step before, averaged over tokens and branches; NaN if shapes differ."""
     if {number: residual.shape for number, residual in now.items()} != {
         number: residual.shape for number, residual in before.items()
     }:
@@ -97,10 +97,11 @@ def _ratio(now: Mapping[int, mx.array], before: Mapping[int, mx.array]) -> float
 
 
 def _norms(residual: mx.array) -> mx.array:
+    # In float32, since squares of large values overflow float16.
     return mx.linalg.norm(residual.astype(mx.float32), axis=-1)
 
 
 def _apart(runs: Sequence[Sequence[float]]) -> float:
-    """How far two runs are apart in a step, at most."""
+    """The largest difference between two runs in any step."""
     steps = zip(*runs, strict=True)
     return max((max(step) - min(step) for step in steps), default=0.0)

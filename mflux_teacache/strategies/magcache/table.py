@@ -1,4 +1,4 @@
-"""MagCache's tables: data files with their source, and which of them fits a model."""
+"""MagCache's tables: data files with their sources, and which of them fits a model."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Table(Figures):
     A file has the same fields and ``"schema": 1``.
 
     Attributes:
-        ratios: one per step of a full run: mean over the tokens of the residual's norm over that of the step
-            before; the first is 1. One list for all guidance branches.
-        threshold: recommended error threshold.
-        skip_first: recommended window at the start: steps, or a fraction of the run (the source's retention ratio).
-        max_skips: recommended cap on consecutive skips (the source's K).
+        ratios: one per step of a full run: the ratio of the residual's norm to the step before's, averaged over the
+            tokens; the first is 1. The list is the same for all guidance branches.
+        threshold: the recommended error threshold.
+        skip_first: the recommended window at the start: steps, or a fraction of the run (the source's retention ratio).
+        max_skips: the recommended cap on consecutive skips (the source's K).
         source: who published it, and where.
         always: steps of the full run that the source computes whatever the error.
     """
