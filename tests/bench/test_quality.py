@@ -43,8 +43,8 @@ def test_cases_are_prompts_by_seeds() -> None:
 
 def test_prompts_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "prompts.txt"
-    file.write_text("a red ring on blue\n\n  a green cross\na red ring on blue\n")
-    assert from_words("--prompts", str(file)).prompts == ("a red ring on blue", "a green cross")
+    file.write_text("a large fox on blue\n\n  a cat on green\na large fox on blue\n")
+    assert from_words("--prompts", str(file)).prompts == ("a large fox on blue", "a cat on green")
     file.write_text("a photo of a cat\n")
     with pytest.raises(OptionError, match="does not know"):
         from_words("--prompts", str(file))

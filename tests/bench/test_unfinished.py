@@ -153,7 +153,7 @@ def test_ctrl_c_says_what_is_missing_and_the_sheet_shows_what_there_is(
         (["--guidance", "3"], "arguments.guidance is 2.5 there and 3.0 here"),
         (["--first-seed", "8"], r"seeds: \[101, 102\] only there, \[8, 9\] only here"),
         (["--setting", "easycache"], r"settings: \[\] only there, \[\{.*easycache.*\}\] only here"),
-        (["--size", "64x64"], "arguments.width is 128 there and 64 here; arguments.height is"),
+        (["--size", "64x64"], "arguments.width is 192 there and 64 here; arguments.height is"),
     ],
 )
 def test_an_unfinished_run_of_something_else_is_not_overwritten(

@@ -181,7 +181,7 @@ def test_each_image_starts_afresh_and_leaves_nothing():
 
 def test_the_shipped_tables():
     assert {name: len(table.ratios) for name, table in shipped().items()} == {
-        "demo-tinyflux": 28,
+        "demo-emoji": 28,
         "flux1-dev": 28,
         "flux1-kontext-dev": 28,
         "qwen-image": 50,
@@ -191,7 +191,7 @@ def test_the_shipped_tables():
         assert table.name == name
         assert table.ratios[0] == 1
         assert table.license == "Apache-2.0"
-        assert "https://github.com/Zehong-Ma/MagCache" in table.source or name == "demo-tinyflux"
+        assert "https://github.com/Zehong-Ma/MagCache" in table.source or name == "demo-emoji"
 
 
 def own_file(tmp_path, **changes):
@@ -245,12 +245,12 @@ def test_files_that_are_no_tables(tmp_path, changes, message):
 
 
 def test_files_that_cannot_be_read(tmp_path):
-    with pytest.raises(OptionError, match=r"cannot read the table .*nowhere\.json.* names demo-tinyflux"):
+    with pytest.raises(OptionError, match=r"cannot read the table .*nowhere\.json.* names demo-emoji"):
         load(str(tmp_path / "nowhere.json"))
     (tmp_path / "text.json").write_text("no")
     with pytest.raises(OptionError, match="is not JSON"):
         load(str(tmp_path / "text.json"))
-    with pytest.raises(OptionError, match=r"no table 'flux1-krea'. It has: demo-tinyflux, .* \./flux1-krea\.json"):
+    with pytest.raises(OptionError, match=r"no table 'flux1-krea'. It has: demo-emoji, .* \./flux1-krea\.json"):
         load("flux1-krea")
 
 
