@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -149,32 +149,33 @@ def of_quality(settings: QualitySettings, subject: Subject, judged: Judged) -> R
     baseline = figures.qualities(judged.fewer, judged.runs)
     compared = figures.qualities(settings.settings, judged.runs)
     qualities = [*baseline, *compared]
-    fewer = set(map(str, judged.fewer))
-    runs = [asdict(run) for run in (judged.drawn.values() if judged.interrupted else judged.runs)]
+    sheet = partial(pictures.contact_sheet, cases=settings.shown, qualities=qualities, judged=judged)
+    missing = "these are the settings that were drawn whole, and fewer steps come after all of them"
     return Result(
         title=f"{subject.title}; {settings.images}",
         table=tables.of_quality(qualities, judged.refusals, judged.idle),
-        content={
-            **_question(settings, subject),
-            "refusals": [{"setting": setting, "reason": reason} for setting, reason in judged.refusals.items()],
-            "skipped_nothing": judged.idle,
-            "runs": [run for run in runs if run["setting"] not in fewer],
-            "summary": [asdict(entry) for entry in compared],
-            "fewer_steps": {
-                "runs": [run for run in runs if run["setting"] in fewer],
-                "summary": [asdict(entry) for entry in baseline],
-                "not_beaten_by": list(no_better(qualities)),
-            },
-        },
-        pictures={
-            "--png": partial(pictures.of_quality, qualities=qualities),
-            "--sheet": partial(pictures.contact_sheet, cases=settings.shown, qualities=qualities, judged=judged),
-        },
-        interrupted="these are the settings that were drawn whole, and fewer steps come after all of them"
-        if judged.interrupted
-        else None,
+        content={**_question(settings, subject), **_answer(judged, compared, baseline)},
+        pictures={"--png": partial(pictures.of_quality, qualities=qualities), "--sheet": sheet},
+        interrupted=missing if judged.interrupted else None,
         packages=_packages(settings),
     )
+
+
+def _answer(judged: Judged, compared: Sequence[figures.Quality], baseline: Sequence[figures.Quality]) -> dict[str, Any]:
+    """While the run is unfinished, with the images of a row that is not whole: it goes on from them."""
+    fewer = set(map(str, judged.fewer))
+    runs = judged.drawn.values() if judged.interrupted else judged.runs
+    return {
+        "refusals": [{"setting": setting, "reason": reason} for setting, reason in judged.refusals.items()],
+        "skipped_nothing": judged.idle,
+        "runs": [asdict(run) for run in runs if run.setting not in fewer],
+        "summary": [asdict(entry) for entry in compared],
+        "fewer_steps": {
+            "runs": [asdict(run) for run in runs if run.setting in fewer],
+            "summary": [asdict(entry) for entry in baseline],
+            "not_beaten_by": list(no_better([*baseline, *compared])),
+        },
+    }
 
 
 def question_of(settings: QualitySettings, subject: Subject) -> dict[str, Any]:

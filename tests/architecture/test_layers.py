@@ -185,6 +185,7 @@ PURE = (
         "shadow/report.py",
         "bench/patterns.py",
         "bench/runs.py",
+        "bench/baseline.py",
         "bench/figures.py",
         "bench/tables.py",
         "text_tables.py",

@@ -87,7 +87,7 @@ def test_the_command(module: tuple[str, ...], commands: Any) -> None:
     assert "\nno image skipped anything: teacache thresh=0: teacache: computed 3 of 3 steps, skipped none (" in ran.out
     assert "Then at most 12 with fewer steps" in ran.out
     assert re.search(
-        r"\nThe first image took \S+ s: all 20 take at most about \d+ s, since it has every step\.\n", ran.out
+        r"\nThe first image took \S+ s: all 20 take at most about [^,]+, since it has every step\.\n", ran.out
     )
     assert "\nEvery setting beats them at the same number of computed steps, by mean PSNR.\n" in ran.out
     [scheduled] = [line.split() for line in ran.out.splitlines() if "schedule every=2" in line]
