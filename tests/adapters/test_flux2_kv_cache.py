@@ -162,7 +162,7 @@ def test_strategies_compare_the_target_s_rows_across_the_first_step(model, argum
         attach(model, "teacache", coefficients=[1.0, 0.0], thresh=1e9)
     with attach(model, "teacache", coefficients=[1.0, 0.0], thresh=1e9, force=True) as handle:
         generate(model, **arguments)
-    with attach(model, "first-block-cache", thresh=1e9) as first_block:
+    with attach(model, "first-block-cache", thresh=1e9, force=True) as first_block:
         generate(model, **arguments)
     assert handle.stats.history[0].pattern == "CSSSC"
     assert first_block.stats.history[0].pattern == "CSSSS"

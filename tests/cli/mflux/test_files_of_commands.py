@@ -131,9 +131,12 @@ def test_every_file_is_old_or_new_as_a_whole(commands, writer):
         ran = commands.execute([sys.executable, write_faults.__file__, log, *words])
         assert ran.code == 0, ran.err
     tried = [json.loads(line) for line in log.read_text().splitlines()]
-    assert [(entry["file"], entry["old"]) for entry in tried] == [
-        (name, old) for old in (False, True) for name in names
+    writes = [(entry["file"], entry["old"]) for entry in tried]
+    # `bench quality` writes its JSON after each image, so that an interrupted run can go on: there it is an old one.
+    assert list(dict.fromkeys(write for write in writes if write[0] != "q.json")) == [
+        (name, old) for old in (False, True) for name in names if name != "q.json"
     ]
+    assert set(writes) == {(name, old) for name in names for old in (False, True)}
     assert [entry["problems"] for entry in tried] == [[]] * len(tried)
     assert min(entry["tried"] for entry in tried) > 60
     assert not [file for file in Path(commands.folder).iterdir() if file.name.endswith(".tmp")]
