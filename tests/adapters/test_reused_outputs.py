@@ -9,6 +9,7 @@ from typing import Any
 import all_cases
 import mlx.core as mx
 import pytest
+from installed import MFLUX
 from mflux.utils.apple_silicon import AppleSiliconUtil
 from mflux.utils.exceptions import StopImageGenerationException
 from strategies import OutputPattern, Pattern, ProbedOutputPattern
@@ -95,7 +96,12 @@ def test_the_image_is_the_one_made_by_hand(
     assert not same(skipped, plain)
     assert same(again, skipped)
     assert same(probed, skipped)
-    assert same(skipped, expected)
+    # What is made by hand is not compiled. MLX before 0.32 rounds differently there in every computed step, also plain.
+    if same(plain, ByHand(model, "C" * len(OutputPattern.pattern)).generate(monkeypatch, **arguments)):
+        assert same(skipped, expected)
+    else:
+        assert MFLUX < (0, 21)
+        assert mx.allclose(skipped, expected, rtol=1e-3, atol=1e-4)
     assert same(generate(model, **arguments), plain)
 
 
