@@ -87,10 +87,14 @@ def test_a_file_that_cannot_be_read_is_left_to_mflux(tmp_path):
     ],
 )
 def test_a_malformed_entry_is_refused_with_its_file(tmp_path, content, message):
-    path = written(tmp_path, content)
+    assert_refused(written(tmp_path, content), f"{message}.")
+
+
+def assert_refused(path, message):
+    """With its name, and the way out."""
     with pytest.raises(Refused) as refusal:
         read(path)
-    assert str(refusal.value).startswith(f"{path}: {message}.")
+    assert str(refusal.value).startswith(f"{path}: {message}")
     assert str(refusal.value).endswith(". Or run without the plugins of this file: --plugin none.")
 
 
@@ -102,11 +106,7 @@ def test_a_malformed_entry_is_refused_with_its_file(tmp_path, content, message):
     ],
 )
 def test_what_mflux_would_read_and_we_do_not_is_refused(tmp_path, content, message):
-    path = written(tmp_path, content)
-    with pytest.raises(Refused) as refusal:
-        read(path)
-    assert str(refusal.value).startswith(f"{path}: {message}")
-    assert str(refusal.value).endswith(". Or run without the plugins of this file: --plugin none.")
+    assert_refused(written(tmp_path, content), message)
 
 
 @pytest.mark.parametrize(

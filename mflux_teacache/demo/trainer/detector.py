@@ -6,7 +6,6 @@ tested, on rendered scenes as the codec restores them.
 
 from __future__ import annotations
 
-import argparse
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +19,7 @@ from mflux_teacache.demo.sizes import GRID
 from mflux_teacache.demo.trainer import scenes, weights
 from mflux_teacache.demo.trainer.render import Renderer
 from mflux_teacache.demo.trainer.scenes import Scenes
-from mflux_teacache.demo.trainer.workers import Workers, cosine
+from mflux_teacache.demo.trainer.workers import Workers, arguments, cosine
 from mflux_teacache.demo.vocabulary import OBJECTS
 
 NOTHING = len(OBJECTS)  # the class of a place without an object
@@ -136,15 +135,7 @@ def load(path: Path, device: torch.device) -> Detector:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m mflux_teacache.demo.trainer.detector", description=__doc__)
-    parser.add_argument("--sprites", type=Path, required=True, metavar="FILE", help="of emoji.py")
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="weights, .safetensors")
-    parser.add_argument("--minutes", type=float, default=2.0, help="(default: %(default)s)")
-    parser.add_argument("--batch", type=int, default=128, help="scenes in a step of a process (default: %(default)s)")
-    parser.add_argument("--learning-rate", type=float, default=2e-3, help="the highest (default: %(default)s)")
-    parser.add_argument("--device", type=torch.device, default=torch.device("cuda"), help="(default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
-    args = parser.parse_args()
+    args = arguments("detector", __doc__, minutes=2.0, batch=128, learning_rate=2e-3).parse_args()
     workers = Workers.start(args.device, args.seed)
     renderer = Renderer(args.sprites, workers.device)
     detector = train(workers, renderer, minutes=args.minutes, batch=args.batch, learning_rate=args.learning_rate)

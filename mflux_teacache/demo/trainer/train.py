@@ -22,7 +22,7 @@ from mflux_teacache.demo.trainer import scenes, train_codec, weights
 from mflux_teacache.demo.trainer.render import Renderer
 from mflux_teacache.demo.trainer.torch_codec import Codec
 from mflux_teacache.demo.trainer.torch_model import TinyFlux
-from mflux_teacache.demo.trainer.workers import Workers, cosine
+from mflux_teacache.demo.trainer.workers import Workers, arguments, cosine
 from mflux_teacache.demo.vocabulary import EMPTY_PROMPT
 from mflux_teacache.pieces.output_files import replace_file
 
@@ -195,19 +195,12 @@ def train(workers: Workers, renderer: Renderer, codec: Codec, checkpoint: Path |
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m mflux_teacache.demo.trainer.train", description=__doc__)
-    parser.add_argument("--sprites", type=Path, required=True, metavar="FILE", help="of emoji.py")
+    parser = arguments("train", __doc__, minutes=40.0, batch=192, learning_rate=1.8e-3)
     parser.add_argument("--codec", type=Path, required=True, metavar="FILE", help="of train_codec.py")
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the demo's weights, .safetensors")
     parser.add_argument("--checkpoint", type=Path, required=True, metavar="FILE", help="written at the end")
     parser.add_argument("--resume", action="store_true", help="begin at the checkpoint")
-    parser.add_argument("--minutes", type=float, default=40.0, help="of all parts (default: %(default)s)")
     parser.add_argument("--pause", type=float, help="minutes of this part (default: to the end)")
-    parser.add_argument("--batch", type=int, default=192, help="scenes in a step of a process (default: %(default)s)")
     parser.add_argument("--pool", type=int, default=250_000, help="scenes that a process draws (default: %(default)s)")
-    parser.add_argument("--learning-rate", type=float, default=1.8e-3, help="the highest (default: %(default)s)")
-    parser.add_argument("--device", type=torch.device, default=torch.device("cuda"), help="(default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
     return parser
 
 

@@ -6,7 +6,6 @@ the decoder forgives what the transformer gets slightly wrong, and the encoder s
 
 from __future__ import annotations
 
-import argparse
 import time
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 from mflux_teacache.demo.trainer import scenes, weights
 from mflux_teacache.demo.trainer.render import Renderer
 from mflux_teacache.demo.trainer.torch_codec import Codec
-from mflux_teacache.demo.trainer.workers import Workers, cosine
+from mflux_teacache.demo.trainer.workers import Workers, arguments, cosine
 
 NOISE = 0.3  # the strongest, in standard deviations of a channel
 
@@ -95,15 +94,7 @@ def _pictures(renderer: Renderer, count: int, generator: torch.Generator) -> Ten
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m mflux_teacache.demo.trainer.train_codec", description=__doc__)
-    parser.add_argument("--sprites", type=Path, required=True, metavar="FILE", help="of emoji.py")
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="weights, .safetensors")
-    parser.add_argument("--minutes", type=float, default=2.0, help="(default: %(default)s)")
-    parser.add_argument("--batch", type=int, default=48, help="scenes in a step of a process (default: %(default)s)")
-    parser.add_argument("--learning-rate", type=float, default=1.5e-3, help="the highest (default: %(default)s)")
-    parser.add_argument("--device", type=torch.device, default=torch.device("cuda"), help="(default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
-    args = parser.parse_args()
+    args = arguments("train_codec", __doc__, minutes=2.0, batch=48, learning_rate=1.5e-3).parse_args()
     workers = Workers.start(args.device, args.seed)
     renderer = Renderer(args.sprites, workers.device)
     codec = train(workers, renderer, minutes=args.minutes, batch=args.batch, learning_rate=args.learning_rate)

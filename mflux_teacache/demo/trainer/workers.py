@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import distributed, nn
@@ -99,6 +101,21 @@ class Workers:
         if self.count > 1:
             distributed.barrier()
             distributed.destroy_process_group()
+
+
+def arguments(
+    module: str, description: str | None, *, minutes: float, batch: int, learning_rate: float
+) -> argparse.ArgumentParser:
+    """A parser of what every training takes, with its defaults."""
+    parser = argparse.ArgumentParser(prog=f"python -m mflux_teacache.demo.trainer.{module}", description=description)
+    parser.add_argument("--sprites", type=Path, required=True, metavar="FILE", help="of emoji.py")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="weights, .safetensors")
+    parser.add_argument("--minutes", type=float, default=minutes, help="of the whole run (default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=batch, help="scenes in a step of a process (default: %(default)s)")
+    parser.add_argument("--learning-rate", type=float, default=learning_rate, help="the highest (default: %(default)s)")
+    parser.add_argument("--device", type=torch.device, default=torch.device("cuda"), help="(default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
+    return parser
 
 
 def cosine(share: float) -> float:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from mflux_teacache.errors import Refused
 from mflux_teacache.strategies.schedule.lists import Listed, Lists
-from mflux_teacache.strategies.schedule.plans import LEAST, carried_over, growing_window
+from mflux_teacache.strategies.schedule.plans import LEAST, carried_over, growing_window, letters
 
 GROWING_WINDOW = "growing-window"  # what the plan of a model without lists is called
 
@@ -58,10 +58,10 @@ def budgeted(run: Run, computed: Computed, lists: Lists | None) -> Plan:
     """
     _refuse_unplanable(computed, run.active)
     if lists is None:
-        return Plan(_letters(growing_window(run.active, computed.steps)), {"plan": GROWING_WINDOW})
+        return Plan(letters(growing_window(run.active, computed.steps), run.active), {"plan": GROWING_WINDOW})
     steps, used = _from_lists(lists.lists, run, computed.steps)
     sources = [{"list": str(listed), "source": listed.source} for listed in used]
-    return Plan(_letters(steps), {"plan": lists.name, "plan_lists": sources})
+    return Plan(letters(steps, run.active), {"plan": lists.name, "plan_lists": sources})
 
 
 def _refuse_unplanable(computed: Computed, total: int) -> None:
@@ -95,7 +95,3 @@ def _fall(sigmas: Sequence[float] | None) -> bool:
     """Whether there are any, from more noise to less: a scheduler of somebody's own may have others."""
     known = sigmas or ()
     return bool(known) and all(map(math.isfinite, known)) and all(later < level for level, later in pairwise(known))
-
-
-def _letters(computed: Sequence[int]) -> str:
-    return "".join("C" if step in computed else "S" for step in range(computed[-1] + 1))

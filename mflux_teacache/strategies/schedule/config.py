@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from mflux_teacache.errors import OptionError, Refused
-from mflux_teacache.pieces.budget import computed_steps
+from mflux_teacache.pieces.budget import BUDGETS, computed_steps
 from mflux_teacache.pieces.limits import Limits
 from mflux_teacache.strategies.schedule.budgeted import Computed, Plan, Run, budgeted
 from mflux_teacache.strategies.schedule.lists import Lists
+from mflux_teacache.strategies.schedule.plans import letters
 
 PLUGIN = "schedule"
-BUDGETS = ("max_computed", "speedup")
 WAYS = ("pattern", "every", "ratio", *BUDGETS)
 
 # No cap on skips in a row: whoever names the steps has seen how many there are.
@@ -87,7 +86,7 @@ class Config:
 
     def _regular(self, every: int, total: int) -> str:
         free = self._free(total)
-        return _letters(total, lambda step: step % every == 0 or step not in free)
+        return letters([step for step in range(total) if step % every == 0 or step not in free], total)
 
     def _spread(self, ratio: float, total: int) -> str:
         skips = round(ratio * total)
@@ -101,7 +100,7 @@ class Config:
             )
         # The j-th free step is skipped where j * skips / free reaches the next whole number.
         skipped = {step for j, step in enumerate(free) if (j + 1) * skips // len(free) > j * skips // len(free)}
-        return _letters(total, lambda step: step not in skipped)
+        return letters(set(range(total)) - skipped, total)
 
     def _free(self, total: int) -> range:
         """The steps between the windows."""
@@ -145,10 +144,6 @@ def _that_skips(plan: str, option: str) -> str:
             f"(image-to-image runs fewer than --steps says). Use more steps, or ask for more skips."
         )
     return plan
-
-
-def _letters(total: int, computed: Callable[[int], bool]) -> str:
-    return "".join("C" if computed(step) else "S" for step in range(total))
 
 
 def _option(keyword: str) -> str:

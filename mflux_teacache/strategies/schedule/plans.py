@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import accumulate, pairwise
 from typing import NamedTuple, TypeAlias
 
@@ -134,6 +134,11 @@ def _crossings(density: Density, computed: int) -> tuple[int, ...]:
         if step and len(chosen) < computed - 1 and reached - held / 2 >= len(chosen) - _TIE:
             chosen.append(step)
     return (*chosen, last)
+
+
+def letters(computed: Collection[int], total: int) -> str:
+    """A run of ``total`` steps with one letter for each: C computed, S skipped."""
+    return "".join("C" if step in computed else "S" for step in range(total))
 
 
 def shifted(steps: int, shift: float, terminal: float | None = None) -> list[float]:
