@@ -30,6 +30,7 @@ from mflux_teacache.pieces.option_types import (
     is_text,
     whole_number_from,
 )
+from mflux_teacache.pieces.retired import refuse_retired
 from mflux_teacache.records import Target
 from mflux_teacache.spelling import brief, shortened
 
@@ -230,7 +231,9 @@ class DataFiles(Generic[AnyFigures]):
             raise OptionError(f"{what} is not JSON: {error}. Compare it with a shipped one.") from error
         except ValueError as error:  # it is JSON, but with a field that is given twice, or a number of a million digits
             raise OptionError(f"{what} is not read: {error}. Compare it with a shipped one.") from error
-        return self._made(data, what)
+        made = self._made(data, what)
+        refuse_retired(made.model, what)
+        return made
 
     def _made(self, data: Any, what: str) -> AnyFigures:
         """The figures that a file holds, checked; ``what`` is its name at the beginning of a message."""
