@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -36,7 +36,8 @@ from mflux_teacache.runtime import Runtime
 from mflux_teacache.spelling import brief, described
 from mflux_teacache.stats import AttachmentStats
 
-Report = Callable[[GenerationStats], None]
+# Told of a finished image: its stats, and the values that each plugin wants recorded with it.
+Report = Callable[[GenerationStats, Mapping[str, Any]], None]
 
 
 class Handle:
@@ -104,7 +105,7 @@ def attach_requests(
     """Attach plugins that are loaded and whose options have been checked.
 
     Args:
-        report: called with the stats of each finished image as ``generate_image`` returns.
+        report: called for each finished image as ``generate_image`` returns.
         model_path: where a custom checkpoint came from, which the loaded model does not know.
         compile_blocks: as in ``attach``.
         judged: the requested plugins, if they already exist and their ``mflux_check`` has run.
@@ -254,7 +255,7 @@ class Generations:
         target: describes the model; steps, guidance and size are not known yet.
         requests: the plugins, with their options.
         plugins: the first set of instances, which is attached to the model.
-        report: called with the stats of each finished image as ``generate_image`` returns.
+        report: called for each finished image as ``generate_image`` returns.
         compile_blocks: recorded with each image.
         stats: the statistics of all images.
     """
@@ -323,12 +324,13 @@ class Generations:
 
     def record(self, image: Any, making: Making) -> None:
         """Record what happened in the image that ``generate_image`` has made. No failure here costs the image."""
+        values: Mapping[str, Any] = {}
         with costing_nothing("recording what the plugins did"):
             values = making.image_metadata()
             record_in(image, self.plugins, self.requests, making.generation, values, compile_blocks=self.compile_blocks)
         if self.report is not None:
             with costing_nothing("reporting what the plugins did"):
-                self.report(making.stats)
+                self.report(making.stats, values)
 
     def release(self, making: Making) -> None:
         """Let another image have the plugins of this one."""

@@ -6,6 +6,7 @@ import contextlib
 import numbers
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import mlx.core as mx
@@ -152,7 +153,11 @@ class Runtime:
         self._branches: int | None = None
         self._index = 0
         self._warned: set[str] = set()
-        self._at_output = plugins.reuses == "output"
+
+    @cached_property
+    def _at_output(self) -> bool:
+        """Of this image: a plugin may decide it at the image's beginning."""
+        return self.plugins.reuses == "output"
 
     def start(self) -> None:
         """The denoising loop is about to begin."""

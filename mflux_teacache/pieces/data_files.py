@@ -246,7 +246,7 @@ class DataFiles(Generic[AnyFigures]):
 
     def warn_if_made_elsewhere(self, figures: AnyFigures, target: Target) -> None:
         """Warn if the target differs from the model, pipeline and LoRAs on which these figures were made."""
-        if difference := self._difference(figures, target):
+        if difference := self.difference(figures, target):
             own = "a file of your own" + (f", which --plugin {self.recorder} makes" if self.recorder else "")
             warnings.warn(
                 f"{shortened(difference, _LONGEST_SHOWN)}. Compare an image with one of a full run before you rely on "
@@ -255,7 +255,8 @@ class DataFiles(Generic[AnyFigures]):
                 stacklevel=2,
             )
 
-    def _difference(self, figures: AnyFigures, target: Target) -> str | None:
+    def difference(self, figures: AnyFigures, target: Target) -> str | None:
+        """In what a target differs from what these figures were made on, without a full stop; ``None`` = in nothing."""
         made, here = figures.loras, loras_of(target)
         if figures.distance(target) != 0:
             return (

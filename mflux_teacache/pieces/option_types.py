@@ -106,6 +106,7 @@ def _type(kind: Callable[[str], Value], allowed: Allowed) -> Callable[[str], Val
 
 threshold = _type(float, Allowed(lambda value: 0 <= value < math.inf, "a finite number from 0, such as 0.2"))
 factor = _type(float, Allowed(lambda value: 1 <= value < math.inf, "a finite number from 1, such as 1.6"))
+seconds = _type(float, Allowed(lambda value: 0 < value < math.inf, "a finite number above 0, such as 20"))
 fraction = _type(float, Allowed(lambda value: 0 < value < 1, "a number between 0 and 1, such as 0.5"))
 
 

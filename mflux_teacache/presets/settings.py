@@ -14,7 +14,7 @@ from mflux_teacache.pieces.option_types import file_path
 from mflux_teacache.plugins import load, our_own
 from mflux_teacache.presets.preset import Setting
 from mflux_teacache.spelling import brief
-from mflux_teacache.words import is_json
+from mflux_teacache.words import as_words, is_json
 
 MAX_COMPUTED, _ = BUDGETS
 PATTERN = "pattern"  # the keyword of the schedule's option that names every step
@@ -56,6 +56,12 @@ def check_setting(setting: Setting, what: str) -> None:
         raise OptionError(f"{what} has options of more than {MOST_CHARACTERS} characters. Leave some out.")
     _check_values(setting, what)
     _check_budget(setting, what)
+
+
+def on_a_command_line(setting: Setting) -> str:
+    """A setting as mflux's commands take it, such as ``--plugin schedule --schedule-pattern=CSCSC``."""
+    given = Declared(load(setting.plugin)).given(setting.options)
+    return " ".join(("--plugin", setting.plugin, *as_words(given)))
 
 
 def _check_values(setting: Setting, what: str) -> None:

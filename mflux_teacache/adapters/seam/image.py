@@ -17,6 +17,7 @@ from typing import Any
 import mlx.core as mx
 
 from mflux_teacache.adapters import entry_check
+from mflux_teacache.adapters.seam.bar import show_skipped
 from mflux_teacache.adapters.seam.compiled_blocks import CompiledBlocks
 from mflux_teacache.adapters.seam.run import Decide, Here, Pause, Run, gate
 from mflux_teacache.adapters.seam.values import Carry, Made, Probe, own
@@ -288,6 +289,7 @@ def loop_methods(cls: Any, here: Here) -> dict[str, Callable[..., None]]:
     def in_loop(context: Any, t: int, latents: Any, *args: Any, **kwargs: Any) -> None:
         with aside(here):
             vars(context)[IMAGE].end_step(latents)
+            show_skipped(vars(context)[IMAGE].runtime, context, *args, **kwargs)
             cls.in_loop(context, t, latents, *args, **kwargs)
 
     def ending(name: str, status: Status) -> Callable[..., None]:
