@@ -14,7 +14,7 @@ from mflux_teacache.strategies.schedule.plans import LEAST
 LEVELS: Mapping[str, float] = {"quality": 1.5, "balanced": 2.0, "fast": 3.0}
 DEFAULT_LEVEL = "balanced"
 
-_REMEMBERED = 16  # steps of each kind: a machine that gets hot is followed
+_REMEMBERED = 5  # steps of each kind: a machine that gets hot is followed
 
 
 def of_level(level: str, active: int) -> int:
