@@ -236,7 +236,7 @@ class Auto:
         left = self._options.seconds - (self._last - self._begun)
         affords = self._pace.affords(left, self._generation.active_steps - step.index)
         if affords is not None:
-            chosen.spend(step, sum(record.cost > 0 for record in records) + affords)
+            chosen.spend(step, sum(record.decision in ("computed", "forced") for record in records) + affords)
 
     @property
     def _pace(self) -> Pace:
