@@ -31,8 +31,8 @@ class About:
         source: the option that names a file whose decisions are repeated.
         reuses: what a skipped step reuses: with ``body``, the residual that the body added to its input; with
             ``output``, the transformer's output, and then residuals are not evaluated. ``None`` for a plugin that skips
-            nothing. If an option decides it, or the image, the instance sets its attribute ``reuses``, before an
-            image's first step ends.
+            nothing. If an option decides it, or the image, the instance sets its attribute ``reuses`` in
+            ``mflux_attach`` or ``mflux_generation_start``.
         residual_after: how many of the body's first blocks run in every step; residuals are taken after them. If an
             option decides it, the instance sets its attribute ``residual_after`` in ``mflux_attach``.
         needs_calibration: it runs only on models for which it has measured figures.

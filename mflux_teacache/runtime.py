@@ -6,7 +6,6 @@ import contextlib
 import numbers
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import mlx.core as mx
@@ -153,15 +152,12 @@ class Runtime:
         self._branches: int | None = None
         self._index = 0
         self._warned: set[str] = set()
-
-    @cached_property
-    def _at_output(self) -> bool:
-        """Of this image: a plugin may decide it at the image's beginning."""
-        return self.plugins.reuses == "output"
+        self._at_output = False
 
     def start(self) -> None:
         """The denoising loop is about to begin."""
         tell(self.plugins, "mflux_generation_start", generation=self.generation)
+        self._at_output = self.plugins.reuses == "output"  # a plugin may decide it for each image
 
     def predict(self, forward: Forward) -> Any:
         """One of mflux's calls for a prediction: the step's first one decides, the others follow."""

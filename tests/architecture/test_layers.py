@@ -181,7 +181,6 @@ PURE = (
         "pieces/output_files.py",
         "pieces/budget.py",
         "pieces/controller.py",
-        "pieces/json_fields.py",
         "presets/nearest.py",
         "presets/preset.py",
         "presets/reading.py",

@@ -39,6 +39,7 @@ class Dreams:
     def __init__(self) -> None:
         self.transformer = randomised(Dreamer(), seed=1, scale=0.5)
         self.callbacks = CallbackRegistry()
+        self.bar = None
 
     def generate_image(
         self, seed: int, prompt: str, num_inference_steps: int, height: int, width: int, guidance: float = 1.0
@@ -58,7 +59,7 @@ class Dreams:
         for t in steps:
             noise = mx.array(1 - t / num_inference_steps)
             latents = latents - self.transformer(latents, noise) / num_inference_steps
-            context.in_loop(t, latents)
+            context.in_loop(t, latents, time_steps=self.bar)
             mx.eval(latents)
         context.after_loop(latents)
 

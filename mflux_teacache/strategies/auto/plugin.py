@@ -31,6 +31,7 @@ from mflux_teacache.strategies.auto.sources import Choice, Run, choices
 from mflux_teacache.strategies.schedule.budgeted import Computed, refuse_unplanable
 from mflux_teacache.strategies.schedule.plans import LEAST
 from mflux_teacache.strategies.schedule.plugin import Schedule
+from mflux_teacache.strategies.sea.plugin import SeaCache
 
 TOLD = "setting"  # the recorded value that the line after an image quotes
 
@@ -115,21 +116,23 @@ class Auto:
 
     @hookimpl
     def mflux_generation_start(self, generation: Generation) -> None:
-        self._generation, self._chosen = generation, None
+        self._generation = generation
         self._begun = self._last = perf_counter()
+        self._chosen = self._choose(sees_picture=generation.token_grid is not None)
 
     @hookimpl
     def mflux_pre_transformer(self, step: Step) -> Decision:
+        assert self._chosen is not None, "the image has begun"
+        if step.index == 0 and self._choice.plugin == SeaCache.name and step.sigma is None:
+            self._chosen = self._choose(sees_picture=False)  # only now is it known that the noise level is not
         self._look_at_the_clock(step)
-        if self._chosen is None:
-            self._chosen = self._choose(step)
-        elif self._options.seconds is not None:
+        if self._options.seconds is not None and step.index:
             self._keep_time(step, self._chosen)
         return self._chosen.mflux_pre_transformer(step)
 
     @hookimpl
     def mflux_post_transformer(self, step: Step, body: Body) -> None:
-        assert self._chosen is not None, "the step has begun"
+        assert self._chosen is not None, "the image has begun"
         self._chosen.mflux_post_transformer(step, body)
 
     @hookimpl
@@ -153,13 +156,9 @@ class Auto:
 
     # --- The choice ---
 
-    def _choose(self, step: Step) -> Strategy:
-        """The strategy of an image, which begins with this step."""
-        generation = self._generation
-        active = generation.active_steps
-        # Neither is known for certain before an image begins.
-        sees_picture = generation.token_grid is not None and step.sigma is not None
-        target = self._target.for_run(generation)
+    def _choose(self, *, sees_picture: bool) -> Strategy:
+        """The strategy of an image that is about to take its first step."""
+        active, target = self._generation.active_steps, self._target.for_run(self._generation)
         run = Run(target, active, self._first_budget(active), self._options.seconds is None, sees_picture)
         *first, last = choices(run, self._known())
         for choice in first:

@@ -10,8 +10,15 @@ from typing import Any
 
 from mflux_teacache.errors import OptionError
 from mflux_teacache.pieces.data_files import DataFiles, Figures
-from mflux_teacache.pieces.json_fields import check_fields, tests_of
-from mflux_teacache.pieces.option_types import Allowed, is_amount, is_count_from, is_list_of, is_number
+from mflux_teacache.pieces.option_types import (
+    Allowed,
+    check_fields,
+    is_amount,
+    is_count_from,
+    is_list_of,
+    is_number,
+    tests_of,
+)
 from mflux_teacache.records import Target
 from mflux_teacache.spelling import brief
 from mflux_teacache.strategies.schedule.plans import shifted
