@@ -87,7 +87,6 @@ def _check_budget(setting: Setting, what: str) -> None:
 
 def _may_be_given(action: argparse.Action) -> bool:
     """Whether no value of an option can name a file, or make a strategy run where it refuses to."""
-    if action.nargs == 0:  # the only flags of strategies are those that overrule a refusal
-        return False
-    # Where there are neither choices nor a type of its own, such as a number, any text may be given: a path too.
+    # Where there are neither choices nor a type of its own, such as a number, any text may be given: a path too. Flags
+    # have neither, and those of strategies overrule a refusal.
     return action.choices is not None or action.type not in (None, str, file_path)

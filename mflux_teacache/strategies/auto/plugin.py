@@ -23,7 +23,7 @@ from mflux_teacache.pieces.option_types import factor, seconds
 from mflux_teacache.pieces.strategy import Strategy
 from mflux_teacache.plugins import load
 from mflux_teacache.presets import store
-from mflux_teacache.presets.preset import Preset
+from mflux_teacache.presets.preset import Preset, called
 from mflux_teacache.records import Generation, Target
 from mflux_teacache.step import Body, Decision, Step
 from mflux_teacache.strategies.auto.levels import DEFAULT_LEVEL, LEVELS, Pace, of_level
@@ -110,8 +110,9 @@ class Auto:
     def mflux_attach(self, options: argparse.Namespace, target: Target) -> None:
         self._options, self._target = options, target
         # It cannot change from image to image, and which preset an image takes depends on its steps.
-        mine = [preset for preset in self._known() if preset.key.pipeline == target.pipeline]
-        plugins = {setting.plugin for preset in mine for setting in preset.settings}
+        here = (called(target.model_path or target.model or ""), target.pipeline)
+        mine = [preset.settings for preset in self._known() if (preset.key.model, preset.key.pipeline) == here]
+        plugins = {setting.plugin for settings in mine for setting in settings}
         self.residual_after = max((load(plugin).about.residual_after for plugin in plugins), default=0)
 
     @hookimpl

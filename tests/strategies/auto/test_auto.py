@@ -27,6 +27,7 @@ from mflux_teacache.plugins import Loaded, load
 from mflux_teacache.presets import store
 from mflux_teacache.presets.preset import PresetKey, Setting
 from mflux_teacache.records import GenerationStats, Target
+from mflux_teacache.runtime import Runtime
 from mflux_teacache.strategies.auto import plugin as auto
 from mflux_teacache.strategies.auto.levels import LEVELS, of_level
 from mflux_teacache.strategies.schedule.plans import growing_window, letters
@@ -149,6 +150,9 @@ def test_an_adaptive_setting_and_what_it_lets_run(dreams: Dreams) -> None:
         generate(dreams, num_inference_steps=12)
     assert handle.stats.history[0].pattern.count("C") == 6
     assert handle._lifecycle._body._residual_after == 1
+    dreams.model_config.model_name = "me/other"
+    with attach(dreams, Auto) as handle:
+        assert handle._lifecycle._body._residual_after == 0
 
 
 def test_a_preset_that_cannot_be_used_is_named_and_the_next_setting_taken(dreams: Dreams) -> None:
@@ -365,3 +369,20 @@ def test_overlapping_images_have_choices_of_their_own(dreams: Dreams) -> None:
         dreams.callbacks.in_loop.append(listener)
         assert same(generate(dreams, num_inference_steps=12), alone)
     assert same(inner[1], inner_alone)
+
+
+@pytest.mark.parametrize(("options", "kept"), [({}, {0, 1}), ({"speedup": 6}, {0, 2})])
+def test_residuals_are_evaluated_only_where_the_choice_reuses_them(
+    dreams: Dreams, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], kept: set[int]
+) -> None:
+    found: set[int] = set()
+    own = Runtime._kept
+
+    def counted(runtime: Runtime, body: Any) -> list[mx.array]:
+        arrays = own(runtime, body)
+        found.add(len(arrays))
+        return arrays
+
+    monkeypatch.setattr(Runtime, "_kept", counted)
+    made(dreams, **options)
+    assert found == kept
