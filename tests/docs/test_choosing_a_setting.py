@@ -15,7 +15,7 @@ PAGE = ROOT / "docs" / "choosing-a-setting.md"
 # What each says after its image. The page's 25 steps as they are: with random weights they are fast.
 SAID = (
     "auto: computed 12 of 25 steps, skipped 13 (--auto-level balanced, schedule reuse=output: plan flux1-dev, publis",
-    "auto: computed 8 of 25 steps, skipped 17 (--auto-level fast, schedule reuse=body forecast=1: plan flux1-dev, publ",
+    "auto: computed 8 of 25 steps, skipped 17 (--auto-level fast, schedule reuse=output: plan flux1-dev, published, ",
     "auto: computed 15 of 25 steps, skipped 10 (--auto-speedup 1.6, schedule reuse=output: plan flux1-dev, published, ",
     "auto: computed 2",  # 60 seconds are enough for all of them
     "shadow: computed 25 of 25 steps",

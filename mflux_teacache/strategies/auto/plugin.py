@@ -27,7 +27,7 @@ from mflux_teacache.presets.preset import Preset, called
 from mflux_teacache.records import Generation, Target
 from mflux_teacache.step import Body, Decision, Step
 from mflux_teacache.strategies.auto.levels import DEFAULT_LEVEL, LEVELS, Pace, of_level
-from mflux_teacache.strategies.auto.sources import Choice, Run, choices
+from mflux_teacache.strategies.auto.sources import Choice, Run, choices, sees_picture
 from mflux_teacache.strategies.schedule.budgeted import Computed, refuse_unplanable
 from mflux_teacache.strategies.schedule.plans import LEAST
 from mflux_teacache.strategies.schedule.plugin import Schedule
@@ -119,7 +119,7 @@ class Auto:
     def mflux_generation_start(self, generation: Generation) -> None:
         self._generation = generation
         self._begun = self._last = perf_counter()
-        self._chosen = self._choose(sees_picture=generation.token_grid is not None)
+        self._chosen = self._choose(sees_picture=sees_picture(generation.token_grid))
 
     @hookimpl
     def mflux_pre_transformer(self, step: Step) -> Decision:

@@ -22,9 +22,13 @@ MAX_COMPUTED, _ = BUDGETS
 
 NOT_MEASURED = "a rule, not measured on this model"
 
-# From this share of computed steps on, forecast outputs are closer to the full run than forecast residuals
+# From this share of computed steps on, the quadratic forecast of outputs is closer to the full run than the linear one
 # (docs/strategies.md, "What they share").
-_OUTPUTS_FROM = 1 / 3
+_QUADRATIC_FROM = 0.3
+
+# SeaCache's results are published for 64x64 tokens and more. On the 12x12 tokens of the demo's model an even spread is
+# closer to the full run, by 1.4 to 2.8 dB (docs/strategies.md): a spectrum of so few says little.
+_TOKENS_FROM = 32
 
 
 class Run(NamedTuple):
@@ -33,8 +37,7 @@ class Run(NamedTuple):
     Attributes:
         computed: how many of its active steps are computed.
         fixed: that number will not change while the image is made.
-        sees_picture: the rule of SeaCache can be applied: it is known where the image's tokens lie, and how noisy they
-            are.
+        sees_picture: the rule of SeaCache can be applied, as ``sees_picture`` tells.
     """
 
     target: Target
@@ -70,6 +73,11 @@ class Choice:
         left_out = (*BUDGETS, PATTERN)
         options = [f"{name}={_spelt(value)}" for name, value in self.options.items() if name not in left_out]
         return f"{' '.join((self.plugin, *options))}: {self.evidence}"
+
+
+def sees_picture(token_grid: tuple[int, int] | None) -> bool:
+    """Whether it is known how the image's tokens lie, and there are enough of them, for SeaCache to look at it."""
+    return token_grid is not None and min(token_grid) >= _TOKENS_FROM
 
 
 def choices(run: Run, presets: Sequence[Preset]) -> Iterator[Choice]:
@@ -184,7 +192,7 @@ def _reuse(run: Run) -> dict[str, Any]:
     """What skipped steps reuse, where nobody has measured it on the model."""
     if run.active < ENOUGH:  # whose steps are too far apart to be extrapolated
         return {"reuse": "body", "forecast": 0}
-    return {"reuse": "output"} if run.computed >= run.active * _OUTPUTS_FROM else {"reuse": "body", "forecast": 1}
+    return {"reuse": "output"} if run.computed >= run.active * _QUADRATIC_FROM else {"reuse": "output", "forecast": 1}
 
 
 def _spelt(value: Any) -> str:

@@ -83,8 +83,8 @@ def test_the_plan_of_another_pipeline_or_with_a_lora_is_said() -> None:
     ("active", "computed", "reuse"),
     [
         (9, 6, {"reuse": "body", "forecast": 0}),
-        (30, 10, {"reuse": "output"}),
-        (30, 9, {"reuse": "body", "forecast": 1}),
+        (30, 9, {"reuse": "output"}),
+        (30, 8, {"reuse": "output", "forecast": 1}),
     ],
 )
 def test_what_is_reused_where_nobody_has_measured_it(active: int, computed: int, reuse: dict[str, Any]) -> None:
