@@ -25,7 +25,7 @@ def described() -> str:
 
 
 def reinstall() -> str:
-    """The command that installs it anew, as a sentence's end."""
+    """The command that installs it anew, for a shell."""
     if Path(sys.prefix, "uv-receipt.toml").exists():  # uv's own record of an environment of `uv tool install`
         return f"uv tool upgrade mflux --reinstall-package {PACKAGE}"
     try:

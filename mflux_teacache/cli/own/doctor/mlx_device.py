@@ -43,8 +43,8 @@ def _machine(info: Mapping[str, Any]) -> str:
 def _does_not_work(failed: Failed) -> str:
     python = as_word(sys.executable)
     return (
-        f"MLX does not work here: {failed}. Install it anew: {python} -m pip install --force-reinstall mlx "
-        f"(with uv: uv pip install --python {python} --reinstall mlx)."
+        f"MLX does not work here: {failed}. Install it anew with `{python} -m pip install --force-reinstall mlx`, or "
+        f"`uv pip install --python {python} --reinstall mlx`."
     )
 
 

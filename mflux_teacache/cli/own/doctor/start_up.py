@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 import site
 import stat
 import sys
 from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +18,9 @@ from mflux_teacache.cli.own.doctor.installation import reinstall
 from mflux_teacache.cli.own.doctor.page import Part, as_word
 from mflux_teacache.cli.own.doctor.probe import Failed, answer_of
 from mflux_teacache.cli.startup import OFF, PARSERS, AfterImport
+from mflux_teacache.discovery import PACKAGE
 
-SHIPPED = Path(__file__).parents[2]  # where the package has its own copies
-WITHOUT = f"Until then, this works: {as_word(sys.executable)} -m mflux_teacache mflux-generate {OPTION} NAME ..."
+WITHOUT = f"Until then, `{as_word(sys.executable)} -m mflux_teacache mflux-generate {OPTION} NAME ...` works."
 
 # Run as a file whose name begins like that of mflux's commands, since the start-up file looks at the name.
 AS_A_COMMAND = f"""
@@ -65,8 +68,22 @@ def _site_folders() -> Iterator[Path]:
 def _content(found: list[Path]) -> str:
     if not found:
         return "-"
-    same = all(path.read_bytes() == (SHIPPED / path.name).read_bytes() for path in found)
-    return "as shipped" if same else "of another version, or changed"
+    shipped = _shipped(found[0].name)
+    return "as installed" if all(_digest(path) == shipped for path in found) else "of another version, or changed"
+
+
+def _shipped(name: str) -> str | None:
+    """The digest that the package's list of files has for one."""
+    try:
+        listed = files(PACKAGE) or []
+    except PackageNotFoundError:
+        return None
+    return next((file.hash.value for file in listed if str(file) == name and file.hash is not None), None)
+
+
+def _digest(path: Path) -> str:
+    """As in such a list (PEP 376): SHA-256 in base 64 without padding."""
+    return base64.urlsafe_b64encode(hashlib.sha256(path.read_bytes()).digest()).rstrip(b"=").decode()
 
 
 def _tried() -> str | None:
@@ -96,17 +113,17 @@ def _reason(name: str, found: list[Path], tried: str) -> str:
     """Why, and what to do."""
     why = tried.removeprefix("no, ")
     if os.environ.get(OFF) == "0":
-        return f"{OFF}=0 in the environment switches this package off. Switch it on: unset {OFF}"
+        return f"{OFF}=0 in the environment switches this package off. Switch it on with `unset {OFF}`."
     if tried.startswith(_UNUSABLE):
         return f"{why}. Reinstall mflux."
     if tried == _CHANGED:
         return f"{why}. Upgrade this package, or install an earlier mflux."
     if not found:
-        return f"the start-up file {name} is missing. Put it back: {reinstall()} . {WITHOUT}"
+        return f"the start-up file {name} is missing. Put it back with `{reinstall()}`. {WITHOUT}"
     if hidden := [path for path in found if _is_hidden(path)]:
-        files = " ".join(map(as_word, hidden))
-        return f"the start-up file is hidden, and Python skips hidden ones. Show it: chflags nohidden {files}"
-    return f"the start-up file {name} does not work: {why}. Install it anew: {reinstall()} . {WITHOUT}"
+        names = " ".join(map(as_word, hidden))
+        return f"the start-up file is hidden, and Python skips hidden ones. Show it with `chflags nohidden {names}`."
+    return f"the start-up file {name} does not work: {why}. Install it anew with `{reinstall()}`. {WITHOUT}"
 
 
 def _is_hidden(path: Path) -> bool:

@@ -49,11 +49,11 @@ def _unmet(needed: Requirement) -> str | None:
     found = _version(needed.name)
     if found is not None and needed.specifier.contains(found, prereleases=True):
         return None
+    python = as_word(sys.executable)
     here = "is not installed" if found is None else f"is {found}"
     return (
-        f"{needed.name} {here}, and {PACKAGE} needs {needed}. Install it into this environment: "
-        f'{as_word(sys.executable)} -m pip install "{needed}" (with uv: uv pip install --python '
-        f'{as_word(sys.executable)} "{needed}").'
+        f"{needed.name} {here}, and {PACKAGE} needs {needed}. Install it into this environment with "
+        f'`{python} -m pip install "{needed}"`, or `uv pip install --python {python} "{needed}"`.'
     )
 
 

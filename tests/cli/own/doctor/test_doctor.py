@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 
 import mflux_teacache
+from mflux_teacache.cli import startup
 from mflux_teacache.cli.own import main
 from mflux_teacache.cli.own.doctor import start_up
 
 pytestmark = pytest.mark.slow
 
+CLI = Path(startup.__file__).parent
 MODULE_FORM = ["-m", "mflux_teacache", "mflux-generate", "--plugin", "teacache", "--help"]
 
 
@@ -30,7 +32,7 @@ class Environment:
         paths = [sysconfig.get_path("purelib"), str(Path(mflux_teacache.__file__).parents[1])]
         (packages / "those_of_the_tests.pth").write_text("\n".join(paths))
         self.file = packages / start_up.file_name()
-        self.file.write_bytes((start_up.SHIPPED / self.file.name).read_bytes())
+        self.file.write_bytes((CLI / self.file.name).read_bytes())
 
     def run(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
         path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]])
@@ -64,8 +66,8 @@ def test_the_start_up_file_is_deleted_and_the_named_way_round_works(environment:
         environment.file.write_bytes(content)
     assert ran.returncode == 1
     [broken] = json.loads(ran.stdout)["broken"]
-    assert f"the start-up file {environment.file.name} is missing. Put it back: " in broken
-    assert broken.endswith("python -m mflux_teacache mflux-generate --plugin NAME ...")
+    assert f"the start-up file {environment.file.name} is missing. Put it back with `" in broken
+    assert broken.endswith("python -m mflux_teacache mflux-generate --plugin NAME ...` works.")
     assert "--teacache-thresh" in helped.stdout
 
 

@@ -80,7 +80,7 @@ def test_versions_of_what_it_needs():
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ("mlx>=99", f"mlx is {version('mlx')}, and {PACKAGE} needs mlx>=99. Install it into this environment: "),
+        ("mlx>=99", f"mlx is {version('mlx')}, and {PACKAGE} needs mlx>=99. Install it into this environment with "),
         ("not-there>=1", f"not-there is not installed, and {PACKAGE} needs not-there>=1. Install it into"),
     ],
 )
@@ -88,7 +88,7 @@ def test_an_unmet_need(monkeypatch, asked, said):
     monkeypatch.setattr(versions, "requires", lambda name: [asked, "never>=1; extra == 'bench'"])
     [broken] = versions.versions().broken
     assert broken.startswith(said)
-    assert broken.endswith(f'-m pip install "{asked}" (with uv: uv pip install --python {PYTHON} "{asked}").')
+    assert broken.endswith(f'-m pip install "{asked}"`, or `uv pip install --python {PYTHON} "{asked}"`.')
 
 
 def test_mflux_s_commands_are_those_of_this_environment(monkeypatch):
@@ -142,7 +142,7 @@ def test_mlx_that_does_not_work(monkeypatch):
     monkeypatch.setattr(mlx_device, "answer_of", fails)
     part = mlx_device.mlx_device()
     [broken] = part.broken
-    assert broken.startswith(f"MLX does not work here: ImportError: no. Install it anew: {PYTHON} -m pip install ")
+    assert broken.startswith(f"MLX does not work here: ImportError: no. Install it anew with `{PYTHON} -m pip install ")
     plugins = plugin_states.plugin_states(part)
     assert plugins == Part("plugins", {"not tried": "they need MLX, which does not work"})
 

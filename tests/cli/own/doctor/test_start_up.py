@@ -5,13 +5,16 @@ from __future__ import annotations
 import site
 import stat
 from importlib.metadata import distribution
+from pathlib import Path
 
 import pytest
 
+from mflux_teacache.cli import startup
 from mflux_teacache.cli.own.doctor import start_up
 from mflux_teacache.cli.own.doctor.page import Part
 from mflux_teacache.cli.own.doctor.probe import Failed
 
+CLI = Path(startup.__file__).parent
 WORKS = {"finder": True, "option": True}
 NOT_RUN = {"finder": False, "option": False}
 
@@ -20,7 +23,7 @@ NOT_RUN = {"finder": False, "option": False}
 def folder(tmp_path, monkeypatch):
     """The only site-packages, with the start-up files in it."""
     for name in ("mflux_teacache.pth", "mflux_teacache.start"):
-        (tmp_path / name).write_bytes((start_up.SHIPPED / name).read_bytes())
+        (tmp_path / name).write_bytes((CLI / name).read_bytes())
     monkeypatch.setattr(site, "getsitepackages", lambda: [str(tmp_path)])
     monkeypatch.setattr(site, "ENABLE_USER_SITE", False)
     monkeypatch.delenv(start_up.OFF, raising=False)
@@ -41,7 +44,7 @@ def test_in_place_and_at_work(folder, monkeypatch):
     part = of(monkeypatch, WORKS)
     assert part.broken == []
     assert part.facts["found in"] == str(folder)
-    assert part.facts["content"] == "as shipped"
+    assert part.facts["content"] == "as installed"
     assert part.facts["at work"] == "yes, mflux's commands know --plugin"
 
 
@@ -56,13 +59,13 @@ def test_which_of_the_two(folder, monkeypatch, version, name):
     assert part.facts["file"] == f"mflux_teacache.{name}, which Python {version[0]}.{version[1]} reads"
     assert part.facts["found in"] == "no folder that Python reads at its start"
     [broken] = part.broken
-    assert f"the start-up file mflux_teacache.{name} is missing. Put it back: " in broken
+    assert f"the start-up file mflux_teacache.{name} is missing. Put it back with `" in broken
 
 
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (NOT_RUN, "does not work: it was not run. Install it anew: "),
+        (NOT_RUN, "does not work: it was not run. Install it anew with `"),
         (Failed("mflux_teacache: --plugin is off: X"), "does not work: mflux_teacache: --plugin is off: X. Install"),
         ({"finder": True, "failure": "ImportError: no"}, "imported (ImportError: no). Reinstall mflux."),
         ({"finder": True, "option": False}, "has changed. Upgrade this package, or install an earlier mflux."),
@@ -85,7 +88,7 @@ def test_switched_off(folder, monkeypatch):
     monkeypatch.setenv(start_up.OFF, "0")
     [broken] = of(monkeypatch, WORKS).broken
     assert broken.endswith(
-        "MFLUX_PLUGINS=0 in the environment switches this package off. Switch it on: unset MFLUX_PLUGINS"
+        "MFLUX_PLUGINS=0 in the environment switches this package off. Switch it on with `unset MFLUX_PLUGINS`."
     )
 
 
@@ -94,7 +97,7 @@ def test_a_file_that_macos_hides(folder, monkeypatch):
     hidden = type("Status", (), {"st_flags": stat.UF_HIDDEN})()
     monkeypatch.setattr(type(path), "lstat", lambda self: hidden)
     [broken] = of(monkeypatch, NOT_RUN).broken
-    assert broken.endswith(f"Show it: chflags nohidden {path}")
+    assert broken.endswith(f"Show it with `chflags nohidden {path}`.")
 
 
 def test_without_mlx_there_is_nothing_to_try(folder, monkeypatch):
