@@ -63,6 +63,7 @@ ALLOWED = {
     "attachment": {"discovery", "errors", "handle", "options", "plugins"},
     "summary": {"messages", "options", "plugins", "records", "spelling"},
     "cli/startup": {"adapters", "cli", "messages"},
+    "cli/own/doctor": {"__main__", "adapters", "cli", "discovery", "errors", "messages", "pieces", "presets"},
 }
 
 

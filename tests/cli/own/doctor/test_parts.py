@@ -7,9 +7,13 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 
 import pytest
+from preset_files import preset
 
 from mflux_teacache.cli.own.doctor import installation, mflux_commands, mlx_device, plugin_states, probe, versions
+from mflux_teacache.cli.own.doctor import user_presets as presets_part
 from mflux_teacache.cli.own.doctor.page import Part, as_word
+from mflux_teacache.errors import OptionError
+from mflux_teacache.presets import store
 
 PACKAGE = "mflux-teacache-plugin"
 
@@ -165,6 +169,37 @@ def test_a_package_that_cannot_be_read(monkeypatch, tmp_path):
     part = plugin_states.plugin_states(Part("MLX"))
     assert all(part.facts[name] == "entry points cannot be read" for name in unreadable)
     assert any(text.startswith(f"{unreadable[0]}: its plugins, if it has some") for text in part.broken)
+
+
+def test_presets(monkeypatch, tmp_path):
+    monkeypatch.setenv(store.VARIABLE, str(tmp_path))
+    made = store.save(preset("mine"))
+    (made.parent / "corrupt.json").write_text(made.read_text()[:300])
+    part = presets_part.user_presets()
+    assert part.facts == {
+        "data directory": f"{tmp_path}, named by {store.VARIABLE}",
+        "corrupt": "broken",
+        "mine": "black-forest-labs/FLUX.1-dev, 8 bits, 1024x1024, 10 steps: 2 settings",
+    }
+    [broken] = part.broken
+    assert broken.startswith(f"The preset {made.parent / 'corrupt.json'} is not JSON: ")
+    assert broken.endswith(" Or remove that file.")
+
+
+def test_no_presets_yet_are_nothing_broken(monkeypatch, tmp_path):
+    monkeypatch.setenv(store.VARIABLE, str(tmp_path / "data"))
+    part = presets_part.user_presets()
+    assert part.facts == {"data directory": f"{tmp_path / 'data'}, which is not there yet, named by {store.VARIABLE}"}
+    assert part.broken == []
+    assert not (tmp_path / "data").exists()
+
+
+def test_presets_that_cannot_be_listed(monkeypatch):
+    def refuse() -> list[store.Stored]:
+        raise OptionError("The presets cannot be listed.")
+
+    monkeypatch.setattr(store, "stored", refuse)
+    assert presets_part.user_presets().broken == ["The presets cannot be listed."]
 
 
 # --- Trying something in a process of its own ---
