@@ -261,7 +261,7 @@ def test_no_message_names_a_page_that_an_installed_package_does_not_have(path: P
 
 def test_the_package_says_where_mflux_lives() -> None:
     urls = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]
-    assert urls == {"mflux": MFLUX}
+    assert urls["mflux"] == MFLUX
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert f"[mflux]: {MFLUX}\n" in readme
     assert "filipstrand" not in readme

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
+from mflux_teacache.addresses import SITE
 from mflux_teacache.bench import command as bench
 from mflux_teacache.cli.own import plugins_command, presets_command
 from mflux_teacache.cli.own.doctor import command as doctor
@@ -19,7 +20,9 @@ DISTRIBUTION = "mflux-teacache-plugin"
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = PluginParser(COMMAND, description="Step skipping for mflux as plugins.", allow_abbrev=False)
+    parser = PluginParser(
+        COMMAND, description="Step skipping for mflux as plugins.", epilog=f"Documentation: {SITE}", allow_abbrev=False
+    )
     parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in (demo, plugins_command, presets_command, doctor, bench):

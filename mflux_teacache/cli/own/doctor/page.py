@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mflux_teacache.addresses import REPOSITORY, page
 from mflux_teacache.cli.own.columns import WIDTH, rows_of, wrap
 
 
@@ -33,6 +34,7 @@ def as_text(parts: Sequence[Part]) -> str:
     for number, text in enumerate(broken, 1):
         first, *more = wrap(text, WIDTH - 4)
         lines += ["", f"{number:2}. {first}", *(f"    {line}" for line in more)]
+    lines += ["", f"help    {page('troubleshooting')}", f"issues  {REPOSITORY}/issues"]
     for part in parts:
         lines += ["", part.name.upper(), *rows_of(list(part.facts.items()) or [("none", "")])]
     return without_home("\n".join(lines))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mflux_teacache.addresses import REPOSITORY, page
 from mflux_teacache.cli.own.doctor.page import Part, as_json, as_text, as_word
 
 HOME = Path("/Users/rosa")
@@ -31,6 +32,9 @@ def test_the_text_begins_with_what_is_broken():
         "",
         " 2." + " word" * 23,
         "   " + " word" * 17,
+        "",
+        f"help    {page('troubleshooting')}",
+        f"issues  {REPOSITORY}/issues",
         "",
         "ONE",
         "first       1",
