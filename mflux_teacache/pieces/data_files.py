@@ -249,7 +249,7 @@ class DataFiles(Generic[AnyFigures]):
                 f"{self.strategy} has no {self.noun} for {target.model or 'a model without a name'} "
                 f"({target.pipeline}). It has: {', '.join(figures.model for figures in self.shipped.values())}. "
                 f"Use one of the plugins that need none ({', '.join(calibration_free())}); or {self.otherwise}. "
-                f"{page('choosing-a-setting')} compares them."
+                f"{page('strategies')} compares them."
             )
         _, name = min(near)  # among equals, the first by name
         return self.shipped[name]

@@ -76,7 +76,7 @@ def test_a_model_that_nothing_was_made_for(files, model):
     assert str(refusal.value) == (
         f"Calm has no level for {model or 'a model without a name'} (Flux1). It has: them/base, them/base, them/port. "
         f"Use one of the plugins that need none ({', '.join(calibration_free())}); or measure it. "
-        f"{page('choosing-a-setting')} compares them."
+        f"{page('strategies')} compares them."
     )
 
 
