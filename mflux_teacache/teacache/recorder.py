@@ -43,7 +43,7 @@ _EVERY_OTHER_STEP = 1.5
 
 
 @dataclass(slots=True, eq=False)
-class _Image:
+class Observed:
     """The image in the making.
 
     Attributes:
@@ -88,7 +88,7 @@ class _Run:
     changes: tuple[Change, ...]
 
 
-class TeaCacheRecord(Recording[_Image, _Run]):
+class TeaCacheRecord(Recording[Observed, _Run]):
     """Observes full runs, and after each image fits a polynomial to all images so far."""
 
     name = "teacache-record"
@@ -100,12 +100,12 @@ class TeaCacheRecord(Recording[_Image, _Run]):
     default = "teacache-calibration.json"
     what = "fitted to"
     noun = "calibration"
-    image = _Image
+    image = Observed
     files = FILES
 
     _said_what_is_missing = False
 
-    def run_of(self, image: _Image, generation: Generation) -> _Run:
+    def run_of(self, image: Observed, generation: Generation) -> _Run:
         return _Run(generation, tuple(image.changes))
 
     def write(self, runs: Sequence[_Run]) -> None:

@@ -1,0 +1,51 @@
+"""The processes among which the images are spread: on one machine or several, as MLX's own ``mlx.launch`` starts them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import mlx.core as mx
+
+T = TypeVar("T")
+
+
+class Ranks:
+    """This process among all of them; alone where nothing has started several.
+
+    Attributes:
+        rank: its number, from 0, which speaks and writes for all.
+        size: how many there are.
+    """
+
+    def __init__(self) -> None:
+        self._group = mx.distributed.init()
+        self.rank: int = self._group.rank()
+        self.size: int = self._group.size()
+
+    @property
+    def speaks(self) -> bool:
+        return self.rank == 0
+
+    def share(self, work: Sequence[T]) -> list[T]:
+        """What of some work is for this process."""
+        return list(work[self.rank :: self.size])
+
+    def gathered(self, value: Any) -> list[Any]:
+        """What each process has, in their order. All of them must ask, and wait until all have.
+
+        Args:
+            value: plain JSON values.
+        """
+        text = json.dumps(value).encode()
+        if self.size == 1:
+            return [json.loads(text)]
+        lengths = self._all(mx.array([len(text)], dtype=mx.uint32)).tolist()
+        padded = mx.array(list(text.ljust(max(lengths))), dtype=mx.uint8)
+        each = memoryview(self._all(padded)).tobytes()
+        return [json.loads(each[max(lengths) * rank :][:length]) for rank, length in enumerate(lengths)]
+
+    def _all(self, array: mx.array) -> mx.array:
+        # On the CPU, where the backends run that connect several Macs.
+        return mx.distributed.all_gather(array, group=self._group, stream=mx.cpu)
