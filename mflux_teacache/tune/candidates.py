@@ -11,6 +11,7 @@ from mflux_teacache.bench.runs import Setting
 from mflux_teacache.pieces.forecast import ORDERS
 from mflux_teacache.plugins import our_own
 from mflux_teacache.records import LETTERS
+from mflux_teacache.strategies.schedule.plans import letters
 from mflux_teacache.tune.optimum import plans
 from mflux_teacache.tune.recorded import Recorded
 from mflux_teacache.tune.segments import Nodes, Segments
@@ -18,7 +19,10 @@ from mflux_teacache.tune.segments import Nodes, Segments
 PLANS = "schedule"
 BUDGET = "max_computed"
 
-_COMPUTED, _SKIPPED = LETTERS["computed"], LETTERS["skipped"]
+# Values of ``by_length`` that are tried. On the demo's model errors count alike whatever the length of their step.
+LENGTHS = (0.0, 0.5, 1.0)
+
+_COMPUTED = LETTERS["computed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,20 +45,26 @@ def adaptive(budgets: Iterable[int]) -> list[Setting]:
     return [_adaptive(name, budget, 0) for budget in budgets for name in names]
 
 
-def ranked(runs: Sequence[Recorded], budgets: Sequence[int]) -> list[Candidate]:
+def best_plan(runs: Sequence[Recorded], budget: int, by_length: float) -> Candidate:
+    """The plan of the least error; arguments as for ``ranked``."""
+    return min(_plans(runs, [budget], by_length), key=lambda each: each.error)
+
+
+def ranked(runs: Sequence[Recorded], budgets: Sequence[int], by_length: float) -> list[Candidate]:
     """Of each budget the best plan, then the best strategy, then all others from the best on.
 
     So those that are checked differ in kind: the recorded runs flatter plans, which are fitted to them.
 
     Args:
         runs: of one schedule; one or more.
+        by_length: as for ``Segments``.
     """
-    found = [*_plans(runs, budgets), *_strategies(runs, budgets)]
-    return [
-        candidate
-        for _, of_budget in groupby(sorted(found, key=lambda each: (-each.budget, each.error)), lambda each: each.budget)
-        for candidate in _kinds_first(list(of_budget))
-    ]
+    found = sorted(
+        [*_plans(runs, budgets, by_length), *_strategies(runs, budgets, by_length)],
+        key=lambda each: (-each.budget, each.error),
+    )
+    by_budget = groupby(found, lambda each: each.budget)
+    return [candidate for _, of_budget in by_budget for candidate in _kinds_first(list(of_budget))]
 
 
 def _kinds_first(by_error: Sequence[Candidate]) -> list[Candidate]:
@@ -63,28 +73,29 @@ def _kinds_first(by_error: Sequence[Candidate]) -> list[Candidate]:
     return [*leading, *(each for each in by_error if each not in leading)]
 
 
-def _plans(runs: Sequence[Recorded], budgets: Sequence[int]) -> list[Candidate]:
+def _plans(runs: Sequence[Recorded], budgets: Sequence[int], by_length: float) -> list[Candidate]:
     found = []
     for order in ORDERS:
-        segments = Segments(runs, order)
+        segments = Segments(runs, order, by_length)
         for budget, nodes in plans(segments, budgets).items():
-            setting = _reusing(PLANS, {"pattern": _letters(nodes, segments.steps)}, order)
+            setting = _reusing(PLANS, {"pattern": letters(nodes, segments.steps)}, order)
             found.append(Candidate(setting=setting, budget=budget, error=segments.of(nodes)))
     return found
 
 
-def _strategies(runs: Sequence[Recorded], budgets: Sequence[int]) -> list[Candidate]:
+def _strategies(runs: Sequence[Recorded], budgets: Sequence[int], by_length: float) -> list[Candidate]:
     """Each image is judged by the steps that a strategy chose in it."""
     found = []
     for order in ORDERS:
-        each = [(run.patterns, Segments([run], order)) for run in runs]
-        for setting, budget in ((setting, budget) for budget in budgets for setting in adaptive([budget])):
-            patterns = [(patterns.get(str(setting)), segments) for patterns, segments in each]
-            errors = [segments.of(_nodes(pattern)) for pattern, segments in patterns if pattern is not None]
+        by_run = [Segments([run], order, by_length) for run in runs]
+        for budget, setting in ((each, setting) for each in budgets for setting in adaptive([each])):
+            patterns = [run.patterns.get(str(setting)) for run in runs]
+            errors = [
+                segments.of(_nodes(pattern)) for segments, pattern in zip(by_run, patterns, strict=True) if pattern
+            ]
             if len(errors) == len(runs):
-                found.append(
-                    Candidate(setting=_adaptive(setting.plugin, budget, order), budget=budget, error=fmean(errors))
-                )
+                taken = _adaptive(setting.plugin, budget, order)
+                found.append(Candidate(setting=taken, budget=budget, error=fmean(errors)))
     return found
 
 
@@ -95,10 +106,6 @@ def _adaptive(name: str, budget: int, order: int) -> Setting:
 def _reusing(plugin: str, options: Mapping[str, str | int], order: int) -> Setting:
     """With outputs, which costs nothing in a skipped step and is what the recorded runs tell of."""
     return Setting(plugin, {**options, "reuse": "output", "forecast": order}, order)
-
-
-def _letters(nodes: Nodes, steps: int) -> str:
-    return "".join(_COMPUTED if step in nodes else _SKIPPED for step in range(steps))
 
 
 def _nodes(pattern: str) -> Nodes:

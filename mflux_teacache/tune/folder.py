@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import PIL.Image
 
 from mflux_teacache.bench.runs import Case, JudgedRun
+from mflux_teacache.bench.unfinished import run_of
 from mflux_teacache.errors import NotWritten, Refused
 from mflux_teacache.image_quality import Levels, levels
 from mflux_teacache.pieces.input_files import Unreadable, open_file, parse_json, read_text, reason
@@ -77,7 +78,7 @@ class Folder:
         """How an image of a setting compares with its full run, if that is known."""
         content = _read(self._path(setting, case))
         try:
-            return JudgedRun(**{**content["run"], "case": Case(**content["run"]["case"])})
+            return run_of(content["run"])
         except (KeyError, TypeError):
             return None
 

@@ -6,7 +6,6 @@ Single steps are never ranked: how much a step matters depends on which steps ar
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -58,7 +57,9 @@ def _next_layer(layer: Array, segments: Segments) -> tuple[Array, np.ndarray[Any
 
 
 def _pairs(layer: Array) -> Iterator[tuple[int, int]]:
-    yield from ((middle, last) for middle, last in combinations(range(len(layer)), 2) if np.isfinite(layer[:, middle, last]).any())
+    """The places of the last two computed steps, of all that are possible so far."""
+    reached = np.argwhere(np.isfinite(layer).any(axis=0))
+    yield from ((int(middle), int(last)) for middle, last in reached)
 
 
 def _traced(layer: Array, choices: Sequence[np.ndarray[Any, np.dtype[np.int32]]]) -> Nodes:
@@ -71,5 +72,5 @@ def _traced(layer: Array, choices: Sequence[np.ndarray[Any, np.dtype[np.int32]]]
     return _nodes(*places)
 
 
-def _nodes(*places: int) -> Nodes:
+def _nodes(*places: int | np.integer[Any]) -> Nodes:
     return tuple(int(place) - 1 for place in places if place != _NONE)

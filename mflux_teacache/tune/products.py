@@ -11,7 +11,9 @@ import numpy as np
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-def inner_products(outputs: Sequence[Sequence[Array]], latents: Sequence[Array], sigmas: Sequence[float] | None) -> Array:
+def inner_products(
+    outputs: Sequence[Sequence[Array]], latents: Sequence[Array], sigmas: Sequence[float] | None
+) -> Array:
     """Of every two steps, ``(steps, steps)`` in float64.
 
     What mflux makes of the outputs of its guidance branches differs from pipeline to pipeline, but is close to a

@@ -1,4 +1,4 @@
-"""The processes among which the images are spread: on one machine or several, as MLX's own ``mlx.launch`` starts them."""
+"""The processes among which images are spread, on one machine or several, as MLX's own ``mlx.launch`` starts them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import mlx.core as mx
+import numpy as np
 
 T = TypeVar("T")
 
@@ -41,11 +42,11 @@ class Ranks:
         text = json.dumps(value).encode()
         if self.size == 1:
             return [json.loads(text)]
-        lengths = self._all(mx.array([len(text)], dtype=mx.uint32)).tolist()
-        padded = mx.array(list(text.ljust(max(lengths))), dtype=mx.uint8)
-        each = memoryview(self._all(padded)).tobytes()
-        return [json.loads(each[max(lengths) * rank :][:length]) for rank, length in enumerate(lengths)]
+        lengths = self._all(np.array([len(text)], np.uint32)).tolist()
+        most = max(lengths)
+        each = self._all(np.frombuffer(text.ljust(most), np.uint8)).tobytes()
+        return [json.loads(each[most * rank :][:length]) for rank, length in enumerate(lengths)]
 
-    def _all(self, array: mx.array) -> mx.array:
+    def _all(self, array: np.ndarray[Any, np.dtype[Any]]) -> np.ndarray[Any, np.dtype[Any]]:
         # On the CPU, where the backends run that connect several Macs.
-        return mx.distributed.all_gather(array, group=self._group, stream=mx.cpu)
+        return np.array(mx.distributed.all_gather(mx.array(array), group=self._group, stream=mx.cpu))

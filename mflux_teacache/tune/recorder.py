@@ -18,7 +18,7 @@ from mflux_teacache.hookspecs import hookimpl
 from mflux_teacache.records import Generation, Target
 from mflux_teacache.shadow.simulate import ComputedStep, Simulation
 from mflux_teacache.step import Body, Step
-from mflux_teacache.teacache.recorder import Observed
+from mflux_teacache.teacache.recorded import Observed
 from mflux_teacache.tune.products import inner_products
 from mflux_teacache.tune.recorded import Recorded
 
@@ -88,7 +88,8 @@ class Recorder:
         faults = {name: str(self._simulations[name].fault) for name, row in rows.items() if row is None}
         if generation.status == "finished":
             patterns = {name: row.pattern for name, row in rows.items() if row is not None}
-            self.recorded = self._image.recorded(generation, patterns, self._left_out | faults)
+            target = self._target.for_run(generation)
+            self.recorded = self._image.recorded(target, patterns, self._left_out | faults, generation.seconds)
         self._image = _Image()  # the arrays go before the image is decoded
 
 
@@ -108,18 +109,23 @@ class _Image:
         self._sigmas.append(step.sigma)
         mx.eval(self._outputs[-1], self.latents[-1])  # lazy ones would hold all activations of the step
 
-    def recorded(self, generation: Generation, patterns: Mapping[str, str], left_out: Mapping[str, str]) -> Recorded:
+    def recorded(
+        self, target: Target, patterns: Mapping[str, str], left_out: Mapping[str, str], seconds: float
+    ) -> Recorded:
         sigmas = tuple(sigma for sigma in self._sigmas if sigma is not None)
         known = sigmas if len(sigmas) == len(self._sigmas) else None
         outputs = [[_as_numpy(output) for output in step] for step in self._outputs]
         products = inner_products(outputs, list(map(_as_numpy, self.latents)), known)
         return Recorded(
+            target=target,
             sigmas=known,
             products=tuple(map(tuple, products.tolist())),
-            changes=() if self.observed.problem else tuple(map(tuple, self.observed.changes)),
+            changes=()
+            if self.observed.problem
+            else tuple((change.signal, change.residual) for change in self.observed.changes),
             patterns=patterns,
             left_out=left_out,
-            seconds=generation.seconds,
+            seconds=seconds,
         )
 
 

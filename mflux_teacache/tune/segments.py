@@ -7,7 +7,6 @@ before it: the last one, and for a forecast the two before that. So the error of
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,28 +17,30 @@ from mflux_teacache.tune.recorded import Recorded
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Nodes: TypeAlias = tuple[int, ...]  # computed steps, rising
 
-# A segment's error that counts double is more than twice as bad: what one long step has thrown off course is not made
-# up for by many good ones.
-POWER = 2
-
 
 class Segments:
     """The errors of segments, over some full runs of one schedule.
 
-    In a skipped step the latents move by the step's length in noise level times what is reused, in place of the real
-    output. The error of a step is how far off that is, squared; that of a segment is the sum over its steps, and that
-    of several images the mean of theirs. Each image counts by its own size.
+    The error of a segment is the sum over its steps of what is reused less the real output, squared: what one step errs
+    one way and the next one the other way is no error. That of several images is their mean; each counts by its own
+    size.
+
+    In a step, the latents move by an error times the step's length in noise level. But an error also grows on its way
+    to the picture, the more noise is left, and schedules have short steps where that is so. How far the one outweighs
+    the other is a matter of the model.
 
     Args:
         runs: of the same noise levels; one or more.
         order: of the forecast.
+        by_length: with 1, an error counts times the length of its step; with 0, each step's alike.
     """
 
-    def __init__(self, runs: Sequence[Recorded], order: int) -> None:
+    def __init__(self, runs: Sequence[Recorded], order: int, by_length: float = 0.0) -> None:
+        self._by_length = by_length
         self.steps = runs[0].steps
         self._order = order
         self._sigmas = runs[0].sigmas
-        self._products = sum((_scaled(run) for run in runs), np.zeros((self.steps, self.steps))) / len(runs)
+        self._products = np.mean([_scaled(run) for run in runs], axis=0)
         self._known: dict[Nodes, Array] = {}
 
     def after(self, nodes: Nodes) -> Array:
@@ -58,9 +59,9 @@ class Segments:
         return float(sum(self.after(nodes[:place])[end] for place, end in enumerate(ends, 1)))
 
     def _errors(self, used: Nodes) -> Array:
-        off = self._lengths[used[-1] + 1 :, None] * self._off(used)
-        errors = np.maximum(np.einsum("ks,st,kt->k", off, self._products, off), 0)
-        return np.concatenate([np.zeros(used[-1] + 2), np.cumsum(errors)])
+        off = np.cumsum(self._shares[used[-1] + 1 :, None] * self._off(used), axis=0)
+        errors = np.maximum(np.einsum("ks,st,kt->k", off, self._products, off), 0)  # rounding may leave less than 0
+        return np.concatenate([np.zeros(used[-1] + 2), errors])
 
     def _off(self, used: Nodes) -> Array:
         """For each later step, by how much of each output what is reused differs from its own."""
@@ -72,17 +73,19 @@ class Segments:
             row[list(newest_first[: len(shares)])] = shares
             row[step] -= 1
         return off
-    
+
     def _level(self, step: int) -> float | None:
         return None if self._sigmas is None else self._sigmas[step]
 
     @property
-    def _lengths(self) -> Array:
+    def _shares(self) -> Array:
+        """By what the error of each step is multiplied."""
         if self._sigmas is None:
-            return np.full(self.steps, 1 / self.steps)
-        return np.abs(np.diff([*self._sigmas, 0.0]))
+            return np.ones(self.steps)
+        lengths = np.abs(np.diff([*self._sigmas, 0.0]))
+        return np.asarray((lengths / lengths.mean()) ** self._by_length)
 
 
 def _scaled(run: Recorded) -> Array:
     products = np.array(run.products)
-    return products / np.trace(products)
+    return np.asarray(products / np.trace(products))

@@ -25,7 +25,6 @@ SPEED_UPS = (1.5, 2.0, 2.5, 3.0)
 FEWEST_COMPUTED = 3
 
 _PROMPT_SEED = 11  # of the demo's random prompts; others are for measuring
-_FITTED = 2 / 3  # of the prompts; the others check
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +33,7 @@ class TuneSettings:
 
     Attributes:
         image: which model, its steps and the image's size and guidance.
-        cases: prompts with a seed each. The first ones are fitted to, the others check.
+        cases: prompts with a seed each.
         speed_ups: steps over computed steps, for each of which settings are looked for.
         minutes: what all may take, about; ``None`` = as long as it takes.
 
@@ -52,8 +51,9 @@ class TuneSettings:
         steps = self.image.active_steps
         if steps < ENOUGH:
             raise Refused(
-                f"--steps {self.image.steps} runs {steps} steps, and with fewer than {ENOUGH} there is nothing to tune: "
-                f"fewer steps are the better way to save time. Give --steps {STEPS}, or as many as your images take."
+                f"--steps {self.image.steps} runs {steps} steps, and with fewer than {ENOUGH} there is nothing to "
+                f"tune: running fewer steps is the better way to save time. Give --steps {STEPS}, or as many as your "
+                f"images take."
             )
         if self.minutes is not None and not (math.isfinite(self.minutes) and self.minutes > 0):
             raise OptionError(f"--minutes is {self.minutes:g}; it must be a number above 0, such as 30.")
@@ -61,7 +61,7 @@ class TuneSettings:
             if not FEWEST_COMPUTED <= self.computed(speed_up) < steps:
                 raise OptionError(
                     f"--speedups has {speed_up:g}, which computes {self.computed(speed_up)} of {steps} steps; it must "
-                    f"be from {FEWEST_COMPUTED} to {steps - 1}, as with --speedups {','.join(map('{:g}'.format, SPEED_UPS))}."
+                    f"compute {FEWEST_COMPUTED} to {steps - 1}. Try --speedups {spelt(SPEED_UPS)}."
                 )
 
     def computed(self, speed_up: float) -> int:
@@ -97,12 +97,6 @@ def settings_of(args: argparse.Namespace) -> TuneSettings:
     )
 
 
-def fitted_and_checked(cases: Sequence[Case]) -> tuple[list[Case], list[Case]]:
-    """What settings are fitted to, and what they are checked on: at least one each."""
-    fitted = min(max(1, round(_FITTED * len(cases))), len(cases) - 1)
-    return list(cases[:fitted]), list(cases[fitted:])
-
-
 def as_json_prompt(prompt: str) -> str:
     """For a model that takes prompts as JSON only."""
     return json.dumps({"short_description": prompt})
@@ -116,7 +110,7 @@ def _prompts(text: str | None, *, demo: bool) -> tuple[str, ...]:
             raise OptionError(
                 f"--prompts is {count}; it must be a whole number from {FEWEST_PROMPTS} to {most}, or a file."
             )
-        return tuple(demo_prompts.held_out(count, seed=_PROMPT_SEED, without=demo_prompts.FITTED)) if demo else PROMPTS[:count]
+        return _of_the_demo(count) if demo else PROMPTS[:count]
     prompts = prompts_in(text, demo=demo)
     if len(prompts) < FEWEST_PROMPTS:
         raise OptionError(
@@ -124,3 +118,12 @@ def _prompts(text: str | None, *, demo: bool) -> tuple[str, ...]:
             f"kept apart to check what was found on the others. Write one in a line."
         )
     return prompts
+
+
+def _of_the_demo(count: int) -> tuple[str, ...]:
+    return tuple(demo_prompts.held_out(count, seed=_PROMPT_SEED, without=demo_prompts.FITTED))
+
+
+def spelt(speed_ups: Sequence[float]) -> str:
+    """As the command line has them."""
+    return ",".join(f"{speed_up:g}" for speed_up in speed_ups)
