@@ -9,6 +9,9 @@ from typing import Any, TypeVar
 import mlx.core as mx
 import numpy as np
 
+from mflux_teacache.errors import Refused
+from mflux_teacache.spelling import described
+
 T = TypeVar("T")
 
 
@@ -18,10 +21,19 @@ class Ranks:
     Attributes:
         rank: its number, from 0, which speaks and writes for all.
         size: how many there are.
+
+    Raises:
+        Refused: several were started, and MLX cannot connect them.
     """
 
     def __init__(self) -> None:
-        self._group = mx.distributed.init()
+        try:
+            self._group = mx.distributed.init()
+        except RuntimeError as error:
+            raise Refused(
+                f"MLX cannot connect the processes that mlx.launch has started: {described(error)}. Correct its hosts, "
+                f"or start the command without it."
+            ) from error
         self.rank: int = self._group.rank()
         self.size: int = self._group.size()
 

@@ -88,7 +88,8 @@ def _timed(settings: TuneSettings, asked: Work, session: Session, ranks: Ranks) 
             f"that says anything takes {duration(least)}. What is drawn is kept; go on with --minutes "
             f"{least / 60:.0f} or more, or with fewer --speedups."
         )
-    session.bar.reset(total=taken.computed / ranks.size)
+    session.bar.total = taken.computed / ranks.size
+    session.bar.refresh()
     if ranks.speaks:
         session.bar.write(_estimate(asked, taken, first.seconds, per_step))
     return taken
