@@ -165,9 +165,9 @@ def test_more_prompts_go_on_from_fewer(tunes_tiny: Path, drawing: list[str]) -> 
     assert tune("--prompts", "4") == 0
     found = preset().provenance
     assert (len(found.fitted_prompts), len(found.checked_prompts)) == (3, 1)
-    # The third prompt was kept apart before, and is fitted to now. Only the fourth is new, and all checks are of it.
+    # The third prompt was kept apart before, and is fitted to now, so trials may be new. All checks are of the fourth.
     assert {*drawing[:1], *drawing[-8:]} == {*found.checked_prompts}
-    assert len(drawing) == 9
+    assert 9 <= len(drawing) <= 9 + 3
 
 
 def test_minutes_leave_less_to_draw(tunes_tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
