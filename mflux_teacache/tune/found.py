@@ -18,6 +18,7 @@ from mflux_teacache.bench.results import Result
 from mflux_teacache.bench.runs import Case
 from mflux_teacache.bench.subjects import Subject
 from mflux_teacache.presets.preset import Evidence, Preset, PresetKey, Provenance, Setting, key_of
+from mflux_teacache.tune.order import best_first
 from mflux_teacache.tune.settings import TuneSettings
 from mflux_teacache.tune.tuning import Tuned
 
@@ -70,7 +71,6 @@ def result_of(settings: TuneSettings, subject: Subject, tuned: Tuned, preset: Pr
             "speed_ups": settings.speed_ups,
             "fitted": [asdict(case) for case in work.fitted],
             "checked": [asdict(case) for case in work.checked],
-            "by_length": tuned.by_length,
             "candidates": [asdict(candidate) for candidate in tuned.candidates],
             "left_out": dict(tuned.runs[0].left_out),
             "runs": [asdict(run) for run in tuned.judged if run.setting not in fewer],
@@ -99,20 +99,15 @@ def _settings(tuned: Tuned) -> list[Setting]:
     checked, baseline = _qualities(tuned)
     quality = {entry.setting: entry for entry in checked}
     fewer = {round(entry.computed): entry.psnr for entry in baseline}
-    made = [
-        (quality[str(candidate.setting)], candidate)
-        for candidate in sorted(tuned.candidates, key=lambda each: each.budget)
-    ]
-    best_first = sorted(made, key=lambda pair: (pair[1].budget, -pair[0].height))
     return [
         Setting(
             plugin=candidate.setting.plugin,
             options=candidate.setting.options,
             computed=candidate.budget,
             steps=tuned.work.steps,
-            evidence=_evidence(entry, fewer.get(candidate.budget)),
+            evidence=_evidence(quality[str(candidate.setting)], fewer.get(candidate.budget)),
         )
-        for entry, candidate in best_first
+        for candidate in best_first(tuned.candidates, tuned.judged)
     ]
 
 

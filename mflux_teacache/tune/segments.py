@@ -6,7 +6,7 @@ before it: the last one, and for a forecast the two before that. So the error of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -41,7 +41,8 @@ class Segments:
         self._order = order
         self._sigmas = runs[0].sigmas
         self._products = np.mean([_scaled(run) for run in runs], axis=0)
-        self._known: dict[Nodes, Array] = {}
+        self._errors: dict[Nodes, Array] = {}
+        self._offs: dict[Nodes, Array] = {}
 
     def after(self, nodes: Nodes) -> Array:
         """The error of skipping from the last of these computed steps on, by the step that is computed next.
@@ -49,19 +50,35 @@ class Segments:
         At the number of steps it is that of skipping to the end.
         """
         used = nodes[-1 - self._order :]
-        if used not in self._known:
-            self._known[used] = self._errors(used)
-        return self._known[used]
+        if used not in self._errors:
+            off = self._sums(used)
+            errors = np.maximum(np.einsum("ks,st,kt->k", off, self._products, off), 0)  # rounding may leave less
+            self._errors[used] = np.concatenate([np.zeros(used[-1] + 1), errors])
+        return self._errors[used]
 
     def of(self, nodes: Nodes) -> float:
-        """The error of a whole plan."""
-        ends = (*nodes[1:], self.steps)
-        return float(sum(self.after(nodes[:place])[end] for place, end in enumerate(ends, 1)))
+        """The error of a plan, by segments: what ``after`` has of each of them."""
+        return float(sum(self.after(seen)[end] for seen, end in self._ends(nodes)))
 
-    def _errors(self, used: Nodes) -> Array:
-        off = np.cumsum(self._shares[used[-1] + 1 :, None] * self._off(used), axis=0)
-        errors = np.maximum(np.einsum("ks,st,kt->k", off, self._products, off), 0)  # rounding may leave less than 0
-        return np.concatenate([np.zeros(used[-1] + 2), errors])
+    def of_run(self, nodes: Nodes) -> float:
+        """The error of a plan, by segments and over the whole run, where small errors that all go one way add up.
+
+        The whole run alone would praise a plan by which large errors happen to cancel in these very images.
+        """
+        whole = np.sum([self._sums(seen)[end - seen[-1] - 1] for seen, end in self._ends(nodes)], axis=0)
+        return self.of(nodes) + max(0.0, float(whole @ self._products @ whole))
+
+    def _ends(self, nodes: Nodes) -> Iterator[tuple[Nodes, int]]:
+        """For each segment the computed steps before it, and where it ends."""
+        yield from ((nodes[:place], end) for place, end in enumerate((*nodes[1:], self.steps), 1))
+
+    def _sums(self, nodes: Nodes) -> Array:
+        """By how much of each output a segment is off, for each number of steps that are skipped, from 0."""
+        used = nodes[-1 - self._order :]
+        if used not in self._offs:
+            off = np.cumsum(self._shares[used[-1] + 1 :, None] * self._off(used), axis=0)
+            self._offs[used] = np.concatenate([np.zeros((1, self.steps)), off])
+        return self._offs[used]
 
     def _off(self, used: Nodes) -> Array:
         """For each later step, by how much of each output what is reused differs from its own."""

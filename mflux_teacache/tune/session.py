@@ -17,7 +17,6 @@ from tqdm import tqdm
 from mflux_teacache.bench.judging import FULL, WithoutBar
 from mflux_teacache.bench.runs import Case, FewerSteps, JudgedRun, Row
 from mflux_teacache.bench.subjects import Subject
-from mflux_teacache.bench.unfinished import run_of
 from mflux_teacache.bench.variants import LastImage, by_letters, with_setting
 from mflux_teacache.demo.clock import listening
 from mflux_teacache.handle import attach_requests

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 from mflux_teacache.bench.runs import FewerSteps, JudgedRun, Row
 from mflux_teacache.bench.settings import asked_steps
 from mflux_teacache.bench.subjects import Subject
 from mflux_teacache.bench.tables import duration
 from mflux_teacache.errors import Refused
-from mflux_teacache.tune.candidates import LENGTHS, Candidate, best_plan, ranked
+from mflux_teacache.tune.candidates import Candidate, chosen
 from mflux_teacache.tune.folder import Folder
 from mflux_teacache.tune.ranks import Ranks
 from mflux_teacache.tune.recorded import Recorded
@@ -27,15 +25,13 @@ class Tuned:
     Attributes:
         work: what was drawn.
         runs: the full run of each of its cases.
-        by_length: as in ``Segments``: the value that trials decided for.
         candidates: those that were checked.
         fewer: the rows of fewer steps, one for each budget.
-        judged: the images of both, on the cases that nothing was fitted to.
+        judged: the images of candidates and of fewer steps, on the cases that nothing was fitted to.
     """
 
     work: Work
     runs: tuple[Recorded, ...]
-    by_length: float
     candidates: tuple[Candidate, ...]
     fewer: tuple[FewerSteps, ...]
     judged: tuple[JudgedRun, ...]
@@ -43,7 +39,7 @@ class Tuned:
 
 def asked_work(settings: TuneSettings) -> Work:
     """All that is asked for, as if there were time for it."""
-    return Work(cases=settings.cases, steps=settings.image.active_steps, budgets=settings.budgets, trials=len(LENGTHS))
+    return Work(cases=settings.cases, steps=settings.image.active_steps, budgets=settings.budgets)
 
 
 def tuned(settings: TuneSettings, subject: Subject, folder: Folder, ranks: Ranks) -> Tuned:
@@ -59,16 +55,14 @@ def tuned(settings: TuneSettings, subject: Subject, folder: Folder, ranks: Ranks
         work = _timed(settings, asked, session, ranks)
         runs = session.full_runs(work.cases)
         fitted = runs[: len(work.fitted)]
-        by_length = _by_trial(fitted, work, session)
-        candidates = [*_first_of_each(ranked(fitted, work.budgets, by_length), work.candidates)]
+        candidates = chosen(fitted, work.budgets, work.candidates)
         fewer = [FewerSteps(budget, asked_steps(budget, subject.arguments)) for budget in work.budgets]
-        rows: list[tuple[Row, int]] = [(candidate.setting, candidate.budget) for candidate in candidates]
-        rows += [(row, row.computed) for row in fewer]
-        judged = session.judged([Task(row, case, computed) for row, computed in rows for case in work.checked])
+        asked_for: list[tuple[Row, int]] = [(candidate.setting, candidate.budget) for candidate in candidates]
+        asked_for += [(row, row.computed) for row in fewer]
+        judged = session.judged([Task(row, case, computed) for row, computed in asked_for for case in work.checked])
     return Tuned(
         work=work,
         runs=tuple(runs),
-        by_length=by_length,
         candidates=tuple(candidates),
         fewer=tuple(fewer),
         judged=tuple(judged),
@@ -103,17 +97,3 @@ def _estimate(asked: Work, taken: Work, seconds: float, per_step: float) -> str:
             f"{taken.candidates} of {asked.candidates} settings are checked."
         )
     return f"A full run takes {duration(seconds)}: all takes about {duration(taken.computed * per_step)}.{less}"
-
-
-def _by_trial(fitted: Sequence[Recorded], work: Work, session: Session) -> float:
-    """Which errors matter more: by real images of a prompt that is fitted to, at the budget in the middle."""
-    plans = {by_length: best_plan(fitted, work.middle, by_length).setting for by_length in LENGTHS}
-    different = {str(plan): plan for plan in plans.values()}
-    tasks = [Task(plan, work.fitted[0], work.middle) for plan in different.values()]
-    errors = {run.setting: run.squared_error for run in session.judged(tasks)}
-    return min(LENGTHS, key=lambda by_length: errors[str(plans[by_length])])
-
-
-def _first_of_each(candidates: Sequence[Candidate], count: int) -> list[Candidate]:
-    by_budget = groupby(candidates, lambda candidate: candidate.budget)
-    return [candidate for _, of_budget in by_budget for candidate in list(of_budget)[:count]]

@@ -8,9 +8,7 @@ from itertools import product
 
 from mflux_teacache.bench.runs import Case
 
-CANDIDATES = 3  # of each budget, that are checked by real runs
-
-_FITTED = 2 / 3  # of the prompts; the others check
+CANDIDATES = 4  # of each budget, that are checked by real runs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,19 +20,17 @@ class Work:
         steps: that a full run computes.
         budgets: computed steps, for each of which settings are looked for.
         candidates: settings of each budget that are checked.
-        trials: images that are drawn to find out which errors matter, at the middle budget.
     """
 
     cases: tuple[Case, ...]
     steps: int
     budgets: tuple[int, ...]
     candidates: int = CANDIDATES
-    trials: int = 0
 
     @property
     def fitted(self) -> tuple[Case, ...]:
-        """What settings are fitted to; at least one."""
-        return self.cases[: min(max(1, round(_FITTED * len(self.cases))), len(self.cases) - 1)]
+        """What settings are fitted to: half of them, of three two."""
+        return self.cases[: (len(self.cases) + 1) // 2]
 
     @property
     def checked(self) -> tuple[Case, ...]:
@@ -42,20 +38,14 @@ class Work:
         return self.cases[len(self.fitted) :]
 
     @property
-    def middle(self) -> int:
-        """The budget in the middle."""
-        return sorted(self.budgets)[len(self.budgets) // 2]
-
-    @property
     def images(self) -> int:
-        """All that are drawn: in full, as trials, with each candidate, and with fewer steps."""
-        return len(self.cases) + self.trials + len(self.checked) * (self.candidates + 1) * len(self.budgets)
+        """All that are drawn: in full, with each candidate, and with fewer steps."""
+        return len(self.cases) + len(self.checked) * (self.candidates + 1) * len(self.budgets)
 
     @property
     def computed(self) -> int:
         """The steps that all of them compute."""
-        checks = len(self.checked) * (self.candidates + 1) * sum(self.budgets)
-        return len(self.cases) * self.steps + self.trials * self.middle + checks
+        return len(self.cases) * self.steps + len(self.checked) * (self.candidates + 1) * sum(self.budgets)
 
     def within(self, most: float) -> Work | None:
         """As much of it as computes at most so many steps; ``None`` if that is too little for anything."""
@@ -74,5 +64,4 @@ class Work:
                 steps=self.steps,
                 budgets=self.budgets,
                 candidates=candidates,
-                trials=self.trials,
             )
