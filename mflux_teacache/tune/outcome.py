@@ -14,6 +14,7 @@ from mflux_teacache.presets.preset import Preset
 from mflux_teacache.teacache.calibration import FILES, Calibration
 from mflux_teacache.teacache.fitting import Change, unfit
 from mflux_teacache.teacache.recorded import FEWEST_CHANGES, Run, calibration_of, told
+from mflux_teacache.text_tables import aligned
 from mflux_teacache.tune.folder import Folder
 from mflux_teacache.tune.settings import TuneSettings
 from mflux_teacache.tune.tuning import Tuned, asked_work
@@ -43,9 +44,27 @@ def keep(tuned: Tuned, preset: Preset) -> str:
     """
     path = store.save(preset)
     return (
+        f"{_best(preset)}\n\n"
         f"preset       {path}\n             --plugin auto takes it for this model\n"
         f"calibration  {_keep_calibration(tuned, preset.name)}"
     )
+
+
+def _best(preset: Preset) -> str:
+    """The first setting of each budget."""
+    rows = [("best setting", "computed", "speed-up", "PSNR", "fewer steps")]
+    for budget in sorted({setting.computed for setting in preset.settings}, reverse=True):
+        best = next(setting for setting in preset.settings if setting.computed == budget)
+        evidence = best.evidence
+        assert evidence is not None, "it was checked"
+        told = " ".join([best.plugin, *(f"{name}={value}" for name, value in best.options.items())])
+        levels = (_decibels(evidence.psnr_mean), _decibels(evidence.fewer_steps_psnr))
+        rows.append((told, f"{budget} of {best.steps}", f"{best.speedup:.2f}x", *levels))
+    return "\n".join(aligned(rows))
+
+
+def _decibels(level: float | None) -> str:
+    return "equal" if level is None else f"{level:.1f}"
 
 
 def _keep_calibration(tuned: Tuned, name: str) -> str:

@@ -60,7 +60,7 @@ class Session:
         self._stack = ExitStack()
         self._full: dict[Case, Full] = {}
         self.bar: Any = tqdm(
-            unit="step",
+            smoothing=0,  # a skipped step takes no time, so only the mean tells how much is left
             disable=None if ranks.speaks else True,
             bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}, {remaining} left",
         )
@@ -97,7 +97,7 @@ class Session:
     def _full_run(self, case: Case) -> tuple[Recorded, bytes]:
         known = self._folder.full(case)
         if known is not None and {*map(str, self._simulated)} <= {*known.recorded.patterns, *known.recorded.left_out}:
-            self.bar.update(known.recorded.steps)
+            self._pass(known.recorded.steps)
             return known.recorded, _png(PIL.Image.fromarray(known.image))
         recorder = Recorder(self._simulated)
         request = Request(Loaded(_RECORDER, lambda: recorder), argparse.Namespace())
@@ -111,7 +111,7 @@ class Session:
         row, case, computed = task
         known = self._folder.judged(str(row), case)
         if known is not None:
-            self.bar.update(computed)
+            self._pass(computed)
             return known
         with self._attached(row) as last_image:
             image = self._draw(row, case, computed)
@@ -126,6 +126,11 @@ class Session:
         )
         self._folder.keep_judged(run, image)
         return run
+
+    def _pass(self, steps: int) -> None:
+        """The bar goes on, and says nothing about time by these."""
+        self.bar.initial += steps
+        self.bar.update(steps)
 
     def _attached(self, row: Row) -> AbstractContextManager[LastImage]:
         if isinstance(row, FewerSteps):

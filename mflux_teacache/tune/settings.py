@@ -6,7 +6,7 @@ import argparse
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mflux_teacache.bench.quality import prompts_in
 from mflux_teacache.bench.runs import Case
@@ -69,6 +69,17 @@ class TuneSettings:
         return computed_steps(self.image.active_steps, speed_up) if math.isfinite(speed_up) and speed_up >= 1 else 0
 
     @property
+    def with_json(self) -> TuneSettings:
+        """The same with the built-in prompts as JSON, for a model that takes no other."""
+        return replace(
+            self,
+            cases=tuple(
+                replace(case, prompt=json.dumps({"short_description": case.prompt})) if case.prompt in PROMPTS else case
+                for case in self.cases
+            ),
+        )
+
+    @property
     def budgets(self) -> tuple[int, ...]:
         """Numbers of computed steps, the largest first."""
         return tuple(sorted(set(map(self.computed, self.speed_ups)), reverse=True))
@@ -95,11 +106,6 @@ def settings_of(args: argparse.Namespace) -> TuneSettings:
         speed_ups=args.speedups,
         minutes=args.minutes,
     )
-
-
-def as_json_prompt(prompt: str) -> str:
-    """For a model that takes prompts as JSON only."""
-    return json.dumps({"short_description": prompt})
 
 
 def _prompts(text: str | None, *, demo: bool) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 from mflux_teacache.bench.runs import Case
@@ -54,14 +54,10 @@ class Work:
     @property
     def least(self) -> Work:
         """The least that says anything."""
-        return list(self._less())[-1]
+        return replace(self, cases=self.cases[:2], candidates=1)
 
     def _less(self) -> Iterator[Work]:
-        """First with fewer candidates, then with fewer prompts too."""
-        for count, candidates in product(range(len(self.cases), 1, -1), range(self.candidates, 0, -1)):
-            yield Work(
-                cases=self.cases[:count],
-                steps=self.steps,
-                budgets=self.budgets,
-                candidates=candidates,
-            )
+        """First with fewer candidates, as long as there are two to choose from, then with fewer prompts too."""
+        for count, candidates in product(range(len(self.cases), 1, -1), range(self.candidates, 1, -1)):
+            yield replace(self, cases=self.cases[:count], candidates=candidates)
+        yield self.least

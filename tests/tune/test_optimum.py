@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from itertools import combinations
 
+import numpy as np
 import pytest
 from recorded_runs import early, recorded, walk
 
 from mflux_teacache.pieces.forecast import ORDERS
-from mflux_teacache.tune.candidates import best_plan
+from mflux_teacache.tune.candidates import chosen
 from mflux_teacache.tune.optimum import plans
 from mflux_teacache.tune.segments import Nodes, Segments
 
@@ -41,17 +42,17 @@ def test_a_family_whose_first_third_matters_has_the_plan_that_computes_it() -> N
     """Its outputs jump from step to step at first, and stay the same from then on."""
     steps = 18
     run = recorded(early(steps, seed=1))
-    for order in ORDERS:
-        nodes = plans(Segments([run], order), [steps // 3 + 1])[steps // 3 + 1]
-        if order == 0:
-            assert nodes == (*range(steps // 3), steps - 1)
-    best = best_plan([run], steps // 3 + 1, 0.0)
+    budget = steps // 3 + 1
+    assert plans(Segments([run], 0), [budget])[budget] == (*range(steps // 3), steps - 1)
+    best, *_ = chosen([run], [budget], 1)
     assert best.setting.options["pattern"] == "CCCCCCSSSSSSSSSSSC"
     assert best.error == pytest.approx(0, abs=1e-12)
 
 
 def test_a_forecast_that_misleads_is_not_chosen() -> None:
     """After jumps the next output is nowhere near the line through the last two."""
-    assert best_plan([recorded(early(18, seed=1))], 7, 0.0).setting.options["forecast"] == 0
-    smooth = recorded(walk(18, 1) * 0 + [[float(step)] * 12 for step in range(18)])
-    assert best_plan([smooth], 7, 0.0).setting.options["forecast"] > 0
+    [jumping] = chosen([recorded(early(18, seed=1))], [7], 1)
+    assert jumping.setting.forecast == 0
+    smooth = np.outer(np.linspace(1, 2, 18) ** 2, np.ones(12))
+    [forecast] = chosen([recorded(smooth)], [7], 1)
+    assert forecast.setting.forecast == 2

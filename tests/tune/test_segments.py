@@ -16,10 +16,10 @@ from mflux_teacache.tune.segments import Nodes, Segments
 STEPS = 9
 
 
-def by_hand(outputs: Array, sigmas: list[float], nodes: Nodes, order: int, by_length: float) -> float:
-    """Step by step with the outputs themselves, as a run would reuse them."""
+def by_hand(outputs: Array, sigmas: list[float], nodes: Nodes, order: int, by_length: float) -> tuple[float, float]:
+    """By segments, and over the whole run: step by step with the outputs themselves, as a run would reuse them."""
     lengths = -np.diff([*sigmas, 0.0])
-    total, off = 0.0, np.zeros(outputs.shape[1])
+    total, off, whole = 0.0, np.zeros(outputs.shape[1]), np.zeros(outputs.shape[1])
     for step, output in enumerate(outputs):
         if step in nodes:
             total, off = total + float(off @ off), np.zeros_like(off)
@@ -27,8 +27,10 @@ def by_hand(outputs: Array, sigmas: list[float], nodes: Nodes, order: int, by_le
         newest_first = [node for node in nodes if node < step][::-1]
         shares = weights(sigmas[step], [sigmas[node] for node in newest_first], order, MAX_GAIN_OF_OUTPUTS)
         reused = sum(share * outputs[node] for share, node in zip(shares, newest_first, strict=False))
-        off = off + (reused - output) * (lengths[step] / lengths.mean()) ** by_length
-    return (total + float(off @ off)) / float((outputs * outputs).sum())
+        wrong = (reused - output) * (lengths[step] / lengths.mean()) ** by_length
+        off, whole = off + wrong, whole + wrong
+    size = float((outputs * outputs).sum())
+    return (total + float(off @ off)) / size, float(whole @ whole) / size
 
 
 @given(
@@ -40,8 +42,10 @@ def by_hand(outputs: Array, sigmas: list[float], nodes: Nodes, order: int, by_le
 def test_a_plan_s_error_is_that_of_reuse_by_hand(computed: set[int], order: int, by_length: float, seed: int) -> None:
     sigmas = [1 - (step / STEPS) ** 2 for step in range(STEPS)]
     outputs, nodes = walk(STEPS, seed), (0, *sorted(computed))
-    error = Segments([recorded(outputs, sigmas)], order, by_length).of(nodes)
-    assert error == pytest.approx(by_hand(outputs, sigmas, nodes, order, by_length), rel=1e-6, abs=1e-12)
+    segments = Segments([recorded(outputs, sigmas)], order, by_length)
+    by_segments, whole = by_hand(outputs, sigmas, nodes, order, by_length)
+    assert segments.of(nodes) == pytest.approx(by_segments, rel=1e-6, abs=1e-12)
+    assert segments.of_run(nodes) == pytest.approx(by_segments + whole, rel=1e-6, abs=1e-12)
 
 
 def test_everything_computed_is_no_error() -> None:

@@ -82,10 +82,11 @@ def run(args: argparse.Namespace) -> int:
 
     subject, ranks = subject_of(settings.image), Ranks()
     _refuse_distilled(subject)
+    settings = settings.with_json if subject.takes_json else settings
     folder = Folder({**made_with(()), **asked_of(subject, settings.image)})
     if ranks.speaks:
         print(outcome.plan(settings, subject, folder), flush=True)
-    with _saying_what_is_kept():
+    with _saying_what_is_kept(speaks=ranks.speaks):
         found = tuned(settings, subject, folder, ranks)
     if ranks.speaks:
         preset = preset_of(found)
@@ -107,12 +108,12 @@ def _refuse_distilled(subject: Subject) -> None:
 
 
 @contextmanager
-def _saying_what_is_kept() -> Iterator[None]:
+def _saying_what_is_kept(*, speaks: bool) -> Iterator[None]:
     try:
         with warnings.catch_warnings(action="ignore", category=PluginWarning):  # for runs that are not measured
             yield
     except BaseException as error:
-        if is_interruption(error):
+        if speaks and is_interruption(error):
             tell("\nThe finished images are kept, and the same command goes on from them.", sys.stderr)
         raise
 
