@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count as counting
 from statistics import fmean
 from typing import TypeAlias
 
 from mflux_teacache.bench.runs import Setting
+from mflux_teacache.pieces.cache import ORDER_OF_OUTPUTS
 from mflux_teacache.pieces.forecast import ORDERS
 from mflux_teacache.plugins import our_own
 from mflux_teacache.records import LETTERS
@@ -22,10 +24,17 @@ BUDGET = "max_computed"
 
 _LEAST = 1e-12  # in place of no error at all, which has no logarithm
 
-# ``by_length`` of ``Segments``. On the demo's model, with 9 of 28 steps computed, plans that were found with 0.5 came
-# closer to the full runs than those found with 0 or 1; and of all settings, the errors with 0 told best how close they
-# came.
-_TO_PLAN, _TO_JUDGE = 0.5, 0.0
+# How errors count by the length of their steps, in plans: which is right differs with the budget. On the demo's model
+# plans by the first came closer to the full runs with 9 of 28 steps computed, and plans by the second with 18.
+_LENGTHS = (0.5, 1.0)
+_POWER = 4  # with 9 of 28, plans by the fourth power came closer than plans by the square
+
+# Of all settings there, plans and strategies, how close they came is told best by squares that count alike.
+_BY_LENGTH, _SQUARE = 0.0, 2
+
+# The recorded runs cannot tell forecasts apart well. One whose error is at most this many times the least is as good,
+# and then the usual one is taken.
+_ALIKE = 1.25
 
 _COMPUTED = LETTERS["computed"]
 
@@ -35,16 +44,18 @@ class Candidate:
     """A setting of one budget.
 
     Attributes:
+        way: how its steps are found: a strategy's name, or what plans are made by.
         budget: how many steps it computes.
         error: what the recorded runs say of it: the smaller, the closer its images are to full runs.
     """
 
     setting: Setting
+    way: str
     budget: int
     error: float
 
 
-Kind: TypeAlias = list[Candidate]  # a strategy or plans with a forecast, at each budget
+Kind: TypeAlias = list[Candidate]  # a way and a forecast, at each budget
 
 
 def adaptive(budgets: Iterable[int]) -> list[Setting]:
@@ -54,62 +65,68 @@ def adaptive(budgets: Iterable[int]) -> list[Setting]:
 
 
 def chosen(runs: Sequence[Recorded], budgets: Sequence[int], count: int) -> list[Candidate]:
-    """The same kinds of settings for each budget, as different ones as there are.
+    """The same ways for each budget: plans and strategies in turn, the best of each first.
 
-    The recorded runs flatter plans, which are fitted to them, and cannot tell forecasts of different orders apart well.
+    So what is checked differs: the recorded runs flatter plans, which are fitted to them.
 
     Args:
         runs: of one schedule; one or more.
         count: of each budget.
     """
-    kinds: dict[str, Kind] = {}
-    for candidate in (*_plans(runs, budgets), *_strategies(runs, budgets)):
-        kinds.setdefault(candidate.setting.series, []).append(candidate)
-    whole = [of_kind for of_kind in kinds.values() if len(of_kind) == len(budgets)]
-    by_error = sorted(whole, key=lambda of_kind: fmean(math.log(each.error + _LEAST) for each in of_kind))
-    taken = _varied(by_error)[:count]
+    ways: dict[str, list[Kind]] = {}
+    for of_kind in _kinds((*_plans(runs, budgets), *_strategies(runs, budgets)), len(budgets)):
+        ways.setdefault(of_kind[0].way, []).append(of_kind)
+    by_error = sorted(map(_with_best_forecast, ways.values()), key=_error)
+    taken = _in_turn(by_error)[:count]
     return sorted((each for of_kind in taken for each in of_kind), key=lambda each: (-each.budget, each.error))
 
 
-def _varied(by_error: Sequence[Kind]) -> list[Kind]:
-    """The best plans and the best strategy; then the best of each with another forecast; then the others."""
-    groups = [[kind for kind in by_error if (kind[0].setting.plugin == PLANS) == plan] for plan in (True, False)]
-    first = [group[0] for group in groups if group]
-    second = [other for group in groups if group and (other := _unlike(group)) is not None]
-    leading = [*sorted(first, key=by_error.index), *sorted(second, key=by_error.index)]
-    return [*leading, *(kind for kind in by_error if kind not in leading)]
+def _kinds(candidates: Iterable[Candidate], budgets: int) -> Iterator[Kind]:
+    """Those that are there at every budget."""
+    found: dict[tuple[str, int], Kind] = {}
+    for candidate in candidates:
+        found.setdefault((candidate.way, candidate.setting.forecast), []).append(candidate)
+    yield from (of_kind for of_kind in found.values() if len(of_kind) == budgets)
 
 
-def _unlike(group: Sequence[Kind]) -> Kind | None:
-    """The best with another forecast than the first one's, of another strategy if there is one."""
-    first, *others = (kind[0].setting for kind in group)
-    places = [place for place, other in enumerate(others, 1) if other.forecast != first.forecast]
-    elsewhere = [place for place in places if group[place][0].setting.plugin != first.plugin]
-    return next((group[place] for place in (*elsewhere, *places)), None)
+def _error(kind: Kind) -> float:
+    """Over all budgets, whose errors differ by orders of magnitude: the geometric mean."""
+    return math.exp(fmean(math.log(each.error + _LEAST) for each in kind))
 
 
-def _plans(runs: Sequence[Recorded], budgets: Sequence[int]) -> list[Candidate]:
-    found = []
+def _with_best_forecast(kinds: Sequence[Kind]) -> Kind:
+    best = min(kinds, key=_error)
+    usual = next((kind for kind in kinds if kind[0].setting.forecast == ORDER_OF_OUTPUTS), best)
+    return usual if _error(usual) <= _ALIKE * _error(best) else best
+
+
+def _in_turn(by_error: Sequence[Kind]) -> list[Kind]:
+    """The best plans and the best strategy, the better of them first; then the second of each, and so on."""
+    places = {plan: counting() for plan in (True, False)}
+    turns = [next(places[kind[0].setting.plugin == PLANS]) for kind in by_error]
+    return [kind for _, kind in sorted(zip(turns, by_error, strict=True), key=lambda pair: pair[0])]
+
+
+def _plans(runs: Sequence[Recorded], budgets: Sequence[int]) -> Iterator[Candidate]:
     for order in ORDERS:
-        judging = Segments(runs, order, _TO_JUDGE)
-        for budget, nodes in plans(Segments(runs, order, _TO_PLAN), budgets).items():
-            setting = _reusing(PLANS, {"pattern": letters(nodes, judging.steps)}, order)
-            found.append(Candidate(setting=setting, budget=budget, error=judging.of_run(nodes)))
-    return found
+        judging = Segments(runs, order, _BY_LENGTH, _SQUARE)
+        for by_length in _LENGTHS:
+            for budget, nodes in plans(Segments(runs, order, by_length, _POWER), budgets).items():
+                setting = _reusing(PLANS, {"pattern": letters(nodes, judging.steps)}, order)
+                way = f"plans by length {by_length:g}"
+                yield Candidate(setting=setting, way=way, budget=budget, error=judging.of_run(nodes))
 
 
-def _strategies(runs: Sequence[Recorded], budgets: Sequence[int]) -> list[Candidate]:
+def _strategies(runs: Sequence[Recorded], budgets: Sequence[int]) -> Iterator[Candidate]:
     """Each image is judged by the steps that a strategy chose in it."""
-    found = []
     for order in ORDERS:
-        by_run = [Segments([run], order, _TO_JUDGE) for run in runs]
+        by_run = [Segments([run], order, _BY_LENGTH, _SQUARE) for run in runs]
         for budget, setting in ((each, setting) for each in budgets for setting in adaptive([each])):
             patterns = [run.patterns.get(str(setting)) for run in runs]
             errors = [judging.of_run(_nodes(steps)) for judging, steps in zip(by_run, patterns, strict=True) if steps]
             if len(errors) == len(runs):
                 taken = _adaptive(setting.plugin, budget, order)
-                found.append(Candidate(setting=taken, budget=budget, error=fmean(errors)))
-    return found
+                yield Candidate(setting=taken, way=setting.plugin, budget=budget, error=fmean(errors))
 
 
 def _adaptive(name: str, budget: int, order: int) -> Setting:

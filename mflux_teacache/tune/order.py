@@ -17,21 +17,21 @@ def best_first(candidates: Sequence[Candidate], runs: Sequence[JudgedRun]) -> li
     """By rising budget, and of one budget the best first.
 
     An object that comes out otherwise in a single image moves its PSNR by many dB, and there are few images of each
-    budget. So what counts is half how a setting does at its own budget, and half how its kind does at all of them:
+    budget. So what counts is half how a setting does at its own budget, and half how its way does at all of them:
     each time in dB above the mean of all candidates in that image.
 
     Args:
-        candidates: the same kinds for each budget.
+        candidates: the same ways for each budget.
         runs: of every candidate, on the same cases; there may be others.
     """
     levels = {(run.setting, run.case): min(_HIGHEST, psnr(run.squared_error)) for run in runs}
     above = {str(candidate.setting): _above(candidate, candidates, levels) for candidate in candidates}
-    of_kind: dict[str, list[float]] = {}
+    of_way: dict[str, list[float]] = {}
     for candidate in candidates:
-        of_kind.setdefault(candidate.setting.series, []).append(above[str(candidate.setting)])
+        of_way.setdefault(candidate.way, []).append(above[str(candidate.setting)])
 
     def merit(candidate: Candidate) -> float:
-        return above[str(candidate.setting)] + fmean(of_kind[candidate.setting.series])
+        return above[str(candidate.setting)] + fmean(of_way[candidate.way])
 
     return sorted(candidates, key=lambda candidate: (candidate.budget, -merit(candidate)))
 

@@ -23,7 +23,8 @@ class Segments:
 
     The error of a segment is the sum over its steps of what is reused less the real output, squared: what one step errs
     one way and the next one the other way is no error. That of several images is their mean; each counts by its own
-    size.
+    size. MeanCache (arXiv 2601.19961) has the fourth power, by which a single large error counts for more than many
+    small ones.
 
     In a step, the latents move by an error times the step's length in noise level. But an error also grows on its way
     to the picture, the more noise is left, and schedules have short steps where that is so. How far the one outweighs
@@ -33,14 +34,15 @@ class Segments:
         runs: of the same noise levels; one or more.
         order: of the forecast.
         by_length: with 1, an error counts times the length of its step; with 0, each step's alike.
+        power: of an error; 2 or more.
     """
 
-    def __init__(self, runs: Sequence[Recorded], order: int, by_length: float = 0.0) -> None:
-        self._by_length = by_length
+    def __init__(self, runs: Sequence[Recorded], order: int, by_length: float = 0.0, power: int = 2) -> None:
+        self._by_length, self._power = by_length, power
         self.steps = runs[0].steps
         self._order = order
         self._sigmas = runs[0].sigmas
-        self._products = np.mean([_scaled(run) for run in runs], axis=0)
+        self._products = np.stack([_scaled(run) for run in runs])
         self._errors: dict[Nodes, Array] = {}
         self._offs: dict[Nodes, Array] = {}
 
@@ -51,9 +53,7 @@ class Segments:
         """
         used = nodes[-1 - self._order :]
         if used not in self._errors:
-            off = self._sums(used)
-            errors = np.maximum(np.einsum("ks,st,kt->k", off, self._products, off), 0)  # rounding may leave less
-            self._errors[used] = np.concatenate([np.zeros(used[-1] + 1), errors])
+            self._errors[used] = np.concatenate([np.zeros(used[-1] + 1), self._powers(self._sums(used))])
         return self._errors[used]
 
     def of(self, nodes: Nodes) -> float:
@@ -66,7 +66,7 @@ class Segments:
         The whole run alone would praise a plan by which large errors happen to cancel in these very images.
         """
         whole = np.sum([self._sums(seen)[end - seen[-1] - 1] for seen, end in self._ends(nodes)], axis=0)
-        return self.of(nodes) + max(0.0, float(whole @ self._products @ whole))
+        return self.of(nodes) + float(self._powers(whole[None])[0])
 
     def _ends(self, nodes: Nodes) -> Iterator[tuple[Nodes, int]]:
         """For each segment the computed steps before it, and where it ends."""
@@ -79,6 +79,11 @@ class Segments:
             off = np.cumsum(self._shares[used[-1] + 1 :, None] * self._off(used), axis=0)
             self._offs[used] = np.concatenate([np.zeros((1, self.steps)), off])
         return self._offs[used]
+
+    def _powers(self, off: Array) -> Array:
+        """Of each line of ``off`` the error, mean over runs."""
+        squares = np.einsum("ks,rst,kt->rk", off, self._products, off)
+        return np.asarray(np.mean(np.maximum(squares, 0) ** (self._power / 2), axis=0))  # rounding may leave less
 
     def _off(self, used: Nodes) -> Array:
         """For each later step, by how much of each output what is reused differs from its own."""

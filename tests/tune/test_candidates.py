@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
 import pytest
-from recorded_runs import recorded, walk
+from recorded_runs import early, recorded, walk
 
 from mflux_teacache.bench.plugin_settings import load
 from mflux_teacache.options import from_keywords
@@ -31,16 +32,25 @@ def test_every_setting_is_one_that_its_plugin_takes() -> None:
         assert candidate.setting.options["reuse"] == "output"
 
 
-def test_plans_and_strategies_are_among_them_with_different_forecasts() -> None:
+def test_plans_and_strategies_take_turns() -> None:
     runs = [recorded(walk(STEPS, seed), patterns=patterns({"sea": EVEN, "teacache": LATE})) for seed in (1, 2)]
     found = chosen(runs, BUDGETS, 4)
     assert Counter(candidate.budget for candidate in found) == {8: 4, 5: 4}
-    assert len({candidate.setting.series for candidate in found}) == 4
-    kinds = [candidate.setting for candidate in found if candidate.budget == 8]
-    for plan in (True, False):
-        forecasts = {setting.forecast for setting in kinds if (setting.plugin == "schedule") == plan}
-        assert len(forecasts) == 2
-    assert {"sea", "teacache"} < {setting.plugin for setting in kinds}
+    for budget in BUDGETS:
+        ways = {candidate.way for candidate in found if candidate.budget == budget}
+        assert ways == {"plans by length 0.5", "plans by length 1", "sea", "teacache"}
+    for count in (2, 3):
+        plugins = Counter(candidate.setting.plugin == "schedule" for candidate in chosen(runs, [8], count))
+        assert plugins in ({True: 1, False: 1}, {True: 2, False: 1}, {True: 1, False: 2})
+
+
+def test_of_forecasts_that_are_alike_the_usual_one_is_taken() -> None:
+    """After a jump there is one that a forecast makes worse; in a line held outputs are far off."""
+    line = np.outer(np.linspace(1, 2, STEPS), np.ones(6))
+    [straight] = chosen([recorded(line)], [8], 1)
+    assert straight.setting.forecast == 2  # a linear one is as exact
+    [jumping] = chosen([recorded(early(18, seed=1))], [7], 1)
+    assert jumping.setting.forecast == 0
 
 
 def test_the_better_strategy_is_taken_first() -> None:

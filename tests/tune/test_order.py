@@ -10,7 +10,7 @@ CASES = [Case("a cat", 1), Case("a dog", 2)]
 
 
 def candidate(plugin: str, budget: int) -> Candidate:
-    return Candidate(setting=Setting(plugin, {"max_computed": budget}), budget=budget, error=0.0)
+    return Candidate(setting=Setting(plugin, {"max_computed": budget}), way=plugin, budget=budget, error=0.0)
 
 
 def run(each: Candidate, case: Case, level: float) -> JudgedRun:
