@@ -65,7 +65,7 @@ def adaptive(budgets: Iterable[int]) -> list[Setting]:
 
 
 def chosen(runs: Sequence[Recorded], budgets: Sequence[int], count: int) -> list[Candidate]:
-    """The same ways for each budget: plans and strategies in turn, the best of each first.
+    """Different settings, made in the same ways for each budget: plans and strategies in turn, the best of each first.
 
     So what is checked differs: the recorded runs flatter plans, which are fitted to them.
 
@@ -77,8 +77,9 @@ def chosen(runs: Sequence[Recorded], budgets: Sequence[int], count: int) -> list
     for of_kind in _kinds((*_plans(runs, budgets), *_strategies(runs, budgets)), len(budgets)):
         ways.setdefault(of_kind[0].way, []).append(of_kind)
     by_error = sorted(map(_with_best_forecast, ways.values()), key=_error)
-    taken = _in_turn(by_error)[:count]
-    return sorted((each for of_kind in taken for each in of_kind), key=lambda each: (-each.budget, each.error))
+    taken = [each for of_kind in _in_turn(by_error)[:count] for each in of_kind]
+    different = {str(each.setting): each for each in reversed(taken)}  # both ways may lead to the same plan
+    return sorted(different.values(), key=lambda each: (-each.budget, each.error))
 
 
 def _kinds(candidates: Iterable[Candidate], budgets: int) -> Iterator[Kind]:

@@ -21,7 +21,7 @@ def best_first(candidates: Sequence[Candidate], runs: Sequence[JudgedRun]) -> li
     each time in dB above the mean of all candidates in that image.
 
     Args:
-        candidates: the same ways for each budget.
+        candidates: made in the same ways for each budget, but for equal ones.
         runs: of every candidate, on the same cases; there may be others.
     """
     levels = {(run.setting, run.case): min(_HIGHEST, psnr(run.squared_error)) for run in runs}

@@ -33,7 +33,9 @@ def test_every_setting_is_one_that_its_plugin_takes() -> None:
 
 
 def test_plans_and_strategies_take_turns() -> None:
-    runs = [recorded(walk(STEPS, seed), patterns=patterns({"sea": EVEN, "teacache": LATE})) for seed in (1, 2)]
+    sigmas = [1 - (step / STEPS) ** 3 for step in range(STEPS)]  # of uneven steps
+    decided = patterns({"sea": EVEN, "teacache": LATE})
+    runs = [recorded(walk(STEPS, seed), sigmas, decided) for seed in (1, 2)]
     found = chosen(runs, BUDGETS, 4)
     assert Counter(candidate.budget for candidate in found) == {8: 4, 5: 4}
     for budget in BUDGETS:
@@ -69,6 +71,12 @@ def test_a_strategy_that_is_not_there_everywhere_is_left_out(missing: str) -> No
     other = everywhere if missing == "in an image" else less
     runs = [recorded(walk(STEPS, 1), patterns=less), recorded(walk(STEPS, 2), patterns=other)]
     assert {candidate.setting.plugin for candidate in chosen(runs, BUDGETS, 6)} == {"schedule"}
+
+
+def test_a_plan_that_is_found_in_two_ways_is_checked_once() -> None:
+    found = chosen([recorded(early(18, seed=1))], [7, 5], 2)
+    assert {candidate.setting.plugin for candidate in found} == {"schedule"}
+    assert [candidate.budget for candidate in found].count(7) == 1
 
 
 def test_with_one_of_each_the_best_is_taken() -> None:
