@@ -129,8 +129,9 @@ class Session:
 
     def _pass(self, steps: int) -> None:
         """The bar goes on, and says nothing about time by these."""
-        self.bar.initial += steps
-        self.bar.update(steps)
+        if not self.bar.disable:  # one that is off knows no beginning
+            self.bar.initial += steps
+            self.bar.update(steps)
 
     def _attached(self, row: Row) -> AbstractContextManager[LastImage]:
         if isinstance(row, FewerSteps):
