@@ -17,6 +17,7 @@ from tqdm import tqdm
 from mflux_teacache.bench.judging import FULL, WithoutBar
 from mflux_teacache.bench.runs import Case, FewerSteps, JudgedRun, Row
 from mflux_teacache.bench.subjects import Subject
+from mflux_teacache.bench.unfinished import run_of
 from mflux_teacache.bench.variants import LastImage, by_letters, with_setting
 from mflux_teacache.demo.clock import listening
 from mflux_teacache.handle import attach_requests
@@ -88,9 +89,7 @@ class Session:
     def judged(self, tasks: Sequence[Task]) -> list[JudgedRun]:
         """Of each setting its image of a case, compared with the full run, which has been drawn before."""
         told = [asdict(self._judged(task)) for task in self._ranks.share(tasks)]
-        runs = [
-            JudgedRun(**{**run, "case": Case(**run["case"])}) for each in self._ranks.gathered(told) for run in each
-        ]
+        runs = [run_of(run) for each in self._ranks.gathered(told) for run in each]
         by_task = {(run.setting, run.case): run for run in runs}
         return [by_task[str(task.row), task.case] for task in tasks]
 

@@ -32,7 +32,7 @@ class Layer(nn.Module):
 
 
 class EarlyDreamer(nn.Module):
-    """Its output jumps from step to step, each time elsewhere, and stays the same from the end of the first third on."""
+    """Its output jumps from step to step, each time elsewhere, and stays the same from the first third on."""
 
     def __init__(self) -> None:
         super().__init__()
