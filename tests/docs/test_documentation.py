@@ -173,21 +173,6 @@ def test_there_is_no_command_that_no_test_runs() -> None:
     assert left == {"pip install uv && uv run pytest -n auto", "uv tool install mflux --with mflux-teacache-plugin"}
 
 
-def test_the_readme_s_options_exist() -> None:
-    from mflux_teacache.options import Declared
-    from mflux_teacache.plugins import load
-
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    table = set(re.findall(r"`(--(?:teacache|first-block-cache)-[\w-]+)`", text))
-    real = {
-        action.option_strings[0]
-        for name in ("teacache", "first-block-cache")
-        for action in Declared(load(name)).actions
-    }
-    assert table
-    assert table <= real
-
-
 STRATEGIES = (ROOT / "docs" / "strategies.md").read_text(encoding="utf-8")
 SECTIONS = {section.split("`")[0]: section for section in STRATEGIES.split("\n## `")[1:]}
 
