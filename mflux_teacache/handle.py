@@ -36,8 +36,7 @@ from mflux_teacache.runtime import Runtime
 from mflux_teacache.spelling import brief, described
 from mflux_teacache.stats import AttachmentStats
 
-# Told of a finished image: its stats, and the values that each plugin wants recorded with it.
-Report = Callable[[GenerationStats, Mapping[str, Any]], None]
+Report = Callable[[GenerationStats, Mapping[str, Any]], None]  # also told what each plugin wants recorded
 
 
 class Handle:
@@ -293,8 +292,8 @@ class Generations:
             Refused: a plugin turned the image down, or it cannot take part in two images that overlap.
         """
         generation = generation_of(self.pipeline, self.family, latents, **image)
-        # mflux fills in and rounds numbers: if the image is not the one that was checked, plugins check again.
-        if (made := self.target.for_run(generation)) != asked:
+        made = self.target.for_run(generation)  # mflux fills in and rounds numbers, and brings a scheduler
+        if asked is None or made != replace(asked, scheduler=made.scheduler):
             check_all(self.plugins, self.requests, made)
         making = Making(self._idle.pop() if self._idle else self._one_more(), generation)
         self._at_work.append(_AtWork(weakref.ref(making), making.plugins))
@@ -324,9 +323,8 @@ class Generations:
 
     def record(self, image: Any, making: Making) -> None:
         """Record what happened in the image that ``generate_image`` has made. No failure here costs the image."""
-        values: Mapping[str, Any] = {}
+        values = making.image_metadata()
         with costing_nothing("recording what the plugins did"):
-            values = making.image_metadata()
             record_in(image, self.plugins, self.requests, making.generation, values, compile_blocks=self.compile_blocks)
         if self.report is not None:
             with costing_nothing("reporting what the plugins did"):

@@ -68,6 +68,10 @@ ALLOWED = {
         *("about", "drawing", "errors", "hookspecs", "messages", "options", "pieces", "plugins", "records", "runtime"),
         *("shadow", "spelling", "step", "text_tables"),
     },
+    "tune": {
+        *("about", "bench", "demo", "errors", "handle", "hookspecs", "image_quality", "pieces", "plugins", "presets"),
+        *("records", "shadow", "spelling", "step", "strategies", "teacache", "text_tables", "tune"),
+    },
     "handle": {
         *("adapters", "errors", "family", "image_record", "messages", "plugins", "records", "runtime", "spelling"),
         "stats",
@@ -217,6 +221,10 @@ PURE = (
         "bench/baseline.py",
         "bench/figures.py",
         "bench/tables.py",
+        "tune/order.py",
+        "tune/prompts.py",
+        "tune/recorded.py",
+        "tune/work.py",
         "text_tables.py",
     ),
     *(str(path.relative_to(ROOT)) for path in ROOT.rglob("policy.py")),

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from mflux_teacache.addresses import SITE
 from mflux_teacache.bench import command as bench
-from mflux_teacache.cli.own import plugins_command, presets_command
+from mflux_teacache.cli.own import plugins_command, presets_command, tune_command
 from mflux_teacache.cli.own.doctor import command as doctor
 from mflux_teacache.cli.own.parser import PluginParser
 from mflux_teacache.demo import run as demo
@@ -25,7 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (demo, plugins_command, presets_command, doctor, bench):
+    for command in (demo, plugins_command, presets_command, doctor, bench, tune_command):
         command.add_parser(commands)
     return parser
 
