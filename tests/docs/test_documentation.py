@@ -190,7 +190,6 @@ def test_there_is_no_command_that_no_test_runs() -> None:
         "pip install uv && uv run pytest -n auto",
         "pip install mflux-teacache-plugin",
         "pip install .",
-        "uv tool install mflux --with mflux-teacache-plugin",
         "uv tool install mflux --with-executables-from mflux-teacache-plugin",
         "uv tool install mflux --with-executables-from mflux-teacache-plugin --with .",
     }
