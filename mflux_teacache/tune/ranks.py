@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import mlx.core as mx
 import numpy as np
 
-from mflux_teacache.errors import Refused
+from mflux_teacache.errors import PluginError, Refused
 from mflux_teacache.spelling import described
 
 T = TypeVar("T")
@@ -50,14 +50,23 @@ class Ranks:
 
         Args:
             value: plain JSON values.
+
+        Raises:
+            PluginError: one of them has ended.
         """
         text = json.dumps(value).encode()
         if self.size == 1:
             return [json.loads(text)]
-        lengths = self._all(np.array([len(text)], np.uint32)).tolist()
-        most = max(lengths)
-        each = self._all(np.frombuffer(text.ljust(most), np.uint8)).tobytes()
-        return [json.loads(each[most * rank :][:length]) for rank, length in enumerate(lengths)]
+        try:
+            lengths = self._all(np.array([len(text)], np.uint32)).tolist()
+            most = max(lengths)
+            each = self._all(np.frombuffer(text.ljust(most), np.uint8)).tobytes()
+            return [json.loads(each[most * rank :][:length]) for rank, length in enumerate(lengths)]
+        except (ValueError, MemoryError) as error:  # what comes from a process that has ended is anything
+            raise PluginError(
+                "another process has ended, and said why above or on its machine. The finished images are kept, and "
+                "the same command goes on from them."
+            ) from error
 
     def _all(self, array: np.ndarray[Any, np.dtype[Any]]) -> np.ndarray[Any, np.dtype[Any]]:
         # On the CPU, where the backends run that connect several Macs.

@@ -63,7 +63,7 @@ class Session:
         self.bar: Any = tqdm(
             smoothing=0,  # a skipped step takes no time, so only the mean tells how much is left
             disable=None if ranks.speaks else True,
-            bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}, {remaining} left",
+            bar_format="{desc}{percentage:3.0f}%|{bar}| {elapsed}, {remaining} left",
         )
         self._stack.callback(self.bar.close)
 
