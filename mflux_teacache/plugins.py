@@ -14,6 +14,7 @@ import pluggy
 
 from mflux_teacache import hookspecs
 from mflux_teacache.about import REUSES, About
+from mflux_teacache.addresses import page
 from mflux_teacache.discovery import GROUP as GROUP
 from mflux_teacache.discovery import PACKAGE, find
 from mflux_teacache.discovery import Installed as Installed
@@ -168,7 +169,9 @@ def _refuse_what_waits(manager: pluggy.PluginManager, name: str, plugin: Any) ->
 
 
 def _known_hooks() -> str:
-    return f"The hooks are {', '.join(_HOOKS)}; help('mflux_teacache.hookspecs') has their arguments."
+    return (
+        f"The hooks are {', '.join(_HOOKS)}; help('mflux_teacache.hookspecs') and {page('hooks')} have their arguments."
+    )
 
 
 class Hooks:

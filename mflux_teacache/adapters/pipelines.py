@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
 
+from mflux_teacache.addresses import page
 from mflux_teacache.errors import UnsupportedModel
 from mflux_teacache.family import Family
 from mflux_teacache.records import Generation, Target
@@ -169,7 +170,7 @@ def family_of(transformer: object, families: Iterable[Family]) -> Family:
     known = ", ".join(f"{family.name} ({family.transformer.partition(':')[2]})" for family in families)
     raise UnsupportedModel(
         f"the transformer {cls.__module__}:{cls.__qualname__} is not supported. Supported: {known}. "
-        f"A plugin can add it with the hook mflux_families; `mflux-teacache plugins` lists every pipeline."
+        f"A plugin can add it, as {page('adding-a-model')} says; `mflux-teacache plugins` lists every pipeline."
     )
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from mflux_teacache.about import About
+from mflux_teacache.addresses import page
 from mflux_teacache.discovery import PACKAGE, installed
 from mflux_teacache.errors import OptionError, PluginWarning, Refused
 from mflux_teacache.pieces.input_files import Unreadable, parse_json, read_text
@@ -247,7 +248,8 @@ class DataFiles(Generic[AnyFigures]):
             raise Refused(
                 f"{self.strategy} has no {self.noun} for {target.model or 'a model without a name'} "
                 f"({target.pipeline}). It has: {', '.join(figures.model for figures in self.shipped.values())}. "
-                f"Use one of the plugins that need none ({', '.join(calibration_free())}); or {self.otherwise}."
+                f"Use one of the plugins that need none ({', '.join(calibration_free())}); or {self.otherwise}. "
+                f"{page('strategies')} compares them."
             )
         _, name = min(near)  # among equals, the first by name
         return self.shipped[name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import io
+import os
 import re
 import shlex
 import tomllib
@@ -17,7 +18,8 @@ import hooks_page
 import memory_table
 import pytest
 import supported_page
-from fences import PAGES, ROOT, Fence, fences
+from commands import SCRIPTS
+from fences import IN_ORDER, PAGES, ROOT, Fence, fences
 
 from mflux_teacache import hookspecs, records, step
 
@@ -69,6 +71,13 @@ def test_the_page_of_models_is_made_from_the_tables() -> None:
 
 def test_the_table_of_memory_is_computed() -> None:
     assert memory_table.in_page() == memory_table.render(), "run tests/docs/memory_table.py"
+
+
+def test_what_troubleshooting_says_of_memory_is_in_the_table() -> None:
+    rows = [line.split(" | ")[5:] for line in memory_table.in_page().splitlines()[2:]]
+    cells = [float(cell) for row in rows for cell in (row[0], row[1])]
+    text = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    assert f"at 1024x1024 between {min(cells):g} and {max(cells):g} MiB" in " ".join(text.split())
 
 
 @pytest.mark.parametrize("hook", HOOKS)
@@ -126,8 +135,8 @@ def test_toml_is_valid_and_names_the_group(fence: Fence) -> None:
 
 @pytest.mark.parametrize(
     ("fence", "line"),
-    # The commands of that page build on each other: test_choosing_a_setting.py runs them in their order.
-    [(f, line) for f, line in COMMANDS if line.startswith("mflux-generate") and f.page != "choosing-a-setting.md"],
+    # test_commands_in_order.py runs the others.
+    [(f, line) for f, line in COMMANDS if line.startswith("mflux-generate") and f.page not in IN_ORDER],
     ids=_id,
 )
 def test_generate_commands_run_as_written(commands: Any, fence: Fence, line: str) -> None:
@@ -140,50 +149,51 @@ def test_generate_commands_run_as_written(commands: Any, fence: Fence, line: str
     assert commands.pixels(f"line{fence.line}.png").shape == (64, 64, 3)
 
 
+# What each prints.
+OWN = (
+    ("mflux-teacache demo", "teacache"),
+    ("mflux-teacache doctor", "yes, mflux's commands know --plugin"),
+    ("mflux-teacache bench speed --steps 6 --repetitions 1", "CSSCSC"),
+    (
+        "mflux-teacache bench quality --prompts 16 --seeds 2 --json quality.json --png quality.png --sheet sheet.png",
+        "schedule every=2",
+    ),
+)
+# Commands with a test module for their page, such as test_tuning_page.py.
+ELSEWHERE = ("mflux-teacache tune ", "mflux-teacache show ", "mflux-teacache report ")
+SHORTER = {OWN[-1][0]: "--prompts 1 --seeds 1 --steps 4 --setting 'schedule every=2'"}
+
+
 def test_own_commands_run_as_written(commands: Any) -> None:
     """`uv run` finds them in the environment that runs this test. An hour of images is cut down to seconds."""
-    lines = [line for _, line in COMMANDS if "mflux-teacache " in line]
-    assert lines == [
-        "pip install uv && uv run mflux-teacache demo",
-        "mflux-teacache plugins",
-        "mflux-teacache bench speed --steps 6 --repetitions 1",
-        "mflux-teacache bench quality --prompts 16 --seeds 2 --json quality.json --png quality.png --sheet sheet.png",
-    ]
-    lines[3] += " --prompts 1 --seeds 1 --steps 4 --setting 'schedule every=2'"
-    printed = []
-    for line in lines:
-        words = shlex.split(line.rpartition("uv run ")[2])
-        ran = commands.run(*words)
-        assert ran.code == 0, ran.err
-        printed.append(ran.out)
-    assert "first-block-cache" in printed[1]
-    assert "CSSCSC" in printed[2]
+    lines = [line.rpartition("uv run ")[2] for _, line in COMMANDS if "mflux-teacache " in line]
+    written = {line for line in lines if not any(other in line for other in ELSEWHERE)}
+    assert written == {line for line, _ in OWN}
+    for line, said in OWN:
+        ran = commands.run(
+            *shlex.split(f"{line} {SHORTER.get(line, '')}"), PATH=f"{SCRIPTS}{os.pathsep}{os.environ['PATH']}"
+        )
+        assert said in ran.out, ran.err
+        assert ran.code == (1 if line.endswith("doctor") else 0), ran.err  # two plugins of the tests are broken
     assert (commands.folder / "mflux-teacache-demo.png").exists()
 
 
 def test_there_is_no_command_that_no_test_runs() -> None:
     left = {
         line
-        for _, line in COMMANDS
+        for fence, line in COMMANDS
         if not line.startswith(("mflux-generate", "mflux-teacache ")) and "demo" not in line
+        if fence.page != "tuning.md"
     }
-    # This run is the first; the second is run from a local wheel by test_install.py.
-    assert left == {"pip install uv && uv run pytest -n auto", "uv tool install mflux --with mflux-teacache-plugin"}
-
-
-def test_the_readme_s_options_exist() -> None:
-    from mflux_teacache.options import Declared
-    from mflux_teacache.plugins import load
-
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    table = set(re.findall(r"`(--(?:teacache|first-block-cache)-[\w-]+)`", text))
-    real = {
-        action.option_strings[0]
-        for name in ("teacache", "first-block-cache")
-        for action in Declared(load(name)).actions
+    # This run is the first. The others are run by test_install.py, and on a built wheel by .ci/installed.
+    assert left == {
+        "pip install uv && uv run pytest -n auto",
+        "pip install mflux-teacache-plugin",
+        "pip install .",
+        "uv tool install mflux --with mflux-teacache-plugin",
+        "uv tool install mflux --with-executables-from mflux-teacache-plugin",
+        "uv tool install mflux --with-executables-from mflux-teacache-plugin --with .",
     }
-    assert table
-    assert table <= real
 
 
 STRATEGIES = (ROOT / "docs" / "strategies.md").read_text(encoding="utf-8")
@@ -261,7 +271,7 @@ def test_no_message_names_a_page_that_an_installed_package_does_not_have(path: P
 
 def test_the_package_says_where_mflux_lives() -> None:
     urls = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]
-    assert urls == {"mflux": MFLUX}
+    assert urls["mflux"] == MFLUX
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert f"[mflux]: {MFLUX}\n" in readme
     assert "filipstrand" not in readme

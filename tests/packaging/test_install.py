@@ -1,4 +1,4 @@
-"""`uv tool install mflux --with mflux-teacache-plugin`, from this checkout: mflux's commands get ``--plugin``."""
+"""The plugin beside mflux as a tool of uv, from this checkout: mflux's commands get ``--plugin``, and ours is there."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ def test_mflux_as_a_uv_tool_with_the_plugin(tmp_path: Path) -> None:
     overrides.write_text("\n".join(settings["override-dependencies"]))
     environment = {**os.environ, "UV_TOOL_DIR": str(tmp_path / "tools"), "UV_TOOL_BIN_DIR": str(tmp_path / "bin")}
     subprocess.run(
-        ["uv", "tool", "install", "--quiet", "mflux", "--with", str(ROOT), "--overrides", str(overrides)],
+        [
+            *("uv", "tool", "install", "--quiet", "mflux", "--with-executables-from", "mflux-teacache-plugin"),
+            *("--with", str(ROOT), "--overrides", str(overrides)),
+        ],
         env=environment,
         check=True,
         capture_output=True,
@@ -33,3 +36,10 @@ def test_mflux_as_a_uv_tool_with_the_plugin(tmp_path: Path) -> None:
         text=True,
     ).stdout
     assert "--teacache-thresh" in help_text
+    checked = subprocess.run(
+        [tmp_path / "bin" / "mflux-teacache", "doctor"],
+        env={**environment, "PATH": os.pathsep.join([str(tmp_path / "bin"), os.environ["PATH"]])},
+        capture_output=True,
+        text=True,
+    )
+    assert checked.returncode == 0, checked.stdout

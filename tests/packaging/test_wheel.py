@@ -39,6 +39,13 @@ def test_it_has_the_package_but_for_what_only_we_need(wheel: Path) -> None:
     assert {name for name in names if "/" not in name} == {f"{PACKAGE}.pth", f"{PACKAGE}.start"}
 
 
+def test_its_size_is_nearly_all_the_demo_s_model(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as content:
+        model = content.getinfo(f"{PACKAGE}/demo/emoji.safetensors").compress_size
+    assert model < 24e6
+    assert wheel.stat().st_size - model < 1e6
+
+
 def test_what_is_in_it_imports_nothing_that_is_not(wheel: Path) -> None:
     modules = [part.rstrip("/").replace("/", ".") for part in ONLY_HERE]
     with zipfile.ZipFile(wheel) as content:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from mflux_teacache.addresses import page
 from mflux_teacache.errors import OptionError, PluginWarning, Refused
 from mflux_teacache.pieces.data_files import DataFiles, Figures, as_text, calibration_free, loras_of, spelt
 from mflux_teacache.pieces.option_types import AMOUNT, NUMBER
@@ -74,7 +75,8 @@ def test_a_model_that_nothing_was_made_for(files, model):
         files.nearest(Target(pipeline="Flux1", model=model))
     assert str(refusal.value) == (
         f"Calm has no level for {model or 'a model without a name'} (Flux1). It has: them/base, them/base, them/port. "
-        f"Use one of the plugins that need none ({', '.join(calibration_free())}); or measure it."
+        f"Use one of the plugins that need none ({', '.join(calibration_free())}); or measure it. "
+        f"{page('strategies')} compares them."
     )
 
 

@@ -7,8 +7,10 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
+from mflux_teacache.addresses import SITE
 from mflux_teacache.bench import command as bench
-from mflux_teacache.cli.own import plugins_command, presets_command
+from mflux_teacache.cli.own import plugins_command, presets_command, tune_command
+from mflux_teacache.cli.own.doctor import command as doctor
 from mflux_teacache.cli.own.parser import PluginParser
 from mflux_teacache.demo import run as demo
 from mflux_teacache.messages import FAILED, Output, interruptible, reported, show_warnings
@@ -18,10 +20,12 @@ DISTRIBUTION = "mflux-teacache-plugin"
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = PluginParser(COMMAND, description="Step skipping for mflux as plugins.", allow_abbrev=False)
+    parser = PluginParser(
+        COMMAND, description="Step skipping for mflux as plugins.", epilog=f"Documentation: {SITE}", allow_abbrev=False
+    )
     parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (demo, plugins_command, presets_command, bench):
+    for command in (demo, plugins_command, presets_command, doctor, bench, tune_command):
         command.add_parser(commands)
     return parser
 

@@ -35,10 +35,11 @@ def test_it_has_a_version_without_being_installed(monkeypatch, capsys):
     assert run(capsys, "--version") == "mflux-teacache (not installed)\n"
 
 
-def test_it_has_the_demo_the_plugins_and_the_benchmark(capsys):
+def test_it_has_its_commands(capsys):
     helped = run(capsys, "--help")
     assert "  bench  " in helped
     assert "  demo  " in helped
+    assert "  doctor  " in helped
     assert "  plugins  " in helped
 
 

@@ -10,7 +10,9 @@ import pytest
 from mflux_teacache.adapters.families import FAMILIES
 from mflux_teacache.adapters.pipelines import Pipeline, commands_of, in_installed_mflux
 from mflux_teacache.cli.own import main
-from mflux_teacache.cli.own.plugins_command import Row, as_text, describe, table
+from mflux_teacache.cli.own.columns import table
+from mflux_teacache.cli.own.plugin_rows import Row, describe
+from mflux_teacache.cli.own.plugins_command import as_text
 from mflux_teacache.discovery import Unreadable, installed
 
 

@@ -300,7 +300,7 @@ def test_a_model_without_a_table_is_refused_with_the_alternatives():
     assert message.startswith(f"MagCache has no table for {KREA.model} (Flux1). It has: ")
     assert DEV.model in message
     assert f"({', '.join(calibration_free())})" in message
-    assert message.endswith("or --magcache-table with a name or a file of your own.")
+    assert "; or --magcache-table with a name or a file of your own. " in message
     check(KREA, table="flux1-dev")
     check(Target(pipeline="Flux1"))  # nothing is known yet
 

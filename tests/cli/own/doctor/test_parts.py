@@ -1,0 +1,231 @@
+"""The other parts of the page: versions, how it was installed, mflux's commands, MLX, plugins."""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib.metadata import PackageNotFoundError, version
+
+import pytest
+from preset_files import preset
+
+from mflux_teacache.cli.own.doctor import installation, mflux_commands, mlx_device, plugin_states, probe, versions
+from mflux_teacache.cli.own.doctor import user_presets as presets_part
+from mflux_teacache.cli.own.doctor.page import Part, as_word
+from mflux_teacache.errors import OptionError
+from mflux_teacache.presets import store
+
+PACKAGE = "mflux-teacache-plugin"
+
+
+class Installed:
+    """The metadata of an installed package, as its installer wrote them."""
+
+    version = "1.2"
+
+    def __init__(self, installer: str, direct: dict | None) -> None:
+        self._texts = {"INSTALLER": f"{installer}\n", "direct_url.json": direct and json.dumps(direct)}
+
+    def read_text(self, name: str) -> str | None:
+        return self._texts[name]
+
+
+PYTHON = as_word(sys.executable)
+WHEEL = {"url": "file:///tmp/a%20folder/it.whl", "archive_info": {}}
+AT = "/tmp/checkout"
+CHECKOUT = {"url": f"file://{AT}", "dir_info": {}}
+EDITABLE = {"url": "file:///tmp/checkout", "dir_info": {"editable": True}}
+
+
+@pytest.mark.parametrize(
+    ("installer", "direct", "described", "command"),
+    [
+        ("pip", None, "by pip from a package index", f"{PYTHON} -m pip install --force-reinstall --no-deps {PACKAGE}"),
+        ("pip", EDITABLE, "by pip from a checkout, editable", "--no-deps -e /tmp/checkout"),
+        (
+            "uv",
+            CHECKOUT,
+            "by uv from a checkout",
+            f"uv pip install --python {PYTHON} --reinstall --no-deps {AT}",
+        ),
+        ("uv", WHEEL, "by uv from a file or address", "--no-deps '/tmp/a folder/it.whl'"),
+    ],
+)
+def test_how_it_was_installed_and_how_to_do_it_anew(monkeypatch, installer, direct, described, command):
+    monkeypatch.setattr(installation, "distribution", lambda name: Installed(installer, direct))
+    assert installation.described() == f"1.2, installed {described}"
+    assert installation.reinstall().endswith(command)
+
+
+def test_as_a_tool_of_uv(monkeypatch, tmp_path):
+    (tmp_path / "uv-receipt.toml").touch()
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    assert installation.reinstall() == f"uv tool upgrade mflux --reinstall-package {PACKAGE}"
+
+
+def test_not_installed_at_all(monkeypatch):
+    def missing(name: str) -> object:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(installation, "distribution", missing)
+    monkeypatch.setattr(versions, "requires", missing)
+    assert installation.reinstall() == f"{PYTHON} -m pip install {PACKAGE}"
+    assert versions.versions().facts[PACKAGE] == "on Python's path, but not installed"
+
+
+def test_versions_of_what_it_needs():
+    part = versions.versions()
+    assert part.broken == []
+    assert part.facts["mflux"] == version("mflux")
+    assert "skimage" not in part.facts  # of an extra
+    assert {"mlx", "numpy", "pluggy", "Python", "system"} <= set(part.facts)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("mlx>=99", f"mlx is {version('mlx')}, and {PACKAGE} needs mlx>=99. Install it into this environment with "),
+        ("not-there>=1", f"not-there is not installed, and {PACKAGE} needs not-there>=1. Install it into"),
+    ],
+)
+def test_an_unmet_need(monkeypatch, asked, said):
+    monkeypatch.setattr(versions, "requires", lambda name: [asked, "never>=1; extra == 'bench'"])
+    [broken] = versions.versions().broken
+    assert broken.startswith(said)
+    assert broken.endswith(f'-m pip install "{asked}"`, or `uv pip install --python {PYTHON} "{asked}"`.')
+
+
+def test_mflux_s_commands_are_those_of_this_environment(monkeypatch):
+    monkeypatch.setattr(mflux_commands.shutil, "which", lambda name: None)
+    part = mflux_commands.mflux_commands()
+    assert part.broken == []
+    assert part.facts["mflux-generate"].startswith("not on the PATH, but at ")
+    assert part.facts["commands"].endswith(" make images")
+
+
+def test_mflux_s_commands_of_another_environment(monkeypatch, tmp_path):
+    other = tmp_path / "mflux-generate"
+    other.touch()
+    monkeypatch.setattr(mflux_commands.shutil, "which", lambda name: str(other))
+    [broken] = mflux_commands.mflux_commands().broken
+    assert broken.startswith(f"mflux-generate on the PATH is {other}, of another environment than this one")
+
+
+def test_a_link_to_this_environment_s_is_none_of_another_one(monkeypatch, tmp_path):
+    link = tmp_path / "mflux-generate"
+    link.symlink_to(mflux_commands._here())
+    monkeypatch.setattr(mflux_commands.shutil, "which", lambda name: str(link))
+    assert mflux_commands.mflux_commands().broken == []
+
+
+def said_by_mlx(monkeypatch, backends, system):
+    info = {"device_name": "Apple M4", "memory_size": 2**34}
+    monkeypatch.setattr(
+        mlx_device, "answer_of", lambda script, name: {"device": "Device(gpu, 0)", "backends": backends, "info": info}
+    )
+    monkeypatch.setattr(mlx_device.platform, "system", lambda: system)
+    return mlx_device.mlx_device()
+
+
+def test_mlx_on_a_mac(monkeypatch):
+    part = said_by_mlx(monkeypatch, {"metal": True, "cuda": False}, "Darwin")
+    assert part.facts == {"default device": "Device(gpu, 0)", "backends": "metal, cpu", "machine": "Apple M4, 16 GiB"}
+    assert part.broken == []
+
+
+def test_mlx_without_metal(monkeypatch):
+    [broken] = said_by_mlx(monkeypatch, {"metal": False}, "Darwin").broken
+    assert "must print arm64" in broken
+    assert said_by_mlx(monkeypatch, {"metal": False}, "Linux").broken == []
+
+
+def test_mlx_that_does_not_work(monkeypatch):
+    def fails(script: str, name: str) -> object:
+        raise probe.Failed("ImportError: no")
+
+    monkeypatch.setattr(mlx_device, "answer_of", fails)
+    part = mlx_device.mlx_device()
+    [broken] = part.broken
+    assert broken.startswith(f"MLX does not work here: ImportError: no. Install it anew with `{PYTHON} -m pip install ")
+    plugins = plugin_states.plugin_states(part)
+    assert plugins == Part("plugins", {"not tried": "they need MLX, which does not work"})
+
+
+def test_broken_plugins(plugins_in_process):
+    part = plugin_states.plugin_states(Part("MLX"))
+    assert part.facts["watch (cli-plugins 1.0)"] == "tool"
+    assert part.facts["broken (cli-plugins 1.0)"] == "broken"
+    assert [text.split(":")[0] for text in part.broken] == [
+        "plugin 'broken' of package cli-plugins 1.0 cannot be imported",
+        "plugin 'clash'",
+    ]
+
+
+def test_a_package_that_cannot_be_read(monkeypatch, tmp_path):
+    import damaged
+
+    unreadable = damaged.install(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    part = plugin_states.plugin_states(Part("MLX"))
+    assert all(part.facts[name] == "entry points cannot be read" for name in unreadable)
+    assert any(text.startswith(f"{unreadable[0]}: its plugins, if it has some") for text in part.broken)
+
+
+def test_presets(monkeypatch, tmp_path):
+    monkeypatch.setenv(store.VARIABLE, str(tmp_path))
+    made = store.save(preset("mine"))
+    (made.parent / "corrupt.json").write_text(made.read_text()[:300])
+    part = presets_part.user_presets()
+    assert part.facts == {
+        "data directory": f"{tmp_path}, named by {store.VARIABLE}",
+        "corrupt": "broken",
+        "mine": "black-forest-labs/FLUX.1-dev, 8 bits, 1024x1024, 10 steps: 2 settings",
+    }
+    [broken] = part.broken
+    assert broken.startswith(f"The preset {made.parent / 'corrupt.json'} is not JSON: ")
+    assert broken.endswith(" Or remove that file.")
+
+
+def test_no_presets_yet_are_nothing_broken(monkeypatch, tmp_path):
+    monkeypatch.setenv(store.VARIABLE, str(tmp_path / "data"))
+    part = presets_part.user_presets()
+    assert part.facts == {"data directory": f"{tmp_path / 'data'}, which is not there yet, named by {store.VARIABLE}"}
+    assert part.broken == []
+    assert not (tmp_path / "data").exists()
+
+
+def test_presets_that_cannot_be_listed(monkeypatch):
+    def refuse() -> list[store.Stored]:
+        raise OptionError("The presets cannot be listed.")
+
+    monkeypatch.setattr(store, "stored", refuse)
+    assert presets_part.user_presets().broken == ["The presets cannot be listed."]
+
+
+# --- Trying something in a process of its own ---
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("import sys; sys.exit('a word.')", "a word"),
+        ("raise ValueError('of no use')", "ValueError: of no use"),
+        ("print('not JSON')", "exit code 0, without a word"),
+        ("import os; os.abort()", "exit code -6, without a word"),
+    ],
+)
+def test_a_script_without_an_answer(script, said):
+    with pytest.raises(probe.Failed) as failed:
+        probe.answer_of(script, "mine")
+    assert str(failed.value) == said
+
+
+def test_a_script_s_answer_is_its_last_line():
+    script = "import sys; print('hello'); print(f'\"{sys.argv[0][-4:]}\"')"
+    assert probe.answer_of(script, "mine") == "mine"
+
+
+def test_patience_has_an_end(monkeypatch):
+    monkeypatch.setattr(probe, "PATIENCE", 0.2)
+    with pytest.raises(probe.Failed, match="it did not end within"):
+        probe.answer_of("import time; time.sleep(60)", "mine")
