@@ -23,7 +23,7 @@ from mflux_teacache.pieces.option_types import factor, seconds
 from mflux_teacache.pieces.strategy import Strategy
 from mflux_teacache.plugins import load
 from mflux_teacache.presets import store
-from mflux_teacache.presets.preset import Preset, called
+from mflux_teacache.presets.preset import Preset, Setting, called
 from mflux_teacache.records import Generation, Target
 from mflux_teacache.step import Body, Decision, Step
 from mflux_teacache.strategies.auto.levels import DEFAULT_LEVEL, LEVELS, Pace, of_level
@@ -112,8 +112,7 @@ class Auto:
         # It cannot change from image to image, and which preset an image takes depends on its steps.
         here = (called(target.model_path or target.model or ""), target.pipeline)
         mine = [preset.settings for preset in self._known() if (preset.key.model, preset.key.pipeline) == here]
-        plugins = {setting.plugin for settings in mine for setting in settings}
-        self.residual_after = max((load(plugin).about.residual_after for plugin in plugins), default=0)
+        self.residual_after = max((_residual_after(setting) for settings in mine for setting in settings), default=0)
 
     @hookimpl
     def mflux_generation_start(self, generation: Generation) -> None:
@@ -242,3 +241,9 @@ class Auto:
     def _pace(self) -> Pace:
         image = self._generation
         return self._paces.setdefault((image.width, image.height, image.guidance), Pace())
+
+
+def _residual_after(setting: Setting) -> int:
+    """After how many blocks a setting takes residuals, if it reuses any."""
+    about = load(setting.plugin).about
+    return about.residual_after if setting.options.get("reuse", about.reuses) == "body" else 0

@@ -159,6 +159,15 @@ def test_an_adaptive_setting_and_what_it_lets_run(dreams: Dreams) -> None:
         assert handle._lifecycle._body._residual_after == 0
 
 
+def test_a_setting_that_reuses_outputs_needs_no_block_in_skipped_steps(dreams: Dreams) -> None:
+    setting = Setting(plugin="first-block-cache", options={"max_computed": 5, "reuse": "output"}, computed=5, steps=12)
+    store.save(preset("mine", key=KEY, settings=(setting,)))
+    with attach(dreams, Auto) as handle:
+        assert handle._lifecycle._body._residual_after == 0
+        generate(dreams, num_inference_steps=12)
+    assert handle.stats.history[0].pattern.count("C") == 6
+
+
 def test_a_preset_that_cannot_be_used_is_named_and_the_next_setting_taken(dreams: Dreams) -> None:
     setting = Setting(plugin="magcache", options={"max_computed": 6}, computed=6, steps=12)
     store.save(preset("mine", key=KEY, settings=(setting,)))
