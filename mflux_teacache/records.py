@@ -75,6 +75,7 @@ class StepRecord:
         change, prediction, running_sum, threshold, reason: as in :class:`Decision`. The reason also says why a branch
             computed that was to reuse a residual.
         branches: one letter per guidance branch that ran, in mflux's order of calling: C computed, S reused.
+        seconds: wall-clock time from the step's beginning to the next one's; ``None`` until the image's loop has ended.
     """
 
     index: int
@@ -86,6 +87,7 @@ class StepRecord:
     running_sum: float | None = None
     threshold: float | None = None
     branches: str = ""
+    seconds: float | None = None
 
     @property
     def cost(self) -> float:
