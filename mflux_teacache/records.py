@@ -33,6 +33,7 @@ class Target:
         guidance: guidance scale; ``None`` while not known.
         width, height: pixels; ``None`` while not known.
         has_token_grid: the family tells how the image's tokens lie (``Step.on_grid``); ``None`` while not known.
+        scheduler: class name of mflux's scheduler; ``None`` while not known, or where the pipeline has none.
     """
 
     pipeline: str
@@ -50,6 +51,7 @@ class Target:
     width: int | None = None
     height: int | None = None
     has_token_grid: bool | None = None
+    scheduler: str | None = None
 
     def for_run(self, generation: Generation) -> Target:
         """The same with the numbers of an image whose denoising loop begins: all of them are known then."""
@@ -60,6 +62,7 @@ class Target:
             guidance=generation.guidance,
             width=generation.width,
             height=generation.height,
+            scheduler=generation.scheduler,
         )
 
 
@@ -176,6 +179,7 @@ class Generation:
         token_grid: lines and columns of tokens that the image being made has; ``None`` where the family cannot tell.
         sigmas: noise level of each active step, 1 = pure noise, as mflux's scheduler has it; ``None`` where the
             pipeline goes by noise levels of its own.
+        scheduler: class name of mflux's scheduler; ``None`` where a pipeline has none.
         status: ``running`` until the denoising loop has ended.
         records: one per completed step.
         seconds: of the denoising loop; 0.0 until it has ended.
@@ -192,6 +196,7 @@ class Generation:
     target_rows: int | None = None
     token_grid: tuple[int, int] | None = None
     sigmas: tuple[float, ...] | None = None
+    scheduler: str | None = None
     status: Status = "running"
     records: list[StepRecord] = field(default_factory=list)
     seconds: float = 0.0

@@ -333,6 +333,7 @@ def generation_of(
         target_rows=target_rows,
         token_grid=_token_grid(family, config.height, config.width, target_rows),
         sigmas=None if pipeline.own_sigmas else _sigmas(config, steps),
+        scheduler=_scheduler(config),
     )
 
 
@@ -349,6 +350,11 @@ def _sigmas(config: Any, steps: int) -> tuple[float, ...] | None:
     levels = getattr(getattr(config, "scheduler", None), "sigmas", None)
     active = () if levels is None else tuple(map(float, levels.tolist()))[config.init_time_step : steps]
     return active if len(active) == steps - config.init_time_step else None
+
+
+def _scheduler(config: Any) -> str | None:
+    scheduler = getattr(config, "scheduler", None)
+    return None if scheduler is None else type(scheduler).__name__
 
 
 def _first_step(steps: int, arguments: Mapping[str, Any]) -> int:

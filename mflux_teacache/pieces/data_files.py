@@ -8,7 +8,7 @@ import os
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -18,20 +18,10 @@ from mflux_teacache.about import About
 from mflux_teacache.discovery import PACKAGE, installed
 from mflux_teacache.errors import OptionError, PluginWarning, Refused
 from mflux_teacache.pieces.input_files import Unreadable, parse_json, read_text
-from mflux_teacache.pieces.option_types import (
-    BOOLEAN,
-    NAME,
-    NUMBER,
-    TEXT,
-    Allowed,
-    is_list_of,
-    is_number,
-    is_table_of,
-    is_text,
-    whole_number_from,
-)
+from mflux_teacache.pieces.json_fields import check_fields, tests_of
+from mflux_teacache.pieces.option_types import NAME, Allowed, is_list_of, is_number, is_table_of, is_text
 from mflux_teacache.records import Target
-from mflux_teacache.spelling import brief, shortened
+from mflux_teacache.spelling import shortened
 
 SCHEMA = 1
 
@@ -80,9 +70,6 @@ _ALLOWED: Mapping[str, Allowed] = {
     "loras": Allowed(is_table_of(is_number), "an object with the scale of each LoRA"),
 }
 
-# What a field may hold if its dataclass gives only a type. Whether it may be null is told by its default.
-OF_TYPE: Mapping[str, Allowed] = {"str": TEXT, "float": NUMBER, "int": whole_number_from(1), "bool": BOOLEAN}
-
 AnyFigures = TypeVar("AnyFigures", bound=Figures)
 
 
@@ -121,12 +108,6 @@ def _called(lora: str) -> str:
     return "/".join((*repository.split("--")[1:], path.name))
 
 
-def _type_of(field: Field[Any]) -> str:
-    """The name of a field's type, without ``| None``."""
-    # A string under ``from __future__ import annotations``, and the type itself in a module without it.
-    return getattr(field.type, "__name__", str(field.type)).removesuffix(" | None")
-
-
 @dataclass(eq=False, kw_only=True)
 class DataFiles(Generic[AnyFigures]):
     """The files of one strategy. A file is a JSON object with the fields of a dataclass and ``"schema": 1``.
@@ -139,7 +120,7 @@ class DataFiles(Generic[AnyFigures]):
         recorder: the plugin that makes a file, such as ``teacache-record``; ``None`` if there is none.
         folder: the folder with the shipped files.
         record: the dataclass; a list in a file becomes a tuple in it. A field whose default is ``None`` may be null.
-        allowed: what a field of a file may hold, if its type (``OF_TYPE``) does not say it all.
+        allowed: what a field of a file may hold, if its type (``json_fields.OF_TYPE``) does not say it all.
         derive: a function from a file's checked fields, and its name for messages, to fields that follow from others.
             It may raise ``OptionError``.
     """
@@ -158,9 +139,7 @@ class DataFiles(Generic[AnyFigures]):
     @cached_property
     def _tests(self) -> Mapping[str, Allowed]:
         """What each field of a file may hold."""
-        types = {field.name: _type_of(field) for field in fields(self.record)}
-        by_type = {name: OF_TYPE[kind] for name, kind in types.items() if kind in OF_TYPE}
-        return {**by_type, **_ALLOWED, **self.allowed}
+        return tests_of(self.record, {**_ALLOWED, **self.allowed})
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -240,7 +219,7 @@ class DataFiles(Generic[AnyFigures]):
                 f'{what} is not a JSON object with "schema": {SCHEMA}, the only one that this version reads. '
                 f"Write it anew, or upgrade mflux-teacache-plugin."
             )
-        self._check(data, what)
+        check_fields(self.record, data, what, self._tests, also=("schema",))
         values = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
         return self.record(**(values | self.derive(data, what)))
 
@@ -289,25 +268,6 @@ class DataFiles(Generic[AnyFigures]):
         if checkpoint is None and made == here:
             return None
         return f"{what} with {spelt(made)}, and this is {checkpoint or 'a run'} with {spelt(here)}"
-
-    def _check(self, data: dict[str, Any], what: str) -> None:
-        defaults = {field.name: field.default for field in fields(self.record)}
-        missing = [name for name, default in defaults.items() if default is MISSING and name not in data]
-        unknown = [name for name in data if name not in defaults]
-        if missing or unknown:
-            problem = (
-                f"lacks {', '.join(missing)}"
-                if missing
-                else f"has the unknown fields {shortened(', '.join(unknown), 200)}"
-            )
-            raise OptionError(f"{what} {problem}. Its fields are schema, {', '.join(defaults)}.")
-        for name, value in data.items():
-            test, words = self._tests[name]
-            nullable = defaults[name] is None
-            if not (test(value) or (value is None and nullable)):
-                raise OptionError(
-                    f"{what} has {name} = {brief(value)}; it must be {words}{' or null' if nullable else ''}."
-                )
 
 
 class Chosen(Generic[AnyFigures]):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from importlib.resources import files
 from itertools import pairwise
 from typing import Any
 
 from mflux_teacache.errors import OptionError
 from mflux_teacache.pieces.data_files import DataFiles, Figures
-from mflux_teacache.pieces.option_types import TEXT, Allowed, is_count_from, is_list_of, is_number
+from mflux_teacache.pieces.json_fields import check_fields, tests_of
+from mflux_teacache.pieces.option_types import Allowed, is_count_from, is_list_of, is_number
 from mflux_teacache.records import Target
 from mflux_teacache.spelling import brief
 from mflux_teacache.strategies.schedule.plans import shifted
@@ -79,8 +80,8 @@ _ALLOWED: Mapping[str, Allowed] = {
         f"a number from -{_LARGEST_SHIFT} to {_LARGEST_SHIFT}",
     ),
     "terminal": Allowed(lambda value: is_number(value) and 0 < value < 1, "a number between 0 and 1"),
-    **dict.fromkeys(("size", "search", "reuse", "source", "license"), TEXT),
 }
+_TESTS = tests_of(Listed, _ALLOWED)
 
 
 def _read_lists(data: dict[str, Any], what: str) -> dict[str, Any]:
@@ -96,16 +97,7 @@ def _read_lists(data: dict[str, Any], what: str) -> dict[str, Any]:
 
 
 def _listed(entry: dict[str, Any], what: str) -> Listed:
-    required = {field.name: field.default is MISSING for field in fields(Listed)}
-    missing = [name for name, is_required in required.items() if is_required and name not in entry]
-    unknown = [name for name in entry if name not in required]
-    if missing or unknown:
-        problem = f"lacks {', '.join(missing)}" if missing else f"has the unknown fields {brief(', '.join(unknown))}"
-        raise OptionError(f"{what} {problem}. Its fields are {', '.join(required)}.")
-    for name, value in entry.items():
-        test, words = _ALLOWED[name]
-        if not (test(value) or (value is None and not required[name])):
-            raise OptionError(f"{what} has {name} = {brief(value)}; it must be {words}.")
+    check_fields(Listed, entry, what, _TESTS)
     computed, last = tuple(entry["computed"]), entry["steps"] - 1
     if computed != tuple(sorted(set(computed))) or (computed[0], computed[-1]) != (0, last):
         raise OptionError(

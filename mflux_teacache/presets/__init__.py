@@ -1,0 +1,1 @@
+"""Presets: the settings that were found best for one model on one machine, as plain JSON that can be shared."""
