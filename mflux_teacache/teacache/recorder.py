@@ -18,7 +18,7 @@ from mflux_teacache.about import About
 from mflux_teacache.pieces.recorder import Recording, counted
 from mflux_teacache.records import Generation
 from mflux_teacache.step import Body, Step
-from mflux_teacache.teacache.calibration import BETTER, FILES, Calibration
+from mflux_teacache.teacache.calibration import BETTER, FILES, MOST_CHANGES, Calibration
 from mflux_teacache.teacache.fitting import (
     DEGREE,
     Change,
@@ -156,9 +156,14 @@ class TeaCacheRecord(Recording[_Image, _Run]):
             r2=_rounded(r_squared(polynomial, changes)),
             r2_held_out=held_out,
             distilled=self._target.distilled,
+            changes=tuple((_short(each.signal), _short(each.residual)) for each in changes[:MOST_CHANGES]),
             note=f"Fitted to {counted(len(runs))}{predicts}. The threshold skips about every other step: look at "
             f"--plugin shadow before relying on it.",
         )
+
+
+def _short(change: float) -> float:
+    return float(f"{change:.5g}")
 
 
 def _kept(prompts: Iterable[str]) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from mflux_teacache.cli.own import plugins_command
 from mflux_teacache.cli.own.parser import PluginParser
 from mflux_teacache.demo import run as demo
 from mflux_teacache.messages import FAILED, Output, interruptible, reported, show_warnings
+from mflux_teacache.report import command as report
 from mflux_teacache.show import command as show
 
 COMMAND = "mflux-teacache"
@@ -22,7 +23,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = PluginParser(COMMAND, description="Step skipping for mflux as plugins.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (demo, plugins_command, show, bench):
+    for command in (demo, plugins_command, show, report, bench):
         command.add_parser(commands)
     return parser
 
