@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -23,14 +26,14 @@ from mflux_teacache.adapters.pipelines import (
     refuse_unsupported,
 )
 from mflux_teacache.adapters.seam.image import Body
-from mflux_teacache.errors import AlreadyAttached, BrokenPlugin, Refused, UnsupportedModel
+from mflux_teacache.errors import AlreadyAttached, BrokenPlugin, Refused, UnsupportedModel, is_interruption
 from mflux_teacache.family import Family
 from mflux_teacache.image_record.write import record_in
-from mflux_teacache.making import Making
-from mflux_teacache.messages import costing_nothing
+from mflux_teacache.messages import costing_nothing, warn_kept
 from mflux_teacache.plugins import PluginSet, Request, attach_all, check_all
-from mflux_teacache.records import GenerationStats, Status, Target
-from mflux_teacache.spelling import brief
+from mflux_teacache.records import Generation, GenerationStats, Status, Target
+from mflux_teacache.runtime import Runtime
+from mflux_teacache.spelling import brief, described
 from mflux_teacache.stats import AttachmentStats
 
 Report = Callable[[GenerationStats], None]
@@ -339,6 +342,56 @@ class Generations:
         """Drop all instances: no further image will be made."""
         self._idle.clear()
         self._at_work.clear()
+
+
+class Making(Runtime):
+    """Takes one image through its plugins' hooks, from its beginning to what is recorded with it."""
+
+    def __init__(self, plugins: PluginSet, generation: Generation) -> None:
+        super().__init__(plugins, generation)
+        self._begun = 0.0
+        self._untold = plugins.implementers("mflux_generation_end")
+
+    def start(self) -> None:
+        """The denoising loop is about to begin."""
+        self._begun = time.perf_counter()
+        super().start()
+
+    def end(self, status: Status) -> None:
+        """The loop is over: finished, interrupted or failed. May be called again where an interrupt cut it off."""
+        self.close_step()
+        if self.generation.status == "running":
+            self.generation.end(status, self._begun, time.perf_counter())
+        # An ExitStack goes on with the others when one is interrupted. It runs the last callback first: hence reversed.
+        with ExitStack() as each:
+            for plugin in reversed(self._untold):
+                each.callback(self._tell_end, plugin)
+
+    def _tell_end(self, plugin: str) -> None:
+        try:
+            self._call(plugin, "mflux_generation_end")
+        finally:
+            self._untold.remove(plugin)
+
+    @cached_property
+    def stats(self) -> GenerationStats:
+        """The image's stats, once its loop has ended; always the same object."""
+        return self.generation.stats
+
+    def image_metadata(self) -> dict[str, Any]:
+        """The values that each plugin wants recorded, by the plugin's name."""
+        hook = "mflux_image_metadata"
+        return {plugin: self._call(plugin, hook) for plugin in self.plugins.implementers(hook)}
+
+    def _call(self, plugin: str, hook: str) -> Any:
+        """A hook's result, or ``None`` with a warning if the hook fails."""
+        try:
+            return self.plugins.call(plugin, hook, generation=self.generation)
+        except BaseException as error:  # SystemExit as well: the finished image is worth more than a plugin's complaint
+            if is_interruption(error):
+                raise
+            warn_kept(f"plugin {plugin!r} failed in {hook}: {described(error)}. The image is kept.")
+            return None
 
 
 class _AtWork(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Literal
 
 Outcome = Literal["computed", "forced", "partial", "skipped"]
@@ -182,6 +183,7 @@ class Generation:
         scheduler: class name of mflux's scheduler; ``None`` where a pipeline has none.
         status: ``running`` until the denoising loop has ended.
         records: one per completed step.
+        begun: when each step has begun, by ``time.perf_counter``.
         seconds: of the denoising loop; 0.0 until it has ended.
     """
 
@@ -199,7 +201,16 @@ class Generation:
     scheduler: str | None = None
     status: Status = "running"
     records: list[StepRecord] = field(default_factory=list)
+    begun: list[float] = field(default_factory=list)
     seconds: float = 0.0
+
+    def end(self, status: Status, begun: float, ended: float) -> None:
+        """The denoising loop is over; ``begun`` and ``ended`` are by ``time.perf_counter``."""
+        # mflux waits for a step's latents when the step is over, and before the next one begins.
+        lasted = (after - before for before, after in pairwise([*self.begun, ended]))
+        pairs = zip(self.records, lasted, strict=False)  # a step that was cut off has begun, and has no record
+        self.records[:] = [replace(record, seconds=seconds) for record, seconds in pairs]
+        self.seconds, self.status = ended - begun, status
 
     @property
     def stats(self) -> GenerationStats:

@@ -41,7 +41,10 @@ ALLOWED = {
     "show": {
         *("charts", "errors", "image_quality", "image_record", "pieces", "records", "show", "spelling", "text_tables"),
     },
-    "making": {"errors", "forward", "messages", "plugins", "records", "runtime", "spelling"},
+    "report": {
+        *("bench", "charts", "discovery", "errors", "image_record", "pieces", "presets", "report", "shadow", "show"),
+        *("spelling", "teacache"),
+    },
     "runtime": {"errors", "forward", "messages", "pieces", "plugins", "records", "spelling", "step"},
     "adapters": {"adapters", "errors", "family", "forward", "records", "runtime", "spelling"},
     "adapters/seam": {"adapters", "errors", "family", "forward", "records", "runtime"},
@@ -62,8 +65,8 @@ ALLOWED = {
         *("shadow", "spelling", "step", "text_tables"),
     },
     "handle": {
-        *("adapters", "errors", "family", "image_record", "making", "messages", "plugins", "records", "runtime"),
-        *("spelling", "stats"),
+        *("adapters", "errors", "family", "image_record", "messages", "plugins", "records", "runtime", "spelling"),
+        "stats",
     },
     "attachment": {"discovery", "errors", "handle", "options", "plugins"},
     "summary": {"messages", "options", "plugins", "records", "spelling"},

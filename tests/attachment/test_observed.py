@@ -50,7 +50,7 @@ def test_signals_and_decisions_of_each_step_are_recorded(model: Any) -> None:
 def test_each_step_s_time_lasts_until_the_next_one_begins(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """By a clock that counts how often it is read: once as the loop begins, at each step, and as the loop ends."""
     readings = itertools.count(10.0, 10.0)
-    monkeypatch.setattr("mflux_teacache.making.time.perf_counter", lambda: next(readings))
+    monkeypatch.setattr("time.perf_counter", lambda: next(readings))
     during: list[float | None] = []
 
     class Watch:

@@ -26,6 +26,9 @@ HOOKS = [name for name in vars(hookspecs) if name.startswith("mflux_")]
 ALL = [fence for page in PAGES for fence in fences(page)]
 COMMANDS = [(fence, line) for fence in ALL if fence.language == "sh" for line in fence.text.splitlines()]
 
+# The commands of these pages build on each other: tests of their own run them in their order.
+IN_ORDER = ("choosing-a-setting.md", "looking-at-results.md")
+
 
 def _id(value: Any) -> str:
     return f"{value.page}:{value.line}" if isinstance(value, Fence) else str(value)[:40]
@@ -126,8 +129,7 @@ def test_toml_is_valid_and_names_the_group(fence: Fence) -> None:
 
 @pytest.mark.parametrize(
     ("fence", "line"),
-    # The commands of that page build on each other: test_choosing_a_setting.py runs them in their order.
-    [(f, line) for f, line in COMMANDS if line.startswith("mflux-generate") and f.page != "choosing-a-setting.md"],
+    [(f, line) for f, line in COMMANDS if line.startswith("mflux-generate") and f.page not in IN_ORDER],
     ids=_id,
 )
 def test_generate_commands_run_as_written(commands: Any, fence: Fence, line: str) -> None:
@@ -142,7 +144,7 @@ def test_generate_commands_run_as_written(commands: Any, fence: Fence, line: str
 
 def test_own_commands_run_as_written(commands: Any) -> None:
     """`uv run` finds them in the environment that runs this test. An hour of images is cut down to seconds."""
-    lines = [line for _, line in COMMANDS if "mflux-teacache " in line]
+    lines = [line for f, line in COMMANDS if "mflux-teacache " in line and f.page not in IN_ORDER]
     assert lines == [
         "pip install uv && uv run mflux-teacache demo",
         "mflux-teacache plugins",
