@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from mflux_teacache.bench import command as bench
-from mflux_teacache.cli.own import plugins_command
+from mflux_teacache.cli.own import completions_command, plugins_command
 from mflux_teacache.cli.own.parser import PluginParser
 from mflux_teacache.demo import run as demo
 from mflux_teacache.messages import FAILED, Output, interruptible, reported, show_warnings
@@ -25,6 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in (demo, plugins_command, show, report, bench):
         command.add_parser(commands)
+    completions_command.add_parser(commands, parser)
     return parser
 
 
