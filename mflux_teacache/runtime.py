@@ -212,18 +212,27 @@ class Runtime:
                 "mflux may be newer than the newest supported one: upgrade mflux-teacache-plugin."
             )
         if self._open is not None:
-            step, decision, ran = self._open
-            rows = step.generation.target_rows
-            body = Body(tuple(_branch(decision, number, branch, rows) for number, branch in ran.items()))
-            self._branches = len(ran)
-            tell(self.plugins, "mflux_post_transformer", step.index, step=step, body=body)
-            self.generation.records.append(_record(step, decision, ran))
-            kept = self._kept(body)
             # Together with the new latents, for which mflux is about to wait: residuals that stay lazy
             # would keep every activation of the step.
-            mx.async_eval(latents, *kept, *step.signals)
-            self.close_step()
+            mx.async_eval(latents, *self._finished(self._open))
         self._index += 1
+
+    def _finished(self, finished: _OpenStep) -> list[mx.array]:
+        """Tell of a step, record it and let go of it.
+
+        Returns:
+            What of it may be read later. The body's inputs and outputs, which are as large as the stream, are not
+            among it: nothing may hold them while the step is evaluated, so that each is freed where mflux frees it.
+        """
+        step, decision, ran = finished
+        rows = step.generation.target_rows
+        body = Body(tuple(_branch(decision, number, branch, rows) for number, branch in ran.items()))
+        self._branches = len(ran)
+        tell(self.plugins, "mflux_post_transformer", step.index, step=step, body=body)
+        self.generation.records.append(_record(step, decision, ran))
+        kept = [*self._kept(body), *step.signals]
+        self.close_step()
+        return kept
 
     def _kept(self, body: Body) -> list[mx.array]:
         """What of a step may be reused later."""

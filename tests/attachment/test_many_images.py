@@ -19,6 +19,7 @@ from mflux_teacache import Body, attach, hookimpl
 from mflux_teacache.adapters.families import FAMILIES
 from mflux_teacache.adapters.pipelines import PIPELINES
 from mflux_teacache.bench.memory import kept_by_mlx
+from mflux_teacache.step import BodyBranch
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
@@ -84,6 +85,22 @@ def test_a_plugin_that_keeps_a_number_of_each_image_shows() -> None:
     with attach(model, Keeps):
         _, second, *later = active_memory(model)
     assert all(memory >= second + 4 * images for images, memory in enumerate(later, 1))
+
+
+def test_what_a_step_held_is_let_go_of_before_it_is_evaluated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body's input and output are as large as the stream, and whatever is held then cannot be freed on the way."""
+    held: list[list[Body | BodyBranch]] = []
+    evaluate = mx.async_eval
+
+    def async_eval(*arrays: Any) -> None:
+        held.append([found for found in gc.get_objects() if isinstance(found, Body | BodyBranch)])
+        evaluate(*arrays)
+
+    monkeypatch.setattr(mx, "async_eval", async_eval)
+    model = tiny_models.flux1()
+    with attach(model, "schedule", pattern="CCSCC", reuse="output"):
+        generate(model)
+    assert held == [[]] * 5
 
 
 @pytest.fixture
