@@ -189,8 +189,8 @@ def read_beside_mflux(path: Path) -> Recorded:
     except NotAFile:  # a pipe can be read only once, and mflux needs its content
         if not path.is_dir():
             warnings.warn(
-                f"{path} is no file that can be read twice, so plugins that it may record are not brought back. Name "
-                f"them with --plugin, or give a file.",
+                f"{path} is no file that can be read twice, so plugins that it may record are not brought back, nor "
+                f"are their options. Give a file.",
                 PluginWarning,
                 stacklevel=2,
             )
