@@ -17,14 +17,22 @@ _CURVE: dict[str, Any] = {"color": LIMIT, "linewidth": 2}
 
 
 def drawn(
-    title: str, polynomial: Sequence[float], span: tuple[float, float], pairs: Sequence[Sequence[float]]
+    title: str,
+    polynomial: Sequence[float],
+    span: tuple[float, float],
+    pairs: Sequence[Sequence[float]],
+    *,
+    given: str,
+    predicted: str,
+    points: str,
 ) -> Figure:
     """The curve with its points, and below it the residuals.
 
     Args:
         polynomial: coefficients from the highest power to the constant.
-        span: the range of changes in which it is used.
-        pairs: of each step the change that was measured, and the one that is to be predicted; there may be none.
+        span: the range in which it is used.
+        pairs: what was given and what was to be predicted, of each point; there may be none.
+        given, predicted, points: what both are, and what a point is.
     """
     figure = new_figure(_WIDTH, _HEIGHT if pairs else 0.7 * _HEIGHT, title)
     heights: list[float] = [1.0, 0.45] if pairs else [1.0]
@@ -34,10 +42,10 @@ def drawn(
     upper.plot(places, np.polyval(polynomial, places), label="prediction", **_CURVE)
     if pairs:
         measured, residual = np.array(pairs, float).T
-        upper.plot(measured, residual, label="measured in full runs", **_POINT)
+        upper.plot(measured, residual, label=points, **_POINT)
         _draw_left(lower, measured, residual - np.polyval(polynomial, measured))
-    upper.set_ylabel("change of what is reused", fontsize=10)
-    lower.set_xlabel("measured change of the signal", fontsize=10)
+    upper.set_ylabel(predicted, fontsize=10)
+    lower.set_xlabel(given, fontsize=10)
     upper.legend(fontsize=9, frameon=False)
     make_plain(upper)
     return figure

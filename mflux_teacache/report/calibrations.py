@@ -10,13 +10,18 @@ from mflux_teacache.report import facts
 from mflux_teacache.report.page import Details, Section, chart
 from mflux_teacache.teacache.calibration import Calibration
 
+_SAYS = {
+    "given": "measured change of the signal",
+    "predicted": "change of what is reused",
+    "points": "a step of a full run",
+}
 _UNBOUNDED = 1.0  # the end of the axis, where a polynomial is used for changes of any size
 
 
 def of_calibration(calibration: Calibration) -> Section:
     upper = calibration.upper if calibration.upper < float("inf") else _UNBOUNDED
     pairs = calibration.changes or ()
-    draw = partial(fit.drawn, "", calibration.polynomial, (calibration.lower, upper), pairs)
+    draw = partial(fit.drawn, "", calibration.polynomial, (calibration.lower, upper), pairs, **_SAYS)
     known = calibration.r2 is not None
     said = f"It {calibration.fit_in_words}." if known else "How good its fit is was not recorded."
     missing = "The changes that it was fitted to are not in the file, so there are no residuals to draw."

@@ -13,7 +13,7 @@ from mflux_teacache.image_record.account import Account, account
 from mflux_teacache.image_record.read import is_image
 from mflux_teacache.pieces.input_files import Unreadable, parse_json, read_text
 from mflux_teacache.presets import reading
-from mflux_teacache.report import calibrations, facts, images, measurements, presets, shadow
+from mflux_teacache.report import calibrations, facts, images, measurements, presets, shadow, tuning
 from mflux_teacache.report.page import Section
 from mflux_teacache.show.comparison import seen
 from mflux_teacache.show.text import image_of
@@ -61,7 +61,8 @@ def _section(path: Path, content: dict[str, Any]) -> Section:
     if shadow.is_of_shadow(content):
         return shadow.of_shadow(content, path.name, [])
     if isinstance(content.get("runs"), list) and _entries_have(content, "setting"):
-        return measurements.of_quality(content, path.name)
+        tuned = isinstance(content.get("candidates"), list)
+        return (tuning.of_tuning if tuned else measurements.of_quality)(content, path.name)
     if isinstance(content.get("runs"), list) and _entries_have(content, "variant"):
         return measurements.of_speed(content, path.name)
     raise OptionError(f"{path} is none of the files that a report is made of. {_KINDS}")

@@ -52,7 +52,7 @@ def test_it_fits_its_images_are_there_and_nothing_else_is_asked_for(browser: Any
     opened = Opened(browser, page, width=width)
     assert opened.view.evaluate("document.documentElement.scrollWidth") == width
     images = opened.view.evaluate("[...document.images].map(image => image.naturalWidth)")
-    assert len(images) == 3 + 6  # the two images and their difference; the charts of six sections
+    assert len(images) == 3 + 8  # the two images and their difference; seven sections with a chart, and one with two
     assert min(images) > 0
     assert opened.asked == [page.as_uri()]
     assert opened.said == []
@@ -64,6 +64,7 @@ def test_it_fits_its_images_are_there_and_nothing_else_is_asked_for(browser: Any
 def test_the_slider_uncovers_one_image_or_the_other(browser: Any, page: Path, width: int) -> None:
     view = Opened(browser, page, width=width).view
     slider, fast = view.locator(".compare input"), view.locator(".compare .fast img")
+    view.locator(".compare").scroll_into_view_if_needed()
     boxes = [view.locator(f".compare .{name} img").bounding_box() for name in ("full", "fast")]
     assert boxes[0] == boxes[1]
 

@@ -47,6 +47,28 @@ def quality() -> dict[str, Any]:
     }
 
 
+def tune() -> dict[str, Any]:
+    """Of ``tune --json``: settings that each 10 times the error costs 10 dB, but for the last, which is 3 dB off."""
+    settings = [("sea", {"max_computed": computed}) for computed in (4, 3, 2, 1)]
+    names = [f"sea max_computed={options['max_computed']}" for _, options in settings]
+    levels = (40.0, 30.0, 20.0, 13.0)
+    return {
+        **quality(),
+        "prompts": None,
+        "seeds": None,
+        "speed_ups": [1.5, 2],
+        "fitted": [{"prompt": "a fox", "seed": 1}],
+        "checked": [{"prompt": "a cat", "seed": 2}],
+        "left_out": {"magcache": "it has no table."},
+        "preset": "mine",
+        "candidates": [
+            {"setting": {"plugin": plugin, "options": options, "forecast": 0}, "budget": 1, "error": 0.001 * 10**place}
+            for place, (plugin, options) in enumerate(settings)
+        ],
+        "summary": [_entry(name, "sea", 2.0, level) for name, level in zip(names, levels, strict=True)],
+    }
+
+
 def shadow() -> dict[str, Any]:
     """Of ``--shadow-json``."""
     rows = [
@@ -70,6 +92,7 @@ def speed() -> dict[str, Any]:
 
 ALL = {
     "quality.json": quality(),
+    "tune.json": tune(),
     "shadow.json": shadow(),
     "preset.json": json.loads(as_text(preset())),
     "calibration.json": calibration(),
