@@ -45,7 +45,7 @@ _FORECASTS: tuple[dict[str, Any], ...] = (
     {"linestyle": "--", "marker": "^"},
     {"linestyle": ":", "marker": "s"},
 )
-_OF_OUTPUTS: dict[str, Any] = {"linestyle": "-."}
+_OF_OUTPUTS: dict[str, Any] = {"markerfacecolor": "white", "markeredgewidth": 1.4}
 _BASELINE: dict[str, Any] = {"color": LIMIT, "linestyle": "-", "linewidth": 2.4, "marker": "x", "markersize": 6}
 _BEST: dict[str, Any] = {"color": "#BBBBBB", "linewidth": 7, "alpha": 0.6, "solid_capstyle": "round", "zorder": 0}
 
@@ -161,7 +161,7 @@ def _draw_lines(axes: Axes, qualities: Sequence[Quality], height: str) -> None:
 
 
 def _line(entry: Quality, colours: Mapping[str, str]) -> dict[str, Any]:
-    """A colour for each plugin, a kind of line for what is reused, a marker for the forecast."""
+    """A colour for each plugin, a kind of line and a marker for the forecast, and open markers for outputs."""
     if entry.is_baseline:
         return _BASELINE
     kind = {**_FORECASTS[entry.forecast], **(_OF_OUTPUTS if entry.reuse == "output" else {})}

@@ -28,16 +28,18 @@ def setting_of(plugin: str, keywords: Mapping[str, Any]) -> Setting:
         OptionError: one that it does not allow.
         UnknownPlugin, BrokenPlugin: as for ``attach``.
     """
-    order = _order(load(plugin), keywords)
-    return Setting(plugin, keywords, order if order in FORECASTS else 0)
+    reuse, order = _reusing(load(plugin), keywords)
+    return Setting(plugin, keywords, order if order in FORECASTS else 0, reuse)
 
 
-def _order(plugin: Loaded, keywords: Mapping[str, Any]) -> int:
-    """The order of a strategy's forecast, by the options or by default; 0 of another plugin."""
+def _reusing(plugin: Loaded, keywords: Mapping[str, Any]) -> tuple[str | None, int]:
+    """What a strategy reuses, and the order of its forecast, by the options or by default; of another plugin none."""
     from mflux_teacache.pieces.cache import order_of  # here, since mlx comes with it
 
     taken = options.from_keywords(plugin, keywords)
-    return order_of(taken, getattr(plugin.factory, "order", DEFAULT_ORDER)) if "reuse" in taken else 0
+    if "reuse" not in taken:
+        return None, 0
+    return taken.reuse, order_of(taken, getattr(plugin.factory, "order", DEFAULT_ORDER))
 
 
 def parse(text: str) -> Setting:
@@ -58,7 +60,7 @@ def parse(text: str) -> Setting:
 
 
 def at_patterns(given: Sequence[str], steps: int) -> list[Setting]:
-    """Each pattern with every forecast: what the forecast alone changes.
+    """Each pattern with both kinds of reuse and every forecast: what these alone change.
 
     Args:
         given: patterns; none = three that are spread evenly.
@@ -70,8 +72,8 @@ def at_patterns(given: Sequence[str], steps: int) -> list[Setting]:
     chosen = given or [patterns.spread(steps, round(share * steps)) for share in _SHARES]
     checked = [patterns.checked(pattern.upper(), steps, "--patterns") for pattern in chosen]
     return [
-        Setting("schedule", {"pattern": pattern, "forecast": str(order)}, order)
-        for pattern, order in product(checked, FORECASTS)
+        Setting("schedule", {"pattern": pattern, "reuse": reuse, "forecast": str(order)}, order, reuse)
+        for pattern, reuse, order in product(checked, REUSES, FORECASTS)
     ]
 
 
@@ -97,7 +99,7 @@ def _reusing_otherwise(plugin: Loaded) -> Iterator[dict[str, str]]:
     one of them: the more is skipped, the more depends on how.
     """
     [other] = {*REUSES} - {plugin.about.reuses}
-    taken = {"forecast": str(_order(plugin, {"reuse": other})), "reuse": other}
+    taken = {"forecast": str(_reusing(plugin, {"reuse": other})[1]), "reuse": other}
     amount = {name: values[::-2][::-1] for name, values in plugin.about.grid.items() if name != "forecast"}
     for values in product(*amount.values()):
         yield {**dict(zip(amount, map(str, values), strict=True)), **taken}

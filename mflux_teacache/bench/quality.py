@@ -61,8 +61,8 @@ def _add_compared(group: argparse._ArgumentGroup) -> None:
         "--patterns",
         nargs="*",
         metavar="CCSS...",
-        help="the same skipped steps with residuals held, and extrapolated linearly and quadratically; "
-        "C computed, S skipped (default: three patterns, spread evenly)",
+        help="the same skipped steps with residuals and with outputs reused, each held, and extrapolated linearly and "
+        "quadratically; C computed, S skipped (default: three patterns, spread evenly)",
     )
 
 

@@ -31,27 +31,25 @@ class Setting:
     """A plugin and its options, as keywords of ``attach``.
 
     Attributes:
-        forecast: the order in which residuals are extrapolated, by the options or by default; 0 = held, or the plugin
-            knows no such thing.
+        forecast: the order in which what is reused is extrapolated, by the options or by default; 0 = held, or the
+            plugin knows no such thing.
+        reuse: what is reused, likewise: ``body`` or ``output``; ``None`` = the plugin knows no such thing.
     """
 
     plugin: str
     options: Mapping[str, Any] = field(default_factory=dict)
     forecast: int = 0
+    reuse: str | None = None
 
     def __str__(self) -> str:
         return " ".join([self.plugin, *(f"{name}={value}" for name, value in self.options.items())])
 
     @property
-    def reuse(self) -> str | None:
-        """What is reused, where an option says so."""
-        return self.options.get("reuse")
-
-    @property
     def series(self) -> str:
         """Strategy, what it reuses and forecast: the other options say how much is skipped. A line in the picture."""
+        reuse = self.reuse if self.reuse == "output" else None  # the body is what is reused as published
         forecast = FORECASTS[self.forecast] if self.forecast else None
-        return ", ".join(filter(None, (self.plugin, self.reuse, forecast)))
+        return ", ".join(filter(None, (self.plugin, reuse, forecast)))
 
 
 @dataclass(frozen=True, slots=True)

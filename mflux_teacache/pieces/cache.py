@@ -31,7 +31,8 @@ VALUES = ("forecast", "cache_dtype", "reuse")
 # On the command line, in place of a dtype.
 STREAMS_OWN = "none"
 
-# On an earlier model of the demo's, from 9 computed steps of 28 up, the quadratic forecast of outputs was the best one.
+# On the demo's model, from 9 computed steps of 28 up, the quadratic forecast of outputs is the best one
+# (docs/strategies.md).
 ORDER_OF_OUTPUTS = 2
 
 

@@ -20,6 +20,7 @@ from mflux_teacache.errors import OptionError, PluginWarning, Refused
 from mflux_teacache.pieces.input_files import Unreadable, parse_json, read_text
 from mflux_teacache.pieces.json_fields import check_fields, tests_of
 from mflux_teacache.pieces.option_types import NAME, Allowed, is_list_of, is_number, is_table_of, is_text
+from mflux_teacache.pieces.retired import refuse_retired
 from mflux_teacache.records import Target
 from mflux_teacache.spelling import shortened
 
@@ -209,7 +210,9 @@ class DataFiles(Generic[AnyFigures]):
             raise OptionError(f"{what} is not JSON: {error}. Compare it with a shipped one.") from error
         except ValueError as error:  # it is JSON, but with a field that is given twice, or a number of a million digits
             raise OptionError(f"{what} is not read: {error}. Compare it with a shipped one.") from error
-        return self._made(data, what)
+        made = self._made(data, what)
+        refuse_retired(made.model, what)
+        return made
 
     def _made(self, data: Any, what: str) -> AnyFigures:
         """The figures that a file holds, checked; ``what`` is its name at the beginning of a message."""

@@ -27,6 +27,7 @@ from mflux_teacache.image_record.read import Decided, read
 from mflux_teacache.pieces.cache import CACHES, VALUES
 from mflux_teacache.pieces.controller import Bounds, unlimited
 from mflux_teacache.pieces.option_types import file_path
+from mflux_teacache.pieces.retired import refuse_retired
 from mflux_teacache.pieces.strategy import Strategy
 from mflux_teacache.pieces.verdict import Verdict
 from mflux_teacache.records import REUSED, Generation, Target
@@ -127,4 +128,5 @@ def _read(options: argparse.Namespace) -> Decided:
             f"{path} does not record decisions that can be repeated: no plugin decided, or one that does not record "
             f"the order of its forecast. Name a plugin that decides itself, such as --plugin teacache."
         )
+    refuse_retired(decided.model, f"The image of {path}")
     return decided

@@ -1,11 +1,11 @@
-"""The plugin ``taylorseer``: compute at a fixed interval, and predict the residual in between.
+"""The plugin ``taylorseer``: compute at a fixed interval, and predict what the transformer returns in between.
 
 Needs no calibration and reads no signal. Method: TaylorSeer, Liu et al., "From Reusing to Forecasting: Accelerating
 Diffusion Models with TaylorSeers", arXiv 2503.06923. Interval, warm-up and order are the defaults of its
-implementation in diffusers (``TaylorSeerCacheConfig``: 5, 3 and 1). Different here: one residual of the whole
-body is predicted and not the output of every block, which takes less memory; and the polynomial runs in the
-noise level and not in the step's index, within the bound of ``mflux_teacache.pieces.forecast``; and the last step, the
-longest one in noise level, is computed.
+implementation in diffusers (``TaylorSeerCacheConfig``: 5, 3 and 1), the order that of residuals. Different here: one
+output of the whole transformer is predicted, or one residual of its body, and not the output of every block, which
+takes less memory; and the polynomial runs in the noise level and not in the step's index, within the bound of
+``mflux_teacache.pieces.forecast``; and the last step, the longest one in noise level, is computed.
 """
 
 from __future__ import annotations
@@ -36,15 +36,16 @@ def decide(skips: int, interval: int) -> Verdict:
 
 
 class TaylorSeer(Strategy):
-    """Skips all but every n-th step, with a forecast of the body's residual."""
+    """Skips all but every n-th step, with a forecast of what is reused."""
 
     name = "taylorseer"
     title = "TaylorSeer"
     about = replace(
         COMMON,
-        description="Computes every n-th step, and predicts the residual in between.",
+        description="Computes every n-th step, and predicts the output in between.",
         cap=None,
-        grid={"interval": (2, 3, 4, 5), "forecast": (1,)},  # it is its forecast
+        reuses="output",
+        grid={"interval": (2, 3, 4, 5), "forecast": (2,)},  # it is its forecast
     )
     defaults = DEFAULTS
     order = 1

@@ -12,6 +12,7 @@ import PIL.Image
 import pytest
 from bench_runs import CASES
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.lines import Line2D
 
 from mflux_teacache.bench import figures, pictures
 from mflux_teacache.bench.figures import qualities
@@ -22,13 +23,17 @@ from mflux_teacache.drawing import LIMIT
 from mflux_teacache.pieces.output_files import png_of
 
 
+def look(line: Line2D) -> tuple[str, str, str]:
+    return str(line.get_color()), str(line.get_linestyle()), str(line.get_markerfacecolor())
+
+
 def test_the_picture_has_a_line_for_each_series(runs: list[JudgedRun]) -> None:
     summaries = qualities(default_grid(), runs)
     mean, worst = pictures.of_quality("title", summaries).axes
     series = {summary.series for summary in summaries}
     assert {line.get_label() for line in mean.lines} == {*series, "no other is better"}
     assert {line.get_label() for line in worst.lines} == series
-    assert len({(line.get_color(), line.get_linestyle()) for line in worst.lines}) == len(series)
+    assert len(set(map(look, worst.lines))) == len(series)
 
 
 def test_fewer_steps_have_a_line_of_their_own(runs: list[JudgedRun]) -> None:
@@ -44,7 +49,7 @@ def test_fewer_steps_have_a_line_of_their_own(runs: list[JudgedRun]) -> None:
         lines = {line.get_label(): line for line in axes.lines}
         places = lines["fewer steps"].get_xydata()
         assert places[:, 0] == pytest.approx([8 / 5, 8 / 3])
-        assert len({(line.get_color(), line.get_linestyle()) for line in lines.values()}) == len(lines)
+        assert len(set(map(look, lines.values()))) == len(lines)
         assert lines["fewer steps"].get_color() == LIMIT
         for name, line in lines.items():  # whose colours are the same with and without it
             assert name == "fewer steps" or line.get_color() == without[name].get_color()

@@ -17,17 +17,18 @@ ROOT = Path(__file__).parents[2]
 
 def test_a_setting() -> None:
     parsed = settings.parse("teacache thresh=0.12  skip-first=2 force")
-    assert parsed == Setting("teacache", {"thresh": "0.12", "skip_first": "2", "force": True})
+    assert parsed == Setting("teacache", {"thresh": "0.12", "skip_first": "2", "force": True}, reuse="body")
     assert parsed.forecast == 0
     assert settings.parse("teacache forecast=2").forecast == 2
-    by_default = Setting("taylorseer", {"interval": "3"}, 1)  # which is a forecast
+    by_default = Setting("taylorseer", {"interval": "3"}, 2, "output")  # which is a forecast
     assert settings.parse(str(settings.parse("taylorseer interval=3"))) == by_default
     assert settings.parse("teacache --teacache-thresh 0.12 skip-first=2 --teacache-force") == parsed  # as advice has it
     assert settings.parse("shadow") == Setting("shadow")  # knows no forecast
     outputs = settings.parse("easycache reuse=output")
     assert (outputs.forecast, outputs.reuse, outputs.series) == (2, "output", "easycache, output, quadratic")
     assert settings.parse("easycache reuse=output forecast=0").series == "easycache, output"
-    assert settings.parse("easycache reuse=body").series == "easycache, body"
+    assert settings.parse("easycache reuse=body").series == "easycache"
+    assert settings.parse("schedule every=2").series == "schedule, output, quadratic"
     assert settings.parse("easycache").series == "easycache"
 
 
@@ -89,11 +90,13 @@ def test_a_package_that_is_only_on_the_path_has_its_plugins(monkeypatch: pytest.
         assert settings.load(name).factory is plugin.factory
 
 
-def test_patterns_come_with_every_forecast() -> None:
+def test_patterns_come_with_every_forecast_of_residuals_and_of_outputs() -> None:
     assert settings.at_patterns(["ccsc"], 4) == [
-        Setting("schedule", {"pattern": "CCSC", "forecast": str(order)}, order) for order in range(3)
+        Setting("schedule", {"pattern": "CCSC", "reuse": reuse, "forecast": str(order)}, order, reuse)
+        for reuse in ("body", "output")
+        for order in range(3)
     ]
     evenly = settings.at_patterns([], 12)
-    assert [setting.options["pattern"].count("S") for setting in evenly] == [4, 4, 4, 6, 6, 6, 8, 8, 8]
+    assert [setting.options["pattern"].count("S") for setting in evenly] == [4] * 6 + [6] * 6 + [8] * 6
     with pytest.raises(OptionError, match="--patterns CCSC has 4 letters"):
         settings.at_patterns(["CCSC"], 5)

@@ -30,7 +30,7 @@ def test_what_is_compared() -> None:
     named = from_words("--setting", "easycache", "--setting", "easycache", "--patterns", "CS", "--steps", "2")
     assert [str(setting) for setting in named.settings] == [
         "easycache",
-        *(f"schedule pattern=CS forecast={order}" for order in range(3)),
+        *(f"schedule pattern=CS reuse={reuse} forecast={order}" for reuse in ("body", "output") for order in range(3)),
     ]
 
 

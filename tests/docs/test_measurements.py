@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from statistics import fmean, median
+from itertools import product
+from statistics import median
 from typing import Any
 
 import pytest
 from fences import ROOT
 
 from mflux_teacache import attach
+from mflux_teacache.bench.patterns import spread
 from mflux_teacache.cli.mflux.arguments import COMPILE_BLOCKS_HELP
-from mflux_teacache.image_quality import psnr
 
 PAGE = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
 TEXT = " ".join(PAGE.split())  # however its lines are broken
@@ -23,11 +24,13 @@ COLUMNS = (
     "skipping, blocks compiled",
     "mlx-teacache",
 )
-ROWS = [
+_MEASURED = [
     [cell.strip() for cell in line.strip("|").split("|")]
     for line in PAGE.splitlines()
     if line.startswith("|") and "(measurements/" in line
 ]
+ROWS = [row for row in _MEASURED if "-output.json" not in row[-1]]
+ROWS_OF_OUTPUTS = [row for row in _MEASURED if row not in ROWS]
 
 
 def measured(name: str) -> dict[str, Any]:
@@ -50,6 +53,22 @@ def test_a_row_of_the_table(row: list[str]) -> None:
         assert (f"{median(of[variant]):.3f}" if variant in of else "") == cell.replace("mflux compiles it", "")
     settings = measured(name)["settings"]
     assert (settings["steps"], settings["pattern"].count("S")) == (steps, skipped)
+
+
+@pytest.mark.parametrize("row", ROWS_OF_OUTPUTS, ids=lambda row: row[0])
+def test_a_row_with_outputs_reused(row: list[str]) -> None:
+    _, counts, floor, skipping, skipped_step, link = row
+    steps, skipped = map(int, counts.split(", "))
+    content = measured(*re.findall(r"measurements/(.+)\.json", link))
+    plain, _, schedule = content["summary"]
+    assert (schedule["pattern"].count("S"), len(schedule["pattern"])) == (skipped, steps)
+    assert content["settings"]["plugin_options"]["reuse"] == "output"
+    assert [floor, skipping] == [f"{schedule['floor']:.3f}", f"{median(schedule['ratios']):.3f}"]
+    share = schedule["skipped_step"]["median"] / schedule["computed_step"]["median"]
+    assert skipped_step == f"{100 * share:.1f}%"
+    assert share < 0.01
+    assert plain["variant"] == "plain"
+    assert max(schedule["ratios"]) <= 1.04 * min(schedule["ratios"])
 
 
 def test_what_the_readme_says_of_it() -> None:
@@ -147,39 +166,81 @@ def test_what_compiled_blocks_gave_is_said_alike_everywhere() -> None:
 
 
 STRATEGIES = (ROOT / "docs" / "strategies.md").read_text(encoding="utf-8")
-FORECASTS = [
-    [cell.strip() for cell in line.strip("|").split("|")]
-    for line in STRATEGIES.splitlines()
-    if re.match(r"\| \d+ of (28|10) \|", line)
-]
 
 
-def patterns(steps: int) -> dict[tuple[int, str], dict[tuple[str, int], float]]:
-    """By skipped steps and forecast, PSNR of each prompt and seed."""
-    found: dict[tuple[int, str], dict[tuple[str, int], float]] = {}
-    for run in measured("patterns-demo" if steps == 28 else f"patterns-demo-{steps}")["runs"]:
-        forecast = run["setting"].rpartition("forecast=")[2]
-        case = (run["case"]["prompt"], run["case"]["seed"])
-        found.setdefault((run["pattern"].count("S"), forecast), {})[case] = psnr(run["squared_error"])
-    return found
+def summaries(name: str) -> dict[str, dict[str, Any]]:
+    """By setting, of settings and of fewer steps."""
+    content = measured(name)
+    return {entry["setting"]: entry for entry in [*content["summary"], *content["fewer_steps"]["summary"]]}
 
 
-@pytest.mark.parametrize("row", FORECASTS, ids=lambda row: row[0])
-def test_a_row_of_the_forecasts(row: list[str]) -> None:
-    skipped, *cells, better = row
-    count, steps = map(int, skipped.split(" of "))
-    by_order = [patterns(steps)[count, forecast] for forecast in ("0", "1", "2")]
-    assert [f"{fmean(levels.values()):.1f}, {min(levels.values()):.1f}" for levels in by_order] == cells
-    held, linear, _ = by_order
-    assert better == f"{sum(linear[case] > level for case, level in held.items())} of {len(held)}"
+def psnr_of(entry: dict[str, Any]) -> str:
+    return f"{entry['psnr']:.1f}, {entry['worst_psnr']:.1f}"
 
 
-def test_where_a_forecast_gains_and_where_it_does_not() -> None:
-    assert [row[0] for row in FORECASTS] == [f"{n} of 28" for n in (9, 14, 19)] + [f"{n} of 10" for n in (3, 5, 7)]
-    better = {
-        steps: sum(int(row[-1].split()[0]) for row in FORECASTS if row[0].endswith(steps)) for steps in ("28", "10")
-    }
-    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
-    assert f"in each of {better['28']} comparisons at 28 steps; at 10 steps it is in {better['10']} of 96" in readme
-    held, linear = (fmean(patterns(10)[7, forecast].values()) for forecast in "01")
-    assert f"loses {held - linear:.1f} dB where most steps are skipped" in " ".join(STRATEGIES.split())
+def rows_of(pattern: str) -> list[list[str]]:
+    """The rows of tables whose first cells are like this, cell by cell."""
+    lines = [line for line in STRATEGIES.splitlines() if re.match(pattern, line)]
+    return [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in lines]
+
+
+QUALITY = rows_of(r"\| `?[a-z].* \| [\d.]+/28 \|")
+REUSE = rows_of(r"\| \d+ \| [\d.]+, [\d.]+ \| .* \|.*\|.*\|.*\|.*\|")
+BUDGETS = rows_of(r"\| `[a-z-]+` \| \d+ \|[^|]*\|[^|]*\|[^|]*\|$")
+FEW = rows_of(r"\| \d of [68] \|")
+
+
+def test_the_tables_are_there() -> None:
+    assert (len(QUALITY), len(REUSE), len(BUDGETS), len(FEW)) == (35, 6, 15, 3)
+
+
+@pytest.mark.parametrize("row", QUALITY, ids=lambda row: row[0])
+def test_a_row_of_the_settings(row: list[str]) -> None:
+    setting, *cells = row
+    entry = summaries("quality-demo")[setting]
+    figures = ("computed", "speed_up", "psnr", "worst_psnr", "ssim", "worst_ssim")
+    forms = ("{:.1f}/28", "{:.2f}", "{:.1f}", "{:.1f}", "{:.4f}", "{:.4f}")
+    assert cells == [form.format(entry[figure]) for form, figure in zip(forms, figures, strict=True)]
+
+
+@pytest.mark.parametrize("row", REUSE, ids=lambda row: row[0])
+def test_a_row_of_what_is_reused(row: list[str]) -> None:
+    computed, fewer, *cells = row
+    by_setting = summaries("reuse-demo")
+    pattern = spread(28, 28 - int(computed))
+    kinds = product(("body", "output"), (0, 1, 2))
+    settings = [f"schedule pattern={pattern} reuse={reuse} forecast={order}" for reuse, order in kinds]
+    assert cells == [psnr_of(by_setting[setting]) for setting in settings]
+    assert fewer == psnr_of(by_setting[f"fewer steps: {computed}"])
+
+
+@pytest.mark.parametrize("row", BUDGETS, ids=lambda row: f"{row[0]}-{row[1]}")
+def test_a_row_of_the_budgets(row: list[str]) -> None:
+    strategy, computed, *cells = row
+    kinds = (("body", 0), ("output", 1), ("output", 2))
+    names = [f"{strategy} max_computed={computed} reuse={reuse} forecast={order}" for reuse, order in kinds]
+    by_setting = summaries("budgets-demo")
+    assert cells == [psnr_of(by_setting[name]) if name in by_setting else "" for name in names]
+
+
+@pytest.mark.parametrize("row", FEW, ids=lambda row: row[0])
+def test_a_row_of_few_steps(row: list[str]) -> None:
+    counts, fewer, *cells = row
+    computed, steps = map(int, counts.split(" of "))
+    by_setting = summaries(f"reuse-demo-{steps}")
+    kinds = (("body", 0), ("output", 0), ("output", 1))
+    pattern = spread(steps, steps - computed)
+    settings = [f"schedule pattern={pattern} reuse={reuse} forecast={order}" for reuse, order in kinds]
+    assert cells == [psnr_of(by_setting[setting]) for setting in settings]
+    assert fewer == psnr_of(by_setting[f"fewer steps: {computed}"])
+
+
+def test_what_is_said_of_what_is_reused() -> None:
+    """Held there is nothing to gain, and from 9 computed steps up outputs with the quadratic forecast are the best."""
+    for row in REUSE:
+        computed, fewer, held, linear, quadratic, outputs_held, outputs_linear, outputs_quadratic = (
+            float(cell.split(",")[0]) for cell in row
+        )
+        assert max(held, outputs_held) <= fewer
+        best = outputs_linear if computed == 7 else outputs_quadratic
+        assert best == max(linear, quadratic, outputs_linear, outputs_quadratic, fewer)

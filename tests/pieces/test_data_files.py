@@ -86,6 +86,10 @@ def test_a_model_that_nothing_was_made_for(files, model):
         ({"level": None}, r"has level = None; it must be a number from 0\.$"),
         ({"levle": 1}, r"has the unknown fields levle\. Its fields are schema, name, model, pipelines, "),
         ({"level": 10}, r"^The level .*mine\.json is too high$"),
+        (
+            {"model": "mflux-teacache/demo-tinyflux"},
+            r"mine\.json was made with mflux-teacache/demo-tinyflux, .* again with mflux-teacache/demo-emoji\.$",
+        ),
     ],
 )
 def test_a_file_of_one_s_own(files, tmp_path, change, message):

@@ -69,11 +69,11 @@ def test_latents_are_bit_for_bit_those_of_the_recorded_image(case, photo, tmp_pa
 
 @pytest.fixture
 def sidecar(tmp_path):
-    def write(pattern: str = "CSCSCC", residual_after: int = 0) -> Path:
+    def write(pattern: str = "CSCSCC", residual_after: int = 0, **more: Any) -> Path:
         path = tmp_path / "run.json"
         entry = {"options": {}, "values": {"forecast": 0}}
         plugins = {"schema": 1, "pattern": pattern, "decider": "mine", "residual_after": residual_after}
-        path.write_text(json.dumps({"mflux_plugins": {**plugins, "plugins": {"mine": entry}}}))
+        path.write_text(json.dumps({"mflux_plugins": {**plugins, "plugins": {"mine": entry}}, **more}))
         return path
 
     return write
@@ -93,6 +93,10 @@ def test_what_does_not_fit_the_model_is_refused(sidecar, photo):
         attach(model, "replay", **{"from": sidecar(residual_after=9)})
     with pytest.raises(OptionError, match="cannot be read"):
         attach(model, "replay", **{"from": "missing.json"})
+    with pytest.raises(
+        OptionError, match=r"run\.json was made with mflux-teacache/demo-tinyflux, the demo's model before"
+    ):
+        attach(model, "replay", **{"from": sidecar(model="mflux-teacache/demo-tinyflux")})
 
 
 @pytest.mark.usefixtures("tiny")

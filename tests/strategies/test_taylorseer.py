@@ -49,10 +49,10 @@ def test_the_defaults():
     assert image.reasons[7] == "every 5 steps"
 
 
-def test_the_forecast_is_linear_in_sigma_and_for_each_branch():
+def test_the_forecast_of_residuals_is_linear_in_sigma_and_for_each_branch():
     # Computed residuals 0, 10, 20, 60: from 10 and 20 on by 10 in 0.1, then from 20 and 60 by 40 in 0.2.
     sigmas = [1.0, 0.9, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5, 0.4]
-    image = attached(interval=4, skip_last=0).run(10, branches=2, sigmas=sigmas)
+    image = attached(interval=4, skip_last=0, reuse="body").run(10, branches=2, sigmas=sigmas)
     assert image.pattern == "CCCSSSCSSS"
     first = [step[0] for step in image.residuals]
     # The bound: no farther ahead than 0.05 at first, and 0.1 later.
@@ -67,7 +67,9 @@ def test_order_0_holds_and_without_sigma_every_order_does():
 
 
 def test_a_branch_that_had_to_compute_has_its_own_history():
-    image = attached(interval=3, skip_last=0).run(5, branches=2, refusing={(3, 1)}, sigmas=[1.0, 0.9, 0.8, 0.7, 0.65])
+    image = attached(interval=3, skip_last=0, reuse="body").run(
+        5, branches=2, refusing={(3, 1)}, sigmas=[1.0, 0.9, 0.8, 0.7, 0.65]
+    )
     assert image.pattern == "CCCSS"
     assert image.residuals[4] == pytest.approx(
         [25, 36]
@@ -82,7 +84,7 @@ def test_each_image_starts_afresh_and_leaves_nothing():
 
 def test_the_order_is_recorded():
     recorded = attached(forecast=2).call("mflux_image_metadata", generation=generation(9))
-    assert recorded == {"forecast": 2, "cache_dtype": None, "reuse": "body"}
+    assert recorded == {"forecast": 2, "cache_dtype": None, "reuse": "output"}
 
 
 def test_the_options():
@@ -91,7 +93,7 @@ def test_the_options():
         "skip_first": 3,
         "skip_last": 1,
         "forecast": None,
-        "reuse": "body",
+        "reuse": "output",
         "cache_dtype": None,
         "force": False,
     }

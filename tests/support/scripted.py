@@ -69,7 +69,7 @@ class Scripted(Step):
 
 @dataclass
 class Image:
-    """What happened: decisions, the value of each step's residuals, branch by branch, and what was read."""
+    """What happened: decisions, the value of each step's residuals or outputs, branch by branch, and what was read."""
 
     generation: Generation
     decisions: list[Decision] = field(default_factory=list)
@@ -78,7 +78,7 @@ class Image:
 
     @property
     def pattern(self) -> str:
-        return "".join("C" if decision.residuals is None else "S" for decision in self.decisions)
+        return "".join("C" if given(decision) is None else "S" for decision in self.decisions)
 
     @property
     def reasons(self) -> list[str]:
@@ -140,9 +140,9 @@ class Plugin:
         computes: Callable[[int, int], float] = lambda step, branch: 10.0 * step + branch,
         status: Status = "finished",
     ) -> Image:
-        """One image. Step i's branch b computes a residual that is ``computes(i, b)`` everywhere.
+        """One image. Step i's branch b computes a residual, and an output, that is ``computes(i, b)`` everywhere.
 
-        ``refusing`` are (step, branch) whose residual does not fit, so that the branch computes after all.
+        ``refusing`` are (step, branch) whose residual or output does not fit, so that the branch computes after all.
         """
         image = Image(generation(steps, active, target_rows, token_grid))
         self.call("mflux_generation_start", generation=image.generation)
@@ -151,14 +151,15 @@ class Plugin:
             known = branches if index else None
             step = Scripted(index, image.generation, known, sigma, signal, latent, image.reads)
             decision = self.call("mflux_pre_transformer", step=step) or Decision.compute()
-            ran = []
+            ran, arrays = [], given(decision)
             for place in range(branches):
-                held = None if (index, place) in refusing or not decision.residuals else decision.residuals[place]
+                held = None if (index, place) in refusing or not arrays else arrays[place]
                 new = mx.full((1, 4, 2), computes(index, place))
-                ran.append(BodyBranch(None, output, new if held is None else held, held is not None, place))
+                ran.append(_branch(place, output, new, held, at_output=decision.outputs is not None))
             self.call("mflux_post_transformer", step=step, body=Body(tuple(ran)))
             image.decisions.append(decision)
-            image.residuals.append([branch.residual[0, 0, 0].item() for branch in ran])
+            values = [branch.model_output if branch.at_output else branch.residual for branch in ran]
+            image.residuals.append([value[0, 0, 0].item() for value in values])
         image.generation.status = status
         self.call("mflux_generation_end", generation=image.generation)
         return image
@@ -178,6 +179,17 @@ class Plugin:
             self.call("mflux_post_transformer", step=step, body=Body(tuple(branches)))
         image.status = "finished"
         self.call("mflux_generation_end", generation=image)
+
+
+def given(decision: Decision) -> Sequence[mx.array | None] | None:
+    """What a step is to reuse, residuals or outputs; ``None`` = it computes."""
+    return decision.residuals if decision.outputs is None else decision.outputs
+
+
+def _branch(place: int, output: Any, new: mx.array, held: mx.array | None, *, at_output: bool) -> BodyBranch:
+    if held is not None and at_output:
+        return BodyBranch.without_body(held, place)
+    return BodyBranch(None, output, new if held is None else held, held is not None, place, model_output=new)
 
 
 def body_branch(residual: mx.array, *, reused: bool = False) -> BodyBranch:

@@ -30,10 +30,9 @@ _TIE = 1e-6  # a whole number is reached in the very middle of a step, whatever 
 # A run that computes less has its last step extrapolated, and one that computes all needs no plan.
 LEAST = 2
 
-# The growing window's share of the run for its warm-up, that warm-up's least steps, and its first gap: those of
-# Spectrum (arXiv 2603.01623) at 28 to 50 steps. Its tail is that of two of its ports, for Anima and SDXL.
-_WARM_UP, _SHORTEST_WARM_UP, _FIRST_GAP = 0.15, 3, 2.0
-_TAIL, _TAIL_OF_LONG_RUNS, _LONG_RUN = 3, 2, 40
+# Computed steps at each end of a run of a model without lists, and the least budget that affords them. The changes of
+# the first steps and of the last are the largest.
+_END, _AFFORDS_ENDS = 2, 6
 
 
 class Carried(NamedTuple):
@@ -64,25 +63,20 @@ def carried_over(lists: Sequence[Sequence[float]], run: Sequence[float], compute
     return Carried(_crossings(_filled(mixed, computed - 1), computed), tuple(sorted(shares)))
 
 
-def growing_window(total: int, computed: int) -> tuple[int, ...]:
-    """The steps that a run computes of a model without lists: a warm-up, gaps that grow evenly, and a short tail.
+def even_between_ends(total: int, computed: int) -> tuple[int, ...]:
+    """The steps that a run computes of a model without lists: the first two, the last two, and an even spread between.
 
-    The first gap is two steps, as in Spectrum, and each is longer than the one before it by the same number, which the
-    budget settles. A small budget shortens warm-up and tail, to a half and a quarter of it.
+    Of a budget of fewer than 6 steps, the first and the last alone, and an even spread between them.
 
     Args:
         total: steps of the run.
         computed: how many are computed, from 2 to ``total - 1``.
     """
-    warm_up = min(max(_SHORTEST_WARM_UP, round(_WARM_UP * total)), computed // 2)
-    tail = min(_TAIL_OF_LONG_RUNS if total >= _LONG_RUN else _TAIL, max(1, computed // 4))
-    gaps = computed - warm_up - tail + 1
-    distance = total - tail - (warm_up - 1)
-    first = min(_FIRST_GAP, distance / gaps)
-    growth = 0.0 if gaps == 1 else 2 * (distance / gaps - first) / (gaps - 1)
-    between = accumulate((first + growth * gap for gap in range(gaps - 1)), initial=warm_up - 1.0)
-    places = [*range(warm_up - 1), *between, *range(total - tail, total)]
-    return carried_over([[-place for place in places]], [-float(step) for step in range(total)], computed).steps
+    end = _END if computed >= _AFFORDS_ENDS else 1
+    first, last = end - 1, total - end
+    gaps = computed - 2 * end + 1
+    between = ((2 * (last - first) * place + gaps) // (2 * gaps) for place in range(gaps + 1))  # rounded, half up
+    return (*range(first), *(first + place for place in between), *range(last + 1, total))
 
 
 def _density(places: Sequence[float], run: Sequence[float]) -> Density:

@@ -36,7 +36,8 @@ class Schedule(Strategy):
         description="Skips steps that its options or a plan name before the run begins, without looking at anything.",
         cap=None,
         simulated=False,  # it would show what the user has said
-        grid={"ratio": (0.3, 0.5, 0.6, 0.7), "forecast": (0, 1)},
+        reuses="output",  # the better one of a given pattern, by docs/strategies.md
+        grid={"ratio": (0.3, 0.5, 0.6, 0.7), "forecast": (0, 2)},
     )
     defaults = DEFAULTS
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mflux_teacache.strategies.schedule.plans import carried_over, growing_window, shifted
+from mflux_teacache.strategies.schedule.plans import carried_over, even_between_ends, letters, shifted
 
 
 @st.composite
@@ -52,36 +52,37 @@ def test_a_list_on_its_own_run_is_itself(budget, shift, other, data):
 
 
 @given(budgets())
-def test_a_growing_window_of_any_budget(budget):
-    assert_is_plan(growing_window(*budget), *budget)
+def test_an_even_plan_of_any_budget(budget):
+    assert_is_plan(even_between_ends(*budget), *budget)
 
 
 @pytest.mark.parametrize(
     ("computed", "total", "plan"),
     [
-        (14, 28, "CCCCSCSCSSCSCSSCSSCSSSCSSCCC"),
-        (9, 28, "CCCCSCSSSSCSSSSSSCSSSSSSSSCC"),
-        (14, 50, "CCCCCCCSCSSSCSSSSSCSSSSSSSCSSSSSSSSSCSSSSSSSSSSSCC"),
-        (20, 28, "CCCCSCCSCCSCCSCSCCSCCSCCSCCC"),
-        (24, 28, "CCCCCCSCCCCSCCCCCSCCCCSCCCCC"),
+        (14, 28, "CCSCSSCSCSCSCSSCSCSCSCSSCSCC"),
+        (9, 28, "CCSSSCSSSCSSSSCSSSCSSSCSSSCC"),
+        (14, 50, "CCSSSCSSSSCSSSCSSSCSSSCSSSSCSSSCSSSCSSSCSSSSCSSSCC"),
+        (24, 28, "CCCCSCCCCCSCCCCCCSCCCCCSCCCC"),
+        (6, 28, "CCSSSSSSSCSSSSSSSSCSSSSSSSCC"),
+        (5, 28, "CSSSSSSCSSSSSSCSSSSSCSSSSSSC"),
+        (3, 9, "CSSSCSSSC"),
         (2, 9, "CSSSSSSSC"),
+        (8, 9, "CCCCSCCCC"),
     ],
 )
-def test_growing_windows(computed, total, plan):
-    assert "".join("C" if step in growing_window(total, computed) else "S" for step in range(total)) == plan
+def test_even_plans(computed, total, plan):
+    assert letters(even_between_ends(total, computed), total) == plan
 
 
-@given(st.integers(20, 80), st.floats(0.25, 0.6))
-def test_gaps_of_a_growing_window_grow(total, share):
-    """But for the warm-up and the tail, and for rounding to whole steps."""
-    steps = growing_window(total, round(share * total))
-    warm_up = max(3, round(0.15 * total))
-    gaps = [later - earlier for earlier, later in pairwise(steps)]
-    tail = 2 if total >= 40 else 3
-    between = gaps[min(warm_up, len(steps) // 2) - 1 : len(gaps) - tail + 1]
-    assert gaps[: len(gaps) - len(between) - tail + 1] == [1] * (len(gaps) - len(between) - tail + 1)
-    assert all(later >= earlier - 1 for earlier, later in pairwise(between))
-    assert between[0] in (1, 2, 3)
+@given(budgets())
+def test_an_even_plan_has_its_ends_and_gaps_that_differ_by_one_step(budget):
+    total, computed = budget
+    steps = even_between_ends(*budget)
+    ends = 2 if computed >= 6 else 1
+    assert steps[:ends] == tuple(range(ends))
+    assert steps[-ends:] == tuple(range(total - ends, total))
+    gaps = [later - earlier for earlier, later in pairwise(steps[ends - 1 : len(steps) - ends + 1])]
+    assert max(gaps) - min(gaps) <= 1
 
 
 RUN = [1 - step / 20 for step in range(21)]  # 1 to 0

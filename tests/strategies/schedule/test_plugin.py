@@ -102,19 +102,22 @@ def test_runs_that_do_not_fit_are_refused_once_their_steps_are_known(keywords, s
 
 
 def test_the_plan_is_followed():
-    image = Plugin("schedule", Schedule, pattern="CCSSC").run(5, branches=2, refusing={(3, 0)})
+    image = Plugin("schedule", Schedule, pattern="CCSSC", forecast=0).run(5, branches=2, refusing={(3, 0)})
     assert image.pattern == "CCSSC"
     assert image.residuals == [[0, 1], [10, 11], [10, 11], [30, 11], [40, 41]]
     assert set(image.reasons) == {"as scheduled"}
 
 
 def test_a_forecast_goes_on_in_sigma():
-    plugin = Plugin("schedule", Schedule, pattern="CCS", forecast=1)
-    assert plugin.run(3, sigmas=[1.0, 0.8, 0.7]).residuals[2] == pytest.approx([15])
+    plugin = Plugin("schedule", Schedule, pattern="CCCS")
+    # The parabola through 0, 10 and 40 at 1.0, 0.8 and 0.6 has its bound at 0.525.
+    assert plugin.run(4, sigmas=[1.0, 0.8, 0.6, 0.55], computes=lambda step, branch: 10 * step**2).residuals[3] == (
+        pytest.approx([50.625])
+    )
     assert plugin.call("mflux_image_metadata", generation=generation(3)) == {
-        "forecast": 1,
+        "forecast": 2,
         "cache_dtype": None,
-        "reuse": "body",
+        "reuse": "output",
     }
 
 
@@ -135,7 +138,7 @@ def test_the_options():
         "skip_first": 1,
         "skip_last": 1,
         "forecast": None,
-        "reuse": "body",
+        "reuse": "output",
         "cache_dtype": None,
         "force": False,
     }

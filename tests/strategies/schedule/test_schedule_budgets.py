@@ -20,7 +20,7 @@ from mflux_teacache.records import Target
 from mflux_teacache.strategies.schedule.budgeted import Run
 from mflux_teacache.strategies.schedule.config import Config
 from mflux_teacache.strategies.schedule.lists import shipped
-from mflux_teacache.strategies.schedule.plans import growing_window, shifted
+from mflux_teacache.strategies.schedule.plans import even_between_ends, shifted
 from mflux_teacache.strategies.schedule.plugin import Schedule
 
 PLUGIN = Loaded("schedule", Schedule)
@@ -111,8 +111,8 @@ def test_a_late_start_takes_the_end_of_a_list():
 
 def test_a_model_without_lists_has_the_general_rule():
     plugin = Plugin("schedule", Schedule, OTHER, max_computed=9)
-    assert plugin.run(28).pattern == letters(growing_window(28, 9), 28)
-    assert plugin.call("mflux_image_metadata", generation=generation(28))["plan"] == "growing-window"
+    assert plugin.run(28).pattern == letters(even_between_ends(28, 9), 28)
+    assert plugin.call("mflux_image_metadata", generation=generation(28))["plan"] == "even"
 
 
 def test_another_model_s_lists_can_be_named():
