@@ -133,11 +133,22 @@ def test_a_tuning_without_that_is_shown_without(candidates: list[Any], tmp_path:
 
 
 def test_of_many_settings_the_best_are_shown_and_the_others_folded_away(tmp_path: Path) -> None:
-    made = section(tmp_path, json.loads((MEASUREMENTS / "quality-demo.json").read_text()))
+    content = json.loads((MEASUREMENTS / "quality-demo.json").read_text())
+    made = section(tmp_path, content)
     assert made.table is not None
     assert made.whole is not None
-    assert (len(made.whole.rows), len(made.table.rows)) == (51, len(made.table.marked))
-    assert made.notes[0].startswith("The file has no fewer steps to compare with")
+    fewer = len(content["fewer_steps"]["summary"])
+    assert len(made.whole.rows) == len(content["summary"]) + fewer
+    assert fewer < len(made.table.rows) <= len(made.table.marked) + fewer < len(made.whole.rows)
+
+
+def test_a_file_of_an_earlier_version_has_no_fewer_steps(tmp_path: Path) -> None:
+    content = quality()
+    del content["fewer_steps"]
+    made = section(tmp_path, content)
+    assert made.notes[0] == (
+        "The file has no fewer steps to compare with: it is of an earlier version, or was interrupted."
+    )
 
 
 @pytest.mark.parametrize("path", sorted(MEASUREMENTS.glob("*.json")), ids=lambda path: path.stem)

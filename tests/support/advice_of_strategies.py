@@ -138,6 +138,7 @@ def _calibrations(folder: Path) -> dict[str, Case]:
         "negative": {**good, "range": None, "polynomial": [-1.0]},
         "poor": {**good, "r2": 0.1, "r2_held_out": 0.1},
         "good": good,
+        "retired": {**good, "model": "mflux-teacache/demo-tinyflux"},
         "untold": {**good, "threshold": None},
         "computed": {**good, "range": None, "polynomial": [1.0, 0.0]},
     }
@@ -183,6 +184,9 @@ def _calibrations(folder: Path) -> dict[str, Case]:
             own("schema"), "Write it anew, or upgrade mflux-teacache-plugin.", [own("good")]
         ),
         "a calibration that is no JSON": Case(own("broken"), "is not JSON: ", [own("good")]),
+        "a calibration of a model that is gone": Case(
+            own("retired"), "make it again with mflux-teacache/demo-emoji.", [own("good")]
+        ),
         "a calibration with a field twice": Case(own("twice"), "Compare it with a shipped one.", [own("good")]),
         "a calibration with another bound": Case(
             own("upper"), "Leave the field out: it is computed.", [own("computed")]
