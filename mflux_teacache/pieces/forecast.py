@@ -26,9 +26,9 @@ MAX_GAIN = 2.0
 
 # The same for the transformer's outputs, which are smoother. On six recorded full runs of the demo's model (28 steps,
 # guidance 2.5, even patterns) the quadratic forecast errs, with 2, 3 and 4 as its bound, by 71, 62 and 60 with 7
-# computed steps, by 48, 40 and 38 with 9, by 19, 15 and 13 with 14, and by 17, 9 and 7 with 20: thousandths, the root of
-# the summed squares of error times step length. In the images of an earlier model, where errors add up, 3 was 1.9 to 2.7 dB
-# better than 2 from 9 computed steps up, and 2.5 dB worse with 7.
+# computed steps, by 48, 40 and 38 with 9, by 19, 15 and 13 with 14, and by 17, 9 and 7 with 20: thousandths, the root
+# of the summed squares of error times step length. In the images of an earlier model, where errors add up, 3 was 1.9
+# to 2.7 dB better than 2 from 9 computed steps up, and 2.5 dB worse with 7.
 MAX_GAIN_OF_OUTPUTS = 3.0
 
 # Noise levels that differ by less count as equal. They are float32 numbers from 0 to 1, which are rounded by 6e-8.

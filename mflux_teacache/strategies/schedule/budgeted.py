@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from mflux_teacache.errors import Refused
 from mflux_teacache.strategies.schedule.lists import Listed, Lists
-from mflux_teacache.strategies.schedule.plans import LEAST, carried_over, even_between_ends, letters
+from mflux_teacache.strategies.schedule.plans import LEAST, carried_over, even, letters
 
 EVEN = "even"  # what the plan of a model without lists is called
 
@@ -58,7 +58,7 @@ def budgeted(run: Run, computed: Computed, lists: Lists | None) -> Plan:
     """
     _refuse_unplanable(computed, run.active)
     if lists is None:
-        return Plan(letters(even_between_ends(run.active, computed.steps), run.active), {"plan": EVEN})
+        return Plan(letters(even(run.active, computed.steps), run.active), {"plan": EVEN})
     steps, used = _from_lists(lists.lists, run, computed.steps)
     sources = [{"list": str(listed), "source": listed.source} for listed in used]
     return Plan(letters(steps, run.active), {"plan": lists.name, "plan_lists": sources})

@@ -30,10 +30,6 @@ _TIE = 1e-6  # a whole number is reached in the very middle of a step, whatever 
 # A run that computes less has its last step extrapolated, and one that computes all needs no plan.
 LEAST = 2
 
-# Computed steps at each end of a run of a model without lists, and the least budget that affords them. The changes of
-# the first steps and of the last are the largest.
-_END, _AFFORDS_ENDS = 2, 6
-
 
 class Carried(NamedTuple):
     """A budget's steps in a run.
@@ -63,20 +59,15 @@ def carried_over(lists: Sequence[Sequence[float]], run: Sequence[float], compute
     return Carried(_crossings(_filled(mixed, computed - 1), computed), tuple(sorted(shares)))
 
 
-def even_between_ends(total: int, computed: int) -> tuple[int, ...]:
-    """The steps that a run computes of a model without lists: the first two, the last two, and an even spread between.
-
-    Of a budget of fewer than 6 steps, the first and the last alone, and an even spread between them.
+def even(total: int, computed: int) -> tuple[int, ...]:
+    """The steps that a run computes of a model without lists: the first, the last, and an even spread between them.
 
     Args:
         total: steps of the run.
         computed: how many are computed, from 2 to ``total - 1``.
     """
-    end = _END if computed >= _AFFORDS_ENDS else 1
-    first, last = end - 1, total - end
-    gaps = computed - 2 * end + 1
-    between = ((2 * (last - first) * place + gaps) // (2 * gaps) for place in range(gaps + 1))  # rounded, half up
-    return (*range(first), *(first + place for place in between), *range(last + 1, total))
+    last, gaps = total - 1, computed - 1
+    return tuple((2 * last * place + gaps) // (2 * gaps) for place in range(computed))  # rounded, half up
 
 
 def _density(places: Sequence[float], run: Sequence[float]) -> Density:

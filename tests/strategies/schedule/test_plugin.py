@@ -111,7 +111,7 @@ def test_the_plan_is_followed():
 def test_a_forecast_goes_on_in_sigma():
     plugin = Plugin("schedule", Schedule, pattern="CCCS")
     # The parabola through 0, 10 and 40 at 1.0, 0.8 and 0.6 has its bound at 0.525.
-    assert plugin.run(4, sigmas=[1.0, 0.8, 0.6, 0.55], computes=lambda step, branch: 10 * step**2).residuals[3] == (
+    assert plugin.run(4, sigmas=[1.0, 0.8, 0.6, 0.55], computes=lambda step, branch: 10.0 * step**2).residuals[3] == (
         pytest.approx([50.625])
     )
     assert plugin.call("mflux_image_metadata", generation=generation(3)) == {

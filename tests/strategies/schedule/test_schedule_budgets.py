@@ -20,7 +20,7 @@ from mflux_teacache.records import Target
 from mflux_teacache.strategies.schedule.budgeted import Run
 from mflux_teacache.strategies.schedule.config import Config
 from mflux_teacache.strategies.schedule.lists import shipped
-from mflux_teacache.strategies.schedule.plans import even_between_ends, shifted
+from mflux_teacache.strategies.schedule.plans import even, shifted
 from mflux_teacache.strategies.schedule.plugin import Schedule
 
 PLUGIN = Loaded("schedule", Schedule)
@@ -70,8 +70,8 @@ def test_a_published_list_is_followed_and_recorded():
     assert plugin.call("mflux_image_metadata", generation=generation(50)) == {
         "plan": "flux1-dev",
         "plan_lists": [{"list": "13 of 50", "source": listed.source}],
-        "forecast": 0,
-        "reuse": "body",
+        "forecast": 2,
+        "reuse": "output",
         "cache_dtype": None,
     }
 
@@ -111,7 +111,7 @@ def test_a_late_start_takes_the_end_of_a_list():
 
 def test_a_model_without_lists_has_the_general_rule():
     plugin = Plugin("schedule", Schedule, OTHER, max_computed=9)
-    assert plugin.run(28).pattern == letters(even_between_ends(28, 9), 28)
+    assert plugin.run(28).pattern == letters(even(28, 9), 28)
     assert plugin.call("mflux_image_metadata", generation=generation(28))["plan"] == "even"
 
 
