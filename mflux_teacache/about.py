@@ -31,13 +31,15 @@ class About:
         source: the option that names a file whose decisions are repeated.
         reuses: what a skipped step reuses: with ``body``, the residual that the body added to its input; with
             ``output``, the transformer's output, and then residuals are not evaluated. ``None`` for a plugin that skips
-            nothing. If an option decides it, the instance sets its attribute ``reuses`` in ``mflux_attach``.
+            nothing. If an option decides it, or the image, the instance sets its attribute ``reuses`` in
+            ``mflux_attach`` or ``mflux_generation_start``.
         residual_after: how many of the body's first blocks run in every step; residuals are taken after them. If an
             option decides it, the instance sets its attribute ``residual_after`` in ``mflux_attach``.
         needs_calibration: it runs only on models for which it has measured figures.
         simulated: a shadow run can tell what it would have skipped.
         replay_values: the values of its ``mflux_image_metadata`` that a replay needs to reuse in the same way; if
             empty, its decisions are not repeated, and it decides anew.
+        told: the value of its ``mflux_image_metadata`` that the line after an image quotes: a text of a few words.
         keeps_images_apart: one instance serves all images of an attachment, even overlapping ones, and tells them
             apart by ``generation.number``.
         grid: for each option, the values, from careful to coarse, that ``bench quality`` compares for a built-in
@@ -58,6 +60,7 @@ class About:
     needs_calibration: bool = False
     simulated: bool = True
     replay_values: tuple[str, ...] = ()
+    told: str | None = None
     keeps_images_apart: bool = False
     grid: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     alone: str | None = None

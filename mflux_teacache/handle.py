@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -36,7 +36,7 @@ from mflux_teacache.runtime import Runtime
 from mflux_teacache.spelling import brief, described
 from mflux_teacache.stats import AttachmentStats
 
-Report = Callable[[GenerationStats], None]
+Report = Callable[[GenerationStats, Mapping[str, Any]], None]  # also told what each plugin wants recorded
 
 
 class Handle:
@@ -104,7 +104,7 @@ def attach_requests(
     """Attach plugins that are loaded and whose options have been checked.
 
     Args:
-        report: called with the stats of each finished image as ``generate_image`` returns.
+        report: called for each finished image as ``generate_image`` returns.
         model_path: where a custom checkpoint came from, which the loaded model does not know.
         compile_blocks: as in ``attach``.
         judged: the requested plugins, if they already exist and their ``mflux_check`` has run.
@@ -254,7 +254,7 @@ class Generations:
         target: describes the model; steps, guidance and size are not known yet.
         requests: the plugins, with their options.
         plugins: the first set of instances, which is attached to the model.
-        report: called with the stats of each finished image as ``generate_image`` returns.
+        report: called for each finished image as ``generate_image`` returns.
         compile_blocks: recorded with each image.
         stats: the statistics of all images.
     """
@@ -292,8 +292,8 @@ class Generations:
             Refused: a plugin turned the image down, or it cannot take part in two images that overlap.
         """
         generation = generation_of(self.pipeline, self.family, latents, **image)
-        # mflux fills in and rounds numbers: if the image is not the one that was checked, plugins check again.
-        if (made := self.target.for_run(generation)) != asked:
+        made = self.target.for_run(generation)  # mflux fills in and rounds numbers, and brings a scheduler
+        if asked is None or made != replace(asked, scheduler=made.scheduler):
             check_all(self.plugins, self.requests, made)
         making = Making(self._idle.pop() if self._idle else self._one_more(), generation)
         self._at_work.append(_AtWork(weakref.ref(making), making.plugins))
@@ -323,12 +323,12 @@ class Generations:
 
     def record(self, image: Any, making: Making) -> None:
         """Record what happened in the image that ``generate_image`` has made. No failure here costs the image."""
+        values = making.image_metadata()
         with costing_nothing("recording what the plugins did"):
-            values = making.image_metadata()
             record_in(image, self.plugins, self.requests, making.generation, values, compile_blocks=self.compile_blocks)
         if self.report is not None:
             with costing_nothing("reporting what the plugins did"):
-                self.report(making.stats)
+                self.report(making.stats, values)
 
     def release(self, making: Making) -> None:
         """Let another image have the plugins of this one."""

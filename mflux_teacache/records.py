@@ -34,7 +34,7 @@ class Target:
         guidance: guidance scale; ``None`` while not known.
         width, height: pixels; ``None`` while not known.
         has_token_grid: the family tells how the image's tokens lie (``Step.on_grid``); ``None`` while not known.
-        scheduler: class name of mflux's scheduler; ``None`` while not known, or where the pipeline has none.
+        scheduler: class name of mflux's scheduler; ``None`` while not known, or where it is not gone by.
     """
 
     pipeline: str
@@ -180,7 +180,7 @@ class Generation:
         token_grid: lines and columns of tokens that the image being made has; ``None`` where the family cannot tell.
         sigmas: noise level of each active step, 1 = pure noise, as mflux's scheduler has it; ``None`` where the
             pipeline goes by noise levels of its own.
-        scheduler: class name of mflux's scheduler; ``None`` where a pipeline has none.
+        scheduler: class name of mflux's scheduler; ``None`` where the pipeline goes by noise levels of its own.
         status: ``running`` until the denoising loop has ended.
         records: one per completed step.
         begun: when each step has begun, by ``time.perf_counter``.

@@ -153,11 +153,12 @@ class Runtime:
         self._branches: int | None = None
         self._index = 0
         self._warned: set[str] = set()
-        self._at_output = plugins.reuses == "output"
+        self._at_output = False
 
     def start(self) -> None:
         """The denoising loop is about to begin."""
         tell(self.plugins, "mflux_generation_start", generation=self.generation)
+        self._at_output = self.plugins.reuses == "output"  # a plugin may decide it for each image
 
     def predict(self, forward: Forward) -> Any:
         """One of mflux's calls for a prediction: the step's first one decides, the others follow."""

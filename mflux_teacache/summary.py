@@ -19,6 +19,7 @@ from mflux_teacache.records import GenerationStats, StepRecord
 from mflux_teacache.spelling import shortened, visible
 
 LONGEST_REASON = 100
+LONGEST_TOLD = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,7 @@ class Settings:
         limits: its options for windows, if it has any.
         never: its option that forbids every skip, with its value, if that was given.
         source: the file whose decisions are repeated, if any are.
+        told: what the plugin has chosen, in its own words.
         distilled: the model is distilled to a few steps.
     """
 
@@ -39,11 +41,14 @@ class Settings:
     limits: Sequence[str] = ()
     never: str | None = None
     source: str | None = None
+    told: str | None = None
     distilled: bool = False
 
     @classmethod
-    def of(cls, plugins: PluginSet, options: Mapping[str, Any], *, distilled: bool = False) -> Settings:
-        """The settings that the deciding plugin's record finds in its ``options``."""
+    def of(
+        cls, plugins: PluginSet, options: Mapping[str, Any], values: Any = None, *, distilled: bool = False
+    ) -> Settings:
+        """The settings that the deciding plugin's record finds in its ``options``, and in what it wants recorded."""
         about = plugins.about
         spelt = {name: f"--{plugins.decider}-{name.replace('_', '-')}" for name in options}
         budgets = (f"{spelt[name]} {options[name]}" for name in about.budgets if options.get(name) is not None)
@@ -53,6 +58,7 @@ class Settings:
             limits=[spelt[name] for name in about.windows if name in spelt],
             never=f"{spelt[about.cap]} 0" if about.cap is not None and str(options.get(about.cap)) == "0" else None,
             source=None if about.source is None else str(options.get(about.source)),
+            told=None if about.told is None or not isinstance(values, Mapping) else values.get(about.told),
             distilled=distilled,
         )
 
@@ -86,7 +92,8 @@ def summary(stats: GenerationStats, plugins: Sequence[str], decider: str | None,
         return f"compiled blocks: {len(records)} steps ({seconds})"
     if skipped or partly:
         repeated = f"{_reasons(records)} in {_text(settings.source)}" if settings.source else None
-        details = ", ".join(filter(None, (repeated or settings.budget or _threshold(records), seconds)))
+        told = None if settings.told is None else _text(settings.told, LONGEST_TOLD)
+        details = ", ".join(filter(None, (repeated or settings.budget or _threshold(records), told, seconds)))
         also = f", partly reused {partly}" if partly else ""
         return f"{counts}, skipped {skipped}{also} ({details})"
     if decider is None:
@@ -199,9 +206,9 @@ def _number(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, longest: int = LONGEST_REASON) -> str:
     try:
-        return shortened(visible(value), LONGEST_REASON)
+        return shortened(visible(value), longest)
     except Exception:  # noqa: BLE001 - a type of the plugin's own may raise anything
         return type(value).__name__
 

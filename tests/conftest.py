@@ -83,3 +83,13 @@ def commands(installed_plugins: Path, tmp_path_factory: pytest.TempPathFactory) 
 def plugins_in_process(installed_plugins: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same plugins are installed for this process too."""
     monkeypatch.syspath_prepend(installed_plugins)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_presets_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """``auto`` would use them, also in console scripts, which inherit the environment."""
+    from mflux_teacache.presets.store import VARIABLE
+
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv(VARIABLE, str(tmp_path_factory.mktemp("data")))
+        yield

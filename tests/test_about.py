@@ -54,7 +54,7 @@ def test_a_value_of_another_kind(fields: dict[str, Any], message: str) -> None:
 def test_the_kinds_of_our_own() -> None:
     kinds = {name: load(name).about.kind for name in built_in()}
     assert {name for name, kind in kinds.items() if kind == "recorder"} == {"magcache-record", "teacache-record"}
-    assert {name for name, kind in kinds.items() if kind == "tool"} == {"replay", "shadow"}
+    assert {name for name, kind in kinds.items() if kind == "tool"} == {"auto", "replay", "shadow"}
     assert {name for name in built_in() if load(name).about.keeps_images_apart} == {
         name
         for name in built_in()

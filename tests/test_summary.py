@@ -13,6 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mflux_teacache import About, hookimpl
+from mflux_teacache.plugins import Loaded, PluginSet
 from mflux_teacache.records import GenerationStats, StepRecord
 from mflux_teacache.summary import Settings, next_threshold, summary
 
@@ -255,3 +257,29 @@ def test_there_is_none_to_try(score):
 
 def test_a_run_without_plugins_only_tells_its_time():
     assert line(record(), record(), plugins=(), decider=None) == "compiled blocks: 2 steps (14.2 s of denoising)"
+
+
+class Chooses:
+    about = About(kind="tool", budgets=("level",), told="setting")
+
+    @hookimpl
+    def mflux_pre_transformer(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"setting": "sea: a rule"}, "sea: a rule, "),
+        ({"setting": "a\x1b[2J\nb"}, "a\\x1b[2J\\nb, "),
+        ({"setting": "x" * 999}, "x" * 224 + "…" + "x" * 75 + ", "),
+        ({"setting": 3}, "3, "),
+        ({}, ""),
+        (None, ""),
+        ("setting", ""),
+    ],
+)
+def test_what_a_plugin_tells_of_its_choice(values, told):
+    settings = Settings.of(PluginSet([Loaded("p", Chooses)]), {"level": "fast"}, values)
+    stats = GenerationStats(num_steps=2, decisions=(FORCED_FIRST, SKIPPED), status="finished", seconds=0, seed=1)
+    said = summary(stats, ["p"], "p", settings)
+    assert said == f"p: computed 1 of 2 steps, skipped 1 (--p-level fast, {told}0.0 s of denoising)"

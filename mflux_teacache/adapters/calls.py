@@ -123,9 +123,9 @@ class LooseImage(Image):
         with self._failing():
             return super().answer(forward)
 
-    def end_step(self, latents: Any) -> None:
+    def end_step(self, latents: Any, bar: Any) -> None:
         with self._failing():
-            super().end_step(latents)
+            super().end_step(latents, bar)
 
     @contextlib.contextmanager
     def _failing(self) -> Iterator[None]:

@@ -333,7 +333,7 @@ def generation_of(
         target_rows=target_rows,
         token_grid=_token_grid(family, config.height, config.width, target_rows),
         sigmas=None if pipeline.own_sigmas else _sigmas(config, steps),
-        scheduler=_scheduler(config),
+        scheduler=None if pipeline.own_sigmas or not hasattr(config, "scheduler") else type(config.scheduler).__name__,
     )
 
 
@@ -350,11 +350,6 @@ def _sigmas(config: Any, steps: int) -> tuple[float, ...] | None:
     levels = getattr(getattr(config, "scheduler", None), "sigmas", None)
     active = () if levels is None else tuple(map(float, levels.tolist()))[config.init_time_step : steps]
     return active if len(active) == steps - config.init_time_step else None
-
-
-def _scheduler(config: Any) -> str | None:
-    scheduler = getattr(config, "scheduler", None)
-    return None if scheduler is None else type(scheduler).__name__
 
 
 def _first_step(steps: int, arguments: Mapping[str, Any]) -> int:

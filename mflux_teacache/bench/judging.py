@@ -175,7 +175,7 @@ class _Session:
         if isinstance(row, FewerSteps):
             arguments["num_inference_steps"] = row.asked
         self.bar.set_description(label, refresh=False)
-        with listening(self.model, _WithoutBar()):
+        with listening(self.model, WithoutBar()):
             image = self.model.generate_image(**arguments).image
         self.bar.update()
         if case in self.shown:
@@ -201,7 +201,7 @@ class _Session:
         self.bar.refresh()
 
 
-class _WithoutBar:
+class WithoutBar:
     """A callback that takes mflux's progress bar, one for each image, away."""
 
     def call_before_loop(self, *, config: Config, **_: Any) -> None:

@@ -162,6 +162,15 @@ def _prompts(text: str | None, *, demo: bool) -> tuple[str, ...]:
         if not demo:
             raise OptionError("--model needs prompts of its own: give --prompts a file with one prompt in a line.")
         return _random_prompts(PROMPTS if text is None else int(text))
+    return prompts_in(text, demo=demo)
+
+
+def prompts_in(text: str, *, demo: bool) -> tuple[str, ...]:
+    """The prompts in the file that ``--prompts`` names, each once, of which the demo must be able to draw each.
+
+    Raises:
+        OptionError: it is missing, or has none or too many, or one that the demo cannot draw.
+    """
     prompts = tuple(dict.fromkeys(filter(None, map(str.strip, _lines(Path(text))))))
     if not prompts:
         raise OptionError(f"--prompts is {text}, which has no prompt in it. Write one in a line.")

@@ -19,7 +19,7 @@ from mflux_teacache.bench import figures, pictures, tables
 from mflux_teacache.bench.baseline import no_better
 from mflux_teacache.bench.judging import Judged
 from mflux_teacache.bench.plugin_settings import load
-from mflux_teacache.bench.settings import QualitySettings, SpeedSettings
+from mflux_teacache.bench.settings import ImageSettings, QualitySettings, SpeedSettings
 from mflux_teacache.bench.subjects import Subject
 from mflux_teacache.bench.turns import Timed
 from mflux_teacache.errors import NotWritten
@@ -191,13 +191,20 @@ def _packages(settings: QualitySettings) -> tuple[str, ...]:
 
 def _question(settings: QualitySettings, subject: Subject) -> dict[str, Any]:
     return {
-        "model": subject.name,
-        "base_model": settings.image.base_model,
-        "files": subject.files,
-        "arguments": {name: value for name, value in subject.arguments.items() if name not in _NOT_SHARED},
+        **asked_of(subject, settings.image),
         "prompts": settings.prompts,
         "seeds": settings.seeds,
         "settings": [asdict(setting) for setting in settings.settings],
+    }
+
+
+def asked_of(subject: Subject, image: ImageSettings) -> dict[str, Any]:
+    """What all images share, whatever their prompts and seeds are."""
+    return {
+        "model": subject.name,
+        "base_model": image.base_model,
+        "files": subject.files,
+        "arguments": {name: value for name, value in subject.arguments.items() if name not in _NOT_SHARED},
     }
 
 

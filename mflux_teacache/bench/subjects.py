@@ -66,6 +66,11 @@ class Subject:
     files: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def takes_json(self) -> bool:
+        """Prompts are JSON only."""
+        return self.pipeline is FIBO
+
+    @property
     def title(self) -> str:
         """What is measured, for people."""
         image = self.arguments

@@ -42,7 +42,7 @@ def drawn(path: Path, question: Mapping[str, Any]) -> list[JudgedRun]:
             f"{more}. Go on with its own command, give --json another name, or delete {path}."
         )
     try:
-        return list(map(_run, [*content["runs"], *content["fewer_steps"]["runs"]]))
+        return list(map(run_of, [*content["runs"], *content["fewer_steps"]["runs"]]))
     except (KeyError, TypeError) as error:
         raise OptionError(
             f"--json is {path}, which holds an unfinished run that cannot be read. Delete it, or give another name."
@@ -74,8 +74,8 @@ def _unfinished(path: Path) -> dict[str, Any] | None:
     return content if isinstance(content, dict) and content.get("interrupted") is True else None
 
 
-def _run(entry: Mapping[str, Any]) -> JudgedRun:
-    """Raises ``KeyError`` or ``TypeError``: it is no run."""
+def run_of(entry: Mapping[str, Any]) -> JudgedRun:
+    """An image from what JSON has of it; raises ``KeyError`` or ``TypeError`` where it is none."""
     run = JudgedRun(**{**entry, "case": Case(**entry["case"])})
     if not all(isinstance(value, int | float) for value in (run.computed, run.squared_error, run.ssim)):
         raise TypeError("a figure is no number")

@@ -18,8 +18,16 @@ from mflux_teacache.about import About
 from mflux_teacache.discovery import PACKAGE, installed
 from mflux_teacache.errors import OptionError, PluginWarning, Refused
 from mflux_teacache.pieces.input_files import Unreadable, parse_json, read_text
-from mflux_teacache.pieces.json_fields import check_fields, tests_of
-from mflux_teacache.pieces.option_types import NAME, Allowed, is_list_of, is_number, is_table_of, is_text
+from mflux_teacache.pieces.option_types import (
+    NAME,
+    Allowed,
+    check_fields,
+    is_list_of,
+    is_number,
+    is_table_of,
+    is_text,
+    tests_of,
+)
 from mflux_teacache.pieces.retired import refuse_retired
 from mflux_teacache.records import Target
 from mflux_teacache.spelling import shortened
@@ -121,7 +129,7 @@ class DataFiles(Generic[AnyFigures]):
         recorder: the plugin that makes a file, such as ``teacache-record``; ``None`` if there is none.
         folder: the folder with the shipped files.
         record: the dataclass; a list in a file becomes a tuple in it. A field whose default is ``None`` may be null.
-        allowed: what a field of a file may hold, if its type (``json_fields.OF_TYPE``) does not say it all.
+        allowed: what a field of a file may hold, if its type (``option_types.OF_TYPE``) does not say it all.
         derive: a function from a file's checked fields, and its name for messages, to fields that follow from others.
             It may raise ``OptionError``.
     """
@@ -246,7 +254,7 @@ class DataFiles(Generic[AnyFigures]):
 
     def warn_if_made_elsewhere(self, figures: AnyFigures, target: Target) -> None:
         """Warn if the target differs from the model, pipeline and LoRAs on which these figures were made."""
-        if difference := self._difference(figures, target):
+        if difference := self.difference(figures, target):
             own = "a file of your own" + (f", which --plugin {self.recorder} makes" if self.recorder else "")
             warnings.warn(
                 f"{shortened(difference, _LONGEST_SHOWN)}. Compare an image with one of a full run before you rely on "
@@ -255,7 +263,8 @@ class DataFiles(Generic[AnyFigures]):
                 stacklevel=2,
             )
 
-    def _difference(self, figures: AnyFigures, target: Target) -> str | None:
+    def difference(self, figures: AnyFigures, target: Target) -> str | None:
+        """In what a target differs from what these figures were made on, without a full stop; ``None`` = in nothing."""
         made, here = figures.loras, loras_of(target)
         if figures.distance(target) != 0:
             return (

@@ -86,14 +86,7 @@ class Recording(Generic[AnyImage, Run]):
 
     def made_with(self) -> dict[str, Any]:
         """The fields of ``Figures`` that say what was measured, and by whom."""
-        model = (self._target.model or "").strip() or "unknown"
-        return {
-            "name": f"{Path(model).name.lower()[: LONGEST_NAME // 2]}-recorded",
-            "model": model[:LONGEST_TEXT],
-            "pipelines": (self._target.pipeline,),
-            "source": f"recorded by {self.name} with mflux {version('mflux')}",
-            "loras": loras_of(self._target),
-        }
+        return made_on(self._target, self.name)
 
     def write_file(self, figures: Figures, told: str) -> None:
         """Write the file, and say so. A failure is only a warning, since the image is worth more.
@@ -179,3 +172,15 @@ class Recording(Generic[AnyImage, Run]):
 
 def counted(images: int) -> str:
     return f"{images} {'image' if images == 1 else 'images'}"
+
+
+def made_on(target: Target, made_by: str) -> dict[str, Any]:
+    """The fields of ``Figures`` that say what was measured, and by whom: a plugin or a command."""
+    model = (target.model or "").strip() or "unknown"
+    return {
+        "name": f"{Path(model).name.lower()[: LONGEST_NAME // 2]}-recorded",
+        "model": model[:LONGEST_TEXT],
+        "pipelines": (target.pipeline,),
+        "source": f"recorded by {made_by} with mflux {version('mflux')}",
+        "loras": loras_of(target),
+    }

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import mlx.core as mx
@@ -137,6 +137,18 @@ class Strategy:
         The limits are held afterwards; ``kind="weigh"`` leaves it to the threshold, or to the budget.
         """
         raise NotImplementedError
+
+    def spend(self, step: Step, computed: int) -> None:
+        """Change the budget while an image is made, before this step: how many of all its steps are computed.
+
+        As near to that as windows and cap allow.
+        """
+        active = step.generation.active_steps
+        self._settings = replace(self._settings, threshold=None, allowance=Allowance(max_computed=active))
+        budget = self.bounds(step.generation)
+        assert isinstance(budget, Budget), "a strategy without budgets is not asked for one"
+        self._bounds = replace(budget, computed=min(max(computed, budget.least), active))
+        self.allowance = Allowance(max_computed=self._bounds.computed)
 
     def reused(self, step: Step) -> tuple[mx.array | None, ...]:
         """What a step reuses that ``judge`` wants skipped, by the branches' numbers; a branch of ``None`` computes."""

@@ -54,7 +54,7 @@ def differences(made: PresetKey, run: PresetKey) -> Mapping[str, str]:
     pixels = made.width * made.height, run.width * run.height
     found = {
         "LoRAs": (made.loras != run.loras, spelt(made.loras), spelt(run.loras)),
-        "bits": (made.bits != run.bits, _bits(made), _bits(run)),
+        "bits": (made.bits != run.bits, bits_of(made), bits_of(run)),
         "guidance": (made.guidance != run.guidance, f"guidance {made.guidance:g}", f"guidance {run.guidance:g}"),
         "scheduler": (_known_and_other(made.scheduler, run.scheduler), f"{made.scheduler}", f"{run.scheduler}"),
         "steps": (made.steps != run.steps, f"{made.steps} steps", f"{run.steps} steps"),
@@ -71,7 +71,8 @@ def _known_and_other(one: str | None, other: str | None) -> bool:
     return None not in (one, other) and one != other
 
 
-def _bits(key: PresetKey) -> str:
+def bits_of(key: PresetKey) -> str:
+    """Such as ``8 bits``."""
     return "no quantisation" if key.bits is None else f"{key.bits} bits"
 
 

@@ -14,18 +14,19 @@ from typing import Any
 
 from mflux_teacache.errors import OptionError
 from mflux_teacache.pieces.input_files import parse_json
-from mflux_teacache.pieces.json_fields import check_fields, tests_of
 from mflux_teacache.pieces.option_types import (
     AMOUNT,
     NAME,
     TEXT,
     Allowed,
+    check_fields,
     is_amount,
     is_count_from,
     is_list_of,
     is_number,
     is_table_of,
     is_text,
+    tests_of,
     whole_number_from,
 )
 from mflux_teacache.presets.preset import SCHEMA, Evidence, Preset, PresetKey, Provenance, Setting, is_name

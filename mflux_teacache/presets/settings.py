@@ -14,7 +14,7 @@ from mflux_teacache.pieces.option_types import file_path
 from mflux_teacache.plugins import load, our_own
 from mflux_teacache.presets.preset import Setting
 from mflux_teacache.spelling import brief
-from mflux_teacache.words import is_json
+from mflux_teacache.words import as_words, is_json
 
 MAX_COMPUTED, _ = BUDGETS
 PATTERN = "pattern"  # the keyword of the schedule's option that names every step
@@ -58,6 +58,12 @@ def check_setting(setting: Setting, what: str) -> None:
     _check_budget(setting, what)
 
 
+def on_a_command_line(setting: Setting) -> str:
+    """A setting as mflux's commands take it, such as ``--plugin schedule --schedule-pattern=CSCSC``."""
+    given = Declared(load(setting.plugin)).given(setting.options)
+    return " ".join(("--plugin", setting.plugin, *as_words(given)))
+
+
 def _check_values(setting: Setting, what: str) -> None:
     """As the strategy itself checks its options on a command line."""
     declared = Declared(load(setting.plugin))
@@ -81,7 +87,6 @@ def _check_budget(setting: Setting, what: str) -> None:
 
 def _may_be_given(action: argparse.Action) -> bool:
     """Whether no value of an option can name a file, or make a strategy run where it refuses to."""
-    if action.nargs == 0:  # the only flags of strategies are those that overrule a refusal
-        return False
-    # Where there are neither choices nor a type of its own, such as a number, any text may be given: a path too.
+    # Where there are neither choices nor a type of its own, such as a number, any text may be given: a path too. Flags
+    # have neither, and those of strategies overrule a refusal.
     return action.choices is not None or action.type not in (None, str, file_path)

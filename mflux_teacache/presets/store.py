@@ -84,6 +84,14 @@ def load(name: str) -> Preset:
     Raises:
         OptionError: there is none, or its file is none.
     """
+    entry = _read(check_there(name))
+    if entry.preset is None:
+        raise OptionError(entry.problem)
+    return entry.preset
+
+
+def check_there(name: str) -> Path:
+    """The file of a preset; raises ``OptionError`` if there is none."""
     path = path_of(name)
     if not path.exists():
         names = [entry.name for entry in stored()]
@@ -91,10 +99,7 @@ def load(name: str) -> Preset:
             f"There is no preset {brief(name)} in {path.parent}. It has: {', '.join(names) or 'none'}."
             f"{did_you_mean(name, names)}"
         )
-    entry = _read(path)
-    if entry.preset is None:
-        raise OptionError(entry.problem)
-    return entry.preset
+    return path
 
 
 def save(preset: Preset) -> Path:
@@ -124,9 +129,7 @@ def remove(name: str) -> None:
         OptionError: there is none of this name.
         NotWritten: the system did not allow it.
     """
-    path = path_of(name)
-    if not path.exists():
-        load(name)  # says that there is none, and what there is
+    path = check_there(name)
     try:
         path.unlink()
     except OSError as error:

@@ -21,10 +21,11 @@ class Sees:
     """Observes; instances are made by ``attach``."""
 
     told: tuple[float, ...] | None = None
+    scheduler: str | None = None
 
     @hookimpl
     def mflux_generation_start(self, generation) -> None:
-        Sees.told = generation.sigmas
+        Sees.told, Sees.scheduler = generation.sigmas, generation.scheduler
 
 
 @pytest.mark.usefixtures("tiny")
@@ -35,9 +36,10 @@ def test_they_are_those_of_the_steps(name: str, photo: Path) -> None:
         generate(model, **{**arguments, "num_inference_steps": 4})
     steps = [record.sigma for record in handle.stats.history[0].decisions]
     if PIPELINES[CASES[name].pipeline.__name__].own_sigmas:
-        assert Sees.told is None
+        assert (Sees.told, Sees.scheduler) == (None, None)
         return
     assert Sees.told is not None
+    assert str(Sees.scheduler).endswith("Scheduler")
     # Some models are handed theirs in bfloat16.
     assert list(Sees.told) == pytest.approx(steps, abs=0.004)
 

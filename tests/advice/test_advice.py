@@ -46,6 +46,7 @@ SYSTEM = "it needs a system that denies something: tests/pieces/test_output_file
 OTHER_MFLUX = "it needs a mflux or an environment that is not here"
 ELSEWHERE = "tests/cli/mflux runs it in mflux's commands"
 NONE = "it is no advice"
+OF_TUNE, OF_AUTO = "not yet: tests/tune look at its words", "not yet: tests/strategies/auto look at its words"
 UNTRIED = {
     ("__main__.py", "none; pip install mflux"): OTHER_MFLUX,
     ("adapters/entry_check.py", "upgrade mflux-teacache-plugin."): OTHER_MFLUX,
@@ -69,6 +70,17 @@ UNTRIED = {
     ("cli/mflux/sidecar.py", "To let it decide anew, add "): ELSEWHERE,
     ("cli/own/plugins_command.py", "Reinstall or remove that package."): BROKEN,
     ("cli/startup.py", "=0 to silence this."): OTHER_MFLUX,
+    ("cli/own/presets_command.py", "Give --replace to put"): "tests/cli/own/test_presets_command.py",
+    ("strategies/auto/sources.py", "or make a preset of this run's own"): OF_AUTO,
+    ("strategies/auto/sources.py", "{}. Compare an image with one of a full run before you rely on it."): OF_AUTO,
+    ("tune/folder.py", "where nothing can be written"): SYSTEM,
+    ("tune/folder.py", "and the same command goes on from them"): SYSTEM,
+    ("tune/ranks.py", "or start the command without it."): OTHER_MFLUX,
+    ("tune/settings.py", "or --demo for the small one"): OF_TUNE,
+    ("tune/settings.py", "Leave one out."): OF_TUNE,
+    ("tune/settings.py", "Write one in a line."): OF_TUNE,
+    ("tune/settings.py", "Give --steps {}"): OF_TUNE,
+    ("tune/settings.py", "Try --speedups {}."): OF_TUNE,
     ("discovery.py", "reinstall them: "): BROKEN,
     ("discovery.py", "Attach it by its name"): MODEL,
     ("errors.py", "to go on."): BROKEN,

@@ -79,7 +79,13 @@ def test_built_ins_are_the_announced_ones() -> None:
         for name, plugin in settings.own_strategies().items()
     }
     assert ours.items() <= announced.items()
-    computing_or_repeating = {"magcache-record", "teacache-record", "shadow", "replay"}  # nothing to compare
+    computing_or_repeating = {
+        "magcache-record",
+        "teacache-record",
+        "shadow",
+        "replay",
+        "auto",
+    }  # nothing of its own to compare
     assert set(announced) - set(ours) == computing_or_repeating
 
 

@@ -16,7 +16,7 @@ UNCALIBRATED = Target(pipeline="Nothing", model="nobody/has-measured-this")
 
 
 OPTIONS = {"schedule": {"every": 2}}  # it refuses to guess
-NO_STRATEGIES = {"magcache-record", "replay", "shadow", "teacache-record"}
+NO_STRATEGIES = {"auto", "magcache-record", "replay", "shadow", "teacache-record"}
 
 
 def ours() -> list[str]:

@@ -21,8 +21,8 @@ from mflux_teacache.strategies.magcache.recorder import _Image as MagCacheImage
 from mflux_teacache.strategies.magcache.table import load as load_table
 from mflux_teacache.teacache.calibration import load as load_calibration
 from mflux_teacache.teacache.fitting import Change
+from mflux_teacache.teacache.recorded import Observed as TeaCacheImage
 from mflux_teacache.teacache.recorder import TeaCacheRecord
-from mflux_teacache.teacache.recorder import _Image as TeaCacheImage
 
 pytestmark = pytest.mark.slow
 

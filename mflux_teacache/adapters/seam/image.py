@@ -28,9 +28,7 @@ from mflux_teacache.runtime import Runtime
 
 IMAGE = "_mflux_plugins_image"  # on the context that mflux makes for each image
 _BODY = "_mflux_plugins_body"  # on the class of a block, while it asks what to do
-
-# More than any loop comes back to; one with a new prompt in every step would else keep all of its prompts.
-_KEPT = 16
+_KEPT = 16  # more than any loop comes back to; with a new prompt in every step it would else keep all of them
 
 
 class Body:
@@ -186,10 +184,13 @@ class Image:
         assert self.runtime is not None
         return self.runtime.predict(forward)
 
-    def end_step(self, latents: Any) -> None:
-        """mflux's scheduler has taken its step; ``latents`` are the new ones, not evaluated."""
+    def end_step(self, latents: Any, bar: Any) -> None:
+        """mflux's scheduler has taken its step; ``latents`` are the new ones, not evaluated, and ``bar`` is mflux's."""
         if self.runtime is not None and not self.over:
             self.runtime.end_step(latents)
+            skipped = sum(record.decision == "skipped" for record in self.runtime.generation.records)
+            if skipped and hasattr(bar, "set_postfix_str"):  # a third party's loop may have another bar, or none
+                bar.set_postfix_str(f"skipped {skipped}", refresh=False)
             self.branches.end_step()
             self.body.install()  # also on blocks that a callback has replaced
 
@@ -285,10 +286,10 @@ def loop_methods(cls: Any, here: Here) -> dict[str, Callable[..., None]]:
             cls.before_loop(context, latents, *args, **kwargs)
         here.image = image  # not earlier: ``aside`` puts back what was there before
 
-    def in_loop(context: Any, t: int, latents: Any, *args: Any, **kwargs: Any) -> None:
+    def in_loop(context: Any, t: int, latents: Any, time_steps: Any = None, *args: Any, **kwargs: Any) -> None:
         with aside(here):
-            vars(context)[IMAGE].end_step(latents)
-            cls.in_loop(context, t, latents, *args, **kwargs)
+            vars(context)[IMAGE].end_step(latents, time_steps or context._config.time_steps)  # as mflux's own has it
+            cls.in_loop(context, t, latents, time_steps, *args, **kwargs)
 
     def ending(name: str, status: Status) -> Callable[..., None]:
         def end(context: Any, *args: Any, **kwargs: Any) -> None:

@@ -342,9 +342,10 @@ class Session:
         # If these instances are attached to a model already, a further one needs instances of its own.
         have_judged = bool(target.pipeline) and not self._attached
 
-        def report(stats: GenerationStats) -> None:
+        def report(stats: GenerationStats, values: Mapping[str, Any]) -> None:
             options = next((vars(each.options) for each in requests if each.plugin.name == plugins.decider), {})
-            settings = Settings.of(plugins, options, distilled=target.distilled)
+            recorded = values.get(plugins.decider or "")
+            settings = Settings.of(plugins, options, recorded, distilled=target.distilled)
             # The image is not saved yet, so a failure to print this line must not cost it.
             tell(summary(stats, plugins.names, plugins.decider, settings), sys.stdout)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from mflux_teacache.bench import command as bench
-from mflux_teacache.cli.own import completions_command, plugins_command
+from mflux_teacache.cli.own import completions_command, plugins_command, presets_command, tune_command
 from mflux_teacache.cli.own.parser import PluginParser
 from mflux_teacache.demo import run as demo
 from mflux_teacache.messages import FAILED, Output, interruptible, reported, show_warnings
@@ -23,7 +23,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = PluginParser(COMMAND, description="Step skipping for mflux as plugins.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (demo, plugins_command, show, report, bench):
+    for command in (demo, plugins_command, presets_command, show, report, bench, tune_command):
         command.add_parser(commands)
     completions_command.add_parser(commands, parser)
     return parser

@@ -56,7 +56,7 @@ def budgeted(run: Run, computed: Computed, lists: Lists | None) -> Plan:
     Raises:
         Refused: everything would be computed, or less than the first step and the last.
     """
-    _refuse_unplanable(computed, run.active)
+    refuse_unplanable(computed, run.active, "--schedule-max-computed with such a number, or a --schedule-speedup")
     if lists is None:
         return Plan(letters(even(run.active, computed.steps), run.active), {"plan": EVEN})
     steps, used = _from_lists(lists.lists, run, computed.steps)
@@ -64,7 +64,12 @@ def budgeted(run: Run, computed: Computed, lists: Lists | None) -> Plan:
     return Plan(letters(steps, run.active), {"plan": lists.name, "plan_lists": sources})
 
 
-def _refuse_unplanable(computed: Computed, total: int) -> None:
+def refuse_unplanable(computed: Computed, total: int, otherwise: str) -> None:
+    """Raise ``Refused`` if no plan computes so many steps of a run of ``total``.
+
+    Args:
+        otherwise: the options to use instead, the last of which is a speed-up.
+    """
     if LEAST <= computed.steps < total:
         return
     steps = f"{total} active {'step' if total == 1 else 'steps'} (image-to-image runs fewer than --steps says)"
@@ -75,14 +80,14 @@ def _refuse_unplanable(computed: Computed, total: int) -> None:
         )
     raise Refused(
         f"{computed.option} asks to compute {computed.steps} of {steps}; a plan computes from {LEAST}, the first and "
-        f"the last, to {total - 1}. Use --schedule-max-computed with such a number, or a --schedule-speedup above 1 "
-        f"and up to {math.floor(100 * total / LEAST) / 100:g}."
+        f"the last, to {total - 1}. Use {otherwise} above 1 and up to "
+        f"{math.floor(100 * total / LEAST) / 100:g}."
     )
 
 
 def _from_lists(lists: Sequence[Listed], run: Run, computed: int) -> tuple[tuple[int, ...], list[Listed]]:
     """The steps that a run computes, and the lists that they are from."""
-    by_sigma = _fall(run.sigmas) and all(listed.shift is not None for listed in lists)
+    by_sigma = _fall(run.sigmas) and all(listed.levels is not None for listed in lists)
     shares = [1 - step / (run.whole - 1) for step in range(run.whole - run.active, run.whole)]
     places = [listed.places(listed.computed, by_sigma=by_sigma) for listed in lists]
     # Beyond the largest list there is one that nobody needs to publish: every step is computed.

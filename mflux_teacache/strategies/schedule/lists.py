@@ -10,8 +10,15 @@ from typing import Any
 
 from mflux_teacache.errors import OptionError
 from mflux_teacache.pieces.data_files import DataFiles, Figures
-from mflux_teacache.pieces.json_fields import check_fields, tests_of
-from mflux_teacache.pieces.option_types import Allowed, is_count_from, is_list_of, is_number
+from mflux_teacache.pieces.option_types import (
+    Allowed,
+    check_fields,
+    is_amount,
+    is_count_from,
+    is_list_of,
+    is_number,
+    tests_of,
+)
 from mflux_teacache.records import Target
 from mflux_teacache.spelling import brief
 from mflux_teacache.strategies.schedule.plans import shifted
@@ -30,6 +37,7 @@ class Listed:
         shift: time shift of that run's noise levels, as ``plans.shifted`` has it; ``None`` where that is not known,
             so that the list is carried over by the share of the steps.
         terminal: what its last noise level is stretched to.
+        sigmas: the noise level of each step of that run, where they are known one by one.
         size: of the images, such as ``1024x1024``; the shift of a model depends on it.
         search: how the list was found.
         reuse: what skipped steps reused as it was found, such as ``held residual`` or ``mean velocity``.
@@ -41,6 +49,7 @@ class Listed:
     steps: int
     shift: float | None = None
     terminal: float | None = None
+    sigmas: tuple[float, ...] | None = None
     size: str | None = None
     search: str | None = None
     reuse: str | None = None
@@ -50,11 +59,18 @@ class Listed:
     def __str__(self) -> str:
         return f"{len(self.computed)} of {self.steps}"
 
+    @property
+    def levels(self) -> Sequence[float] | None:
+        """The noise level of each step of its run, falling; ``None`` where they are not known."""
+        if self.sigmas is not None:
+            return self.sigmas
+        return None if self.shift is None else shifted(self.steps, self.shift, self.terminal)
+
     def places(self, chosen: Sequence[int], *, by_sigma: bool) -> list[float]:
         """Where some of its steps lie, falling: their noise levels, or what share of the steps is left."""
         if by_sigma:
-            assert self.shift is not None, "its noise levels are asked for where it has them"
-            levels = shifted(self.steps, self.shift, self.terminal)
+            levels = self.levels
+            assert levels is not None, "they are asked for where it has them"
             return [levels[step] for step in chosen]
         return [1 - step / (self.steps - 1) for step in chosen]
 
@@ -79,6 +95,7 @@ _ALLOWED: Mapping[str, Allowed] = {
         lambda value: is_number(value) and abs(value) <= _LARGEST_SHIFT,
         f"a number from -{_LARGEST_SHIFT} to {_LARGEST_SHIFT}",
     ),
+    "sigmas": Allowed(is_list_of(is_amount, at_most=_MOST_STEPS), "a list of noise levels"),
     "terminal": Allowed(lambda value: is_number(value) and 0 < value < 1, "a number between 0 and 1"),
 }
 _TESTS = tests_of(Listed, _ALLOWED)
@@ -104,7 +121,12 @@ def _listed(entry: dict[str, Any], what: str) -> Listed:
             f"{what} has computed = {brief(entry['computed'])}; they must rise, begin with 0 and end with {last}, the "
             f"last of its {entry['steps']} steps: both ends of a run are always computed."
         )
-    return Listed(**{**entry, "computed": computed})
+    sigmas = None if entry.get("sigmas") is None else tuple(entry["sigmas"])
+    if sigmas is not None and (len(sigmas) != entry["steps"] or list(sigmas) != sorted(set(sigmas), reverse=True)):
+        raise OptionError(
+            f"{what} has sigmas = {brief(entry['sigmas'])}; they must fall, one for each of its {entry['steps']} steps."
+        )
+    return Listed(**{**entry, "computed": computed, "sigmas": sigmas})
 
 
 FILES = DataFiles(

@@ -22,12 +22,16 @@ from mflux_teacache.records import Generation, Target
 from mflux_teacache.step import Step
 from mflux_teacache.strategies.schedule.budgeted import Plan, Run
 from mflux_teacache.strategies.schedule.config import DEFAULTS, PLUGIN, WAYS, Config
-from mflux_teacache.strategies.schedule.lists import FILES, of_model
-from mflux_teacache.strategies.schedule.plans import LEAST
+from mflux_teacache.strategies.schedule.lists import FILES, Lists, of_model
+from mflux_teacache.strategies.schedule.plans import LEAST, letters
 
 
 class Schedule(Strategy):
-    """Skips the steps that its options name, or those that a plan of the model leaves out."""
+    """Skips the steps that its options name, or those that a plan of the model leaves out.
+
+    Attributes:
+        given: lists in place of the model's, from a strategy that has chosen them and hands over to this one.
+    """
 
     name = PLUGIN
     title = "The schedule"
@@ -40,6 +44,8 @@ class Schedule(Strategy):
         grid={"ratio": (0.3, 0.5, 0.6, 0.7), "forecast": (0, 2)},
     )
     defaults = DEFAULTS
+
+    given: Lists | None = None
 
     _config: Config
     _plan: Plan = Plan("")
@@ -94,12 +100,28 @@ class Schedule(Strategy):
 
     def attach(self, options: argparse.Namespace, target: Target) -> None:
         self._config = self._read(options, target)
-        if (lists := self._config.lists) is not None:
+        if (lists := self._config.lists) is not None and lists is not self.given:
             FILES.warn_if_made_elsewhere(lists, target)
 
     def start(self, generation: Generation) -> None:
-        run = Run(generation.active_steps, generation.num_inference_steps, generation.sigmas)
-        self._plan = self._config.plan(run)
+        self._plan = self._config.plan(_run(generation))
+
+    def spend(self, step: Step, computed: int) -> None:
+        done = self._plan.letters[: step.index]
+        left = min(max(1, computed - done.count("C")), step.active_steps - step.index)
+        rest = self._rest(step, left, computed)
+        self._plan = self._plan._replace(letters=done + rest)
+
+    def _rest(self, step: Step, left: int, computed: int) -> str:
+        """The steps from this one on, of which so many are computed, by the plan whose budget is nearest."""
+        run, here = _run(step.generation), step.index
+        # A plan that computes as many steps in all may have computed another number of them by now.
+        for budget in sorted(range(LEAST, run.active), key=lambda budget: abs(budget - computed)):
+            config = Config(max_computed=budget, named=self._config.named, own=self._config.own)
+            rest = config.plan(run).letters[here:]
+            if rest.count("C") == left:
+                return rest
+        return letters(range(run.active - left, run.active), run.active)[here:]
 
     def bounds(self, generation: Generation) -> Bounds:
         """None: the plan has the windows in it, if they apply."""
@@ -117,16 +139,20 @@ class Schedule(Strategy):
         return Config(
             **given,
             named=None if options.plan is None else self._lists.get(options.plan, target),
-            own=of_model(target),
+            own=self.given or of_model(target),
             limits=limits.from_options(options),
         )
 
 
+def _run(generation: Generation) -> Run:
+    return Run(generation.active_steps, generation.num_inference_steps, generation.sigmas)
+
+
 def pattern(text: str) -> str:
     """The type of ``--schedule-pattern``: C and S, one of them at least S, and first a C."""
-    letters = text.upper()
-    if not letters.startswith("C") or set(letters) != {"C", "S"}:
+    plan = text.upper()
+    if not plan.startswith("C") or set(plan) != {"C", "S"}:
         raise argparse.ArgumentTypeError(
             f"{text!r} is not a pattern of C (compute) and S (skip) that begins with C and skips, such as CCSCSC"
         )
-    return letters
+    return plan

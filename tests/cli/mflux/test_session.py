@@ -179,7 +179,7 @@ def test_a_stream_that_takes_nothing_does_not_cost_the_image(monkeypatch):
     session_with(Judge).attach(SimpleNamespace(generate_image=lambda: None))
     for stdout in (Gone(), None):
         monkeypatch.setattr(sys, "stdout", stdout)
-        reports[0](GenerationStats(num_steps=1, decisions=(), status="finished", seconds=1.0, seed=1))
+        reports[0](GenerationStats(num_steps=1, decisions=(), status="finished", seconds=1.0, seed=1), {})
 
 
 def test_the_plugins_that_judged_a_model_are_the_ones_that_are_attached_to_it(monkeypatch):

@@ -208,19 +208,15 @@ def test_two_options_of_the_command_line_that_exclude_each_other_are_refused(mon
 
 def _replaced(declared: Declared, action: argparse.Action) -> list[str]:
     """A word that is allowed, and that is not the default; ``None`` of a flag."""
-    words = {"pattern": "CCSC", "calibration": "flux1-dev", "table": "flux1-dev", "strategies": "easycache"}
-    for word in (
-        words.get(declared.keyword(action)),
-        "2",
-        "3",
-        "0.4",
-        "bfloat16",
-        "output",
-        "body",
-        "a.json",
-        "CCSC",
-        None,
-    ):
+    words = {
+        "pattern": "CCSC",
+        "calibration": "flux1-dev",
+        "table": "flux1-dev",
+        "strategies": "easycache",
+        "level": "fast",
+    }
+    tried = ("2", "3", "0.4", "bfloat16", "output", "body", "a.json", "CCSC", None)
+    for word in (words.get(declared.keyword(action)), *tried):
         given = Given(action, action.option_strings[0], () if word is None else (word,))
         with contextlib.suppress(OptionError, BrokenPlugin):
             if getattr(declared.take([given], complete=False), declared.keyword(action)) not in (None, action.default):

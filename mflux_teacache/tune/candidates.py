@@ -1,0 +1,144 @@
+"""Which settings are worth a real run: of each budget the best plan, and the best strategies, by the recorded runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count as counting
+from statistics import fmean
+from typing import TypeAlias
+
+from mflux_teacache.bench.runs import Setting
+from mflux_teacache.pieces.cache import ORDER_OF_OUTPUTS
+from mflux_teacache.pieces.forecast import ORDERS
+from mflux_teacache.plugins import our_own
+from mflux_teacache.records import LETTERS
+from mflux_teacache.strategies.schedule.plans import letters
+from mflux_teacache.tune.optimum import plans
+from mflux_teacache.tune.recorded import Recorded
+from mflux_teacache.tune.segments import Nodes, Segments
+
+PLANS = "schedule"
+BUDGET = "max_computed"
+
+_LEAST = 1e-12  # in place of no error at all, which has no logarithm
+
+# How errors count by the length of their steps, in plans: which is right differs with the budget. On the demo's model
+# plans by the first came closer to the full runs with 9 of 28 steps computed, and plans by the second with 18.
+_LENGTHS = (0.5, 1.0)
+_POWER = 4  # with 9 of 28, plans by the fourth power came closer than plans by the square
+
+# Of all settings there, plans and strategies, how close they came is told best by squares that count alike.
+_BY_LENGTH, _SQUARE = 0.0, 2
+
+# The recorded runs cannot tell forecasts apart well. One whose error is at most this many times the least is as good,
+# and then the usual one is taken.
+_ALIKE = 1.25
+
+_COMPUTED = LETTERS["computed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A setting of one budget.
+
+    Attributes:
+        way: how its steps are found: a strategy's name, or what plans are made by.
+        budget: how many steps it computes.
+        error: what the recorded runs say of it: the smaller, the closer its images are to full runs.
+    """
+
+    setting: Setting
+    way: str
+    budget: int
+    error: float
+
+
+Kind: TypeAlias = list[Candidate]  # a way and a forecast, at each budget
+
+
+def adaptive(budgets: Iterable[int]) -> list[Setting]:
+    """The strategies that can be asked for so many steps, to be looked at along full runs."""
+    names = [name for name, about in our_own() if about.kind == "strategy" and BUDGET in about.budgets]
+    return [_adaptive(name, budget, 0) for budget in budgets for name in names]
+
+
+def chosen(runs: Sequence[Recorded], budgets: Sequence[int], count: int) -> list[Candidate]:
+    """Different settings, made in the same ways for each budget: plans and strategies in turn, the best of each first.
+
+    So what is checked differs: the recorded runs flatter plans, which are fitted to them.
+
+    Args:
+        runs: of one schedule; one or more.
+        count: of each budget.
+    """
+    ways: dict[str, list[Kind]] = {}
+    for of_kind in _kinds((*_plans(runs, budgets), *_strategies(runs, budgets)), len(budgets)):
+        ways.setdefault(of_kind[0].way, []).append(of_kind)
+    by_error = sorted(map(_with_best_forecast, ways.values()), key=_error)
+    taken = [each for of_kind in _in_turn(by_error)[:count] for each in of_kind]
+    different = {str(each.setting): each for each in reversed(taken)}  # both ways may lead to the same plan
+    return sorted(different.values(), key=lambda each: (-each.budget, each.error))
+
+
+def _kinds(candidates: Iterable[Candidate], budgets: int) -> Iterator[Kind]:
+    """Those that are there at every budget."""
+    found: dict[tuple[str, int], Kind] = {}
+    for candidate in candidates:
+        found.setdefault((candidate.way, candidate.setting.forecast), []).append(candidate)
+    yield from (of_kind for of_kind in found.values() if len(of_kind) == budgets)
+
+
+def _error(kind: Kind) -> float:
+    """Over all budgets, whose errors differ by orders of magnitude: the geometric mean."""
+    return math.exp(fmean(math.log(each.error + _LEAST) for each in kind))
+
+
+def _with_best_forecast(kinds: Sequence[Kind]) -> Kind:
+    best = min(kinds, key=_error)
+    usual = next((kind for kind in kinds if kind[0].setting.forecast == ORDER_OF_OUTPUTS), best)
+    return usual if _error(usual) <= _ALIKE * _error(best) else best
+
+
+def _in_turn(by_error: Sequence[Kind]) -> list[Kind]:
+    """The best plans and the best strategy, the better of them first; then the second of each, and so on."""
+    places = {plan: counting() for plan in (True, False)}
+    turns = [next(places[kind[0].setting.plugin == PLANS]) for kind in by_error]
+    return [kind for _, kind in sorted(zip(turns, by_error, strict=True), key=lambda pair: pair[0])]
+
+
+def _plans(runs: Sequence[Recorded], budgets: Sequence[int]) -> Iterator[Candidate]:
+    for order in ORDERS:
+        judging = Segments(runs, order, _BY_LENGTH, _SQUARE)
+        for by_length in _LENGTHS:
+            for budget, nodes in plans(Segments(runs, order, by_length, _POWER), budgets).items():
+                setting = _reusing(PLANS, {"pattern": letters(nodes, judging.steps)}, order)
+                way = f"plans by length {by_length:g}"
+                yield Candidate(setting=setting, way=way, budget=budget, error=judging.of_run(nodes))
+
+
+def _strategies(runs: Sequence[Recorded], budgets: Sequence[int]) -> Iterator[Candidate]:
+    """Each image is judged by the steps that a strategy chose in it."""
+    for order in ORDERS:
+        by_run = [Segments([run], order, _BY_LENGTH, _SQUARE) for run in runs]
+        for budget, setting in ((each, setting) for each in budgets for setting in adaptive([each])):
+            patterns = [run.patterns.get(str(setting)) for run in runs]
+            errors = [judging.of_run(_nodes(steps)) for judging, steps in zip(by_run, patterns, strict=True) if steps]
+            if len(errors) == len(runs):
+                taken = _adaptive(setting.plugin, budget, order)
+                yield Candidate(setting=taken, way=setting.plugin, budget=budget, error=fmean(errors))
+
+
+def _adaptive(name: str, budget: int, order: int) -> Setting:
+    return _reusing(name, {BUDGET: budget}, order)
+
+
+def _reusing(plugin: str, options: Mapping[str, str | int], order: int) -> Setting:
+    """With outputs, which costs nothing in a skipped step and is what the recorded runs tell of."""
+    return Setting(plugin, {**options, "reuse": "output", "forecast": order}, order)
+
+
+def _nodes(pattern: str) -> Nodes:
+    """A step that some branches computed counts as skipped, which is the worse of the two."""
+    return tuple(step for step, letter in enumerate(pattern) if letter == _COMPUTED)

@@ -1,0 +1,113 @@
+"""How far off skipped steps are, worked out from full runs. Pure.
+
+A segment is a run of skipped steps between two computed ones. What its steps reuse is settled by the computed steps
+before it: the last one, and for a forecast the two before that. So the error of a plan is a sum over its segments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from mflux_teacache.pieces.forecast import MAX_GAIN_OF_OUTPUTS, weights
+from mflux_teacache.tune.recorded import Recorded
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+Nodes: TypeAlias = tuple[int, ...]  # computed steps, rising
+
+
+class Segments:
+    """The errors of segments, over some full runs of one schedule.
+
+    The error of a segment is the sum over its steps of what is reused less the real output, squared: what one step errs
+    one way and the next one the other way is no error. That of several images is their mean; each counts by its own
+    size. MeanCache (arXiv 2601.19961) has the fourth power, by which a single large error counts for more than many
+    small ones.
+
+    In a step, the latents move by an error times the step's length in noise level. But an error also grows on its way
+    to the picture, the more noise is left, and schedules have short steps where that is so. How far the one outweighs
+    the other is a matter of the model.
+
+    Args:
+        runs: of the same noise levels; one or more.
+        order: of the forecast.
+        by_length: with 1, an error counts times the length of its step; with 0, each step's alike.
+        power: of an error; 2 or more.
+    """
+
+    def __init__(self, runs: Sequence[Recorded], order: int, by_length: float = 0.0, power: int = 2) -> None:
+        self._by_length, self._power = by_length, power
+        self.steps = runs[0].steps
+        self._order = order
+        self._sigmas = runs[0].sigmas
+        self._products = np.stack([_scaled(run) for run in runs])
+        self._errors: dict[Nodes, Array] = {}
+        self._offs: dict[Nodes, Array] = {}
+
+    def after(self, nodes: Nodes) -> Array:
+        """The error of skipping from the last of these computed steps on, by the step that is computed next.
+
+        At the number of steps it is that of skipping to the end.
+        """
+        used = nodes[-1 - self._order :]
+        if used not in self._errors:
+            self._errors[used] = np.concatenate([np.zeros(used[-1] + 1), self._powers(self._sums(used))])
+        return self._errors[used]
+
+    def of(self, nodes: Nodes) -> float:
+        """The error of a plan, by segments: what ``after`` has of each of them."""
+        return float(sum(self.after(seen)[end] for seen, end in self._ends(nodes)))
+
+    def of_run(self, nodes: Nodes) -> float:
+        """The error of a plan, by segments and over the whole run, where small errors that all go one way add up.
+
+        The whole run alone would praise a plan by which large errors happen to cancel in these very images.
+        """
+        whole = np.sum([self._sums(seen)[end - seen[-1] - 1] for seen, end in self._ends(nodes)], axis=0)
+        return self.of(nodes) + float(self._powers(whole[None])[0])
+
+    def _ends(self, nodes: Nodes) -> Iterator[tuple[Nodes, int]]:
+        """For each segment the computed steps before it, and where it ends."""
+        yield from ((nodes[:place], end) for place, end in enumerate((*nodes[1:], self.steps), 1))
+
+    def _sums(self, nodes: Nodes) -> Array:
+        """By how much of each output a segment is off, for each number of steps that are skipped, from 0."""
+        used = nodes[-1 - self._order :]
+        if used not in self._offs:
+            off = np.cumsum(self._shares[used[-1] + 1 :, None] * self._off(used), axis=0)
+            self._offs[used] = np.concatenate([np.zeros((1, self.steps)), off])
+        return self._offs[used]
+
+    def _powers(self, off: Array) -> Array:
+        """Of each line of ``off`` the error, mean over runs."""
+        squares = np.einsum("ks,rst,kt->rk", off, self._products, off)
+        return np.asarray(np.mean(np.maximum(squares, 0) ** (self._power / 2), axis=0))  # rounding may leave less
+
+    def _off(self, used: Nodes) -> Array:
+        """For each later step, by how much of each output what is reused differs from its own."""
+        later = range(used[-1] + 1, self.steps)
+        off = np.zeros((len(later), self.steps))
+        for row, step in zip(off, later, strict=True):
+            newest_first = used[::-1]
+            shares = weights(self._level(step), list(map(self._level, newest_first)), self._order, MAX_GAIN_OF_OUTPUTS)
+            row[list(newest_first[: len(shares)])] = shares
+            row[step] -= 1
+        return off
+
+    def _level(self, step: int) -> float | None:
+        return None if self._sigmas is None else self._sigmas[step]
+
+    @property
+    def _shares(self) -> Array:
+        """By what the error of each step is multiplied."""
+        if self._sigmas is None:
+            return np.ones(self.steps)
+        lengths = np.abs(np.diff([*self._sigmas, 0.0]))
+        return np.asarray((lengths / lengths.mean()) ** self._by_length)
+
+
+def _scaled(run: Recorded) -> Array:
+    products = np.array(run.products)
+    return np.asarray(products / np.trace(products))

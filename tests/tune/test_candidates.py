@@ -1,0 +1,84 @@
+"""Which settings are checked."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from recorded_runs import early, recorded, walk
+
+from mflux_teacache.bench.plugin_settings import load
+from mflux_teacache.options import from_keywords
+from mflux_teacache.tune.candidates import adaptive, chosen
+
+STEPS, BUDGETS = 16, (8, 5)
+EVEN = {8: "CSCSCSCSCSCSCSCC", 5: "CSSSCSSSCSSSCSSC"}
+LATE = {8: "CSSSSSSSSCCCCCCC", 5: "CSSSSSSSSSSCSCCC"}
+
+
+def patterns(by_plugin: dict[str, dict[int, str]]) -> dict[str, str]:
+    return {
+        str(setting): by_plugin[setting.plugin][int(setting.options["max_computed"])]
+        for setting in adaptive(BUDGETS)
+        if int(setting.options["max_computed"]) in by_plugin.get(setting.plugin, {})
+    }
+
+
+def test_every_setting_is_one_that_its_plugin_takes() -> None:
+    runs = [recorded(walk(STEPS, seed), patterns=patterns({"sea": EVEN})) for seed in (1, 2)]
+    for candidate in chosen(runs, BUDGETS, 6):
+        from_keywords(load(candidate.setting.plugin), candidate.setting.options)
+        assert candidate.setting.options["reuse"] == "output"
+
+
+def test_plans_and_strategies_take_turns() -> None:
+    sigmas = [1 - (step / STEPS) ** 3 for step in range(STEPS)]  # of uneven steps
+    decided = patterns({"sea": EVEN, "teacache": LATE})
+    runs = [recorded(walk(STEPS, seed), sigmas, decided) for seed in (1, 2)]
+    found = chosen(runs, BUDGETS, 4)
+    assert Counter(candidate.budget for candidate in found) == {8: 4, 5: 4}
+    for budget in BUDGETS:
+        ways = {candidate.way for candidate in found if candidate.budget == budget}
+        assert ways == {"plans by length 0.5", "plans by length 1", "sea", "teacache"}
+    for count in (2, 3):
+        plugins = Counter(candidate.setting.plugin == "schedule" for candidate in chosen(runs, [8], count))
+        assert plugins in ({True: 1, False: 1}, {True: 2, False: 1}, {True: 1, False: 2})
+
+
+def test_of_forecasts_that_are_alike_the_usual_one_is_taken() -> None:
+    """After a jump there is one that a forecast makes worse; in a line held outputs are far off."""
+    line = np.outer(np.linspace(1, 2, STEPS), np.ones(6))
+    [straight] = chosen([recorded(line)], [8], 1)
+    assert straight.setting.forecast == 2  # a linear one is as exact
+    [jumping] = chosen([recorded(early(18, seed=1))], [7], 1)
+    assert jumping.setting.forecast == 0
+
+
+def test_the_better_strategy_is_taken_first() -> None:
+    outputs = walk(STEPS, 3)
+    outputs[:11] = outputs[10]  # in these steps there is nothing to compute but the first
+    for late, even in (("sea", "teacache"), ("teacache", "sea")):
+        run = recorded(outputs, patterns=patterns({late: LATE, even: EVEN}))
+        plan, strategy = chosen([run], [5], 2)
+        assert {plan.setting.plugin, strategy.setting.plugin} == {"schedule", late}
+
+
+@pytest.mark.parametrize("missing", ["in an image", "at a budget"])
+def test_a_strategy_that_is_not_there_everywhere_is_left_out(missing: str) -> None:
+    everywhere = patterns({"sea": EVEN})
+    less = {} if missing == "in an image" else patterns({"sea": {8: EVEN[8]}})
+    other = everywhere if missing == "in an image" else less
+    runs = [recorded(walk(STEPS, 1), patterns=less), recorded(walk(STEPS, 2), patterns=other)]
+    assert {candidate.setting.plugin for candidate in chosen(runs, BUDGETS, 6)} == {"schedule"}
+
+
+def test_a_plan_that_is_found_in_two_ways_is_checked_once() -> None:
+    found = chosen([recorded(early(18, seed=1))], [7, 5], 2)
+    assert {candidate.setting.plugin for candidate in found} == {"schedule"}
+    assert [candidate.budget for candidate in found].count(7) == 1
+
+
+def test_with_one_of_each_the_best_is_taken() -> None:
+    found = chosen([recorded(walk(STEPS, 4), patterns=patterns({"sea": LATE}))], BUDGETS, 1)
+    assert [candidate.setting.plugin for candidate in found] == ["schedule", "schedule"]
