@@ -361,8 +361,7 @@ class Making(Runtime):
         """The loop is over: finished, interrupted or failed. May be called again where an interrupt cut it off."""
         self.close_step()
         if self.generation.status == "running":
-            self.generation.seconds = time.perf_counter() - self._begun
-            self.generation.status = status
+            self.generation.end(status, self._begun, time.perf_counter())
         # An ExitStack goes on with the others when one is interrupted. It runs the last callback first: hence reversed.
         with ExitStack() as each:
             for plugin in reversed(self._untold):

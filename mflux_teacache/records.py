@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Literal
 
 Outcome = Literal["computed", "forced", "partial", "skipped"]
@@ -78,6 +79,7 @@ class StepRecord:
         change, prediction, running_sum, threshold, reason: as in :class:`Decision`. The reason also says why a branch
             computed that was to reuse a residual.
         branches: one letter per guidance branch that ran, in mflux's order of calling: C computed, S reused.
+        seconds: wall-clock time from the step's beginning to the next one's; ``None`` until the image's loop has ended.
     """
 
     index: int
@@ -89,6 +91,7 @@ class StepRecord:
     running_sum: float | None = None
     threshold: float | None = None
     branches: str = ""
+    seconds: float | None = None
 
     @property
     def cost(self) -> float:
@@ -180,6 +183,7 @@ class Generation:
         scheduler: class name of mflux's scheduler; ``None`` where the pipeline goes by noise levels of its own.
         status: ``running`` until the denoising loop has ended.
         records: one per completed step.
+        begun: when each step has begun, by ``time.perf_counter``.
         seconds: of the denoising loop; 0.0 until it has ended.
     """
 
@@ -197,7 +201,16 @@ class Generation:
     scheduler: str | None = None
     status: Status = "running"
     records: list[StepRecord] = field(default_factory=list)
+    begun: list[float] = field(default_factory=list)
     seconds: float = 0.0
+
+    def end(self, status: Status, begun: float, ended: float) -> None:
+        """The denoising loop is over; ``begun`` and ``ended`` are by ``time.perf_counter``."""
+        # mflux waits for a step's latents when the step is over, and before the next one begins.
+        lasted = (after - before for before, after in pairwise([*self.begun, ended]))
+        pairs = zip(self.records, lasted, strict=False)  # a step that was cut off has begun, and has no record
+        self.records[:] = [replace(record, seconds=seconds) for record, seconds in pairs]
+        self.seconds, self.status = ended - begun, status
 
     @property
     def stats(self) -> GenerationStats:

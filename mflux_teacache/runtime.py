@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import numbers
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -173,6 +174,7 @@ class Runtime:
         return Reuse(_given(decision) or (), at_output=decision.outputs is not None)
 
     def _begin(self, forward: Forward) -> _OpenStep:
+        self.generation.begun.append(time.perf_counter())
         step = _Step(self._index, self.generation, self._branches, forward)
         tell(self.plugins, "mflux_step_start", step.index, step=step)
         decision = ask(self.plugins, DECIDES, step.index, step=step)

@@ -14,16 +14,14 @@ from tqdm import tqdm
 
 from mflux_teacache.bench.baseline import budgets, most_budgets
 from mflux_teacache.bench.figures import chosen, qualities
-from mflux_teacache.bench.runs import Case, FewerSteps, JudgedRun, Row, Setting, whole
+from mflux_teacache.bench.runs import FULL, Case, FewerSteps, JudgedRun, Row, Setting, by_letters, whole
 from mflux_teacache.bench.settings import asked_steps
 from mflux_teacache.bench.subjects import Subject
 from mflux_teacache.bench.tables import duration
-from mflux_teacache.bench.variants import LastImage, by_letters, with_setting
+from mflux_teacache.bench.variants import LastImage, with_setting
 from mflux_teacache.demo.clock import listening
 from mflux_teacache.errors import Refused
 from mflux_teacache.image_quality import Levels, levels, squared_error, ssim
-
-FULL = "every step"
 
 _THUMBNAIL = (384, 384)
 

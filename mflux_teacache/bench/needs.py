@@ -11,12 +11,14 @@ from mflux_teacache.errors import Refused
 LABORATORY = "mflux_teacache.bench.laboratory"
 
 
-def require(*modules: str) -> None:
+def require(*modules: str, extra: str = "bench") -> None:
     """Raises:
-    Refused: modules are missing that ``pip install 'mflux-teacache-plugin[bench]'`` brings; it names them.
+    Refused: modules are missing that an extra of this package brings; it names them, and how to get them.
     """
     if missing := [module for module in modules if find_spec(module) is None]:
-        raise Refused(f"this needs {', '.join(missing)}, which is missing. pip install 'mflux-teacache-plugin[bench]'")
+        raise Refused(
+            f"this needs {', '.join(missing)}, which is missing. pip install 'mflux-teacache-plugin[{extra}]'"
+        )
 
 
 def laboratory(module: str, option: str) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 from itertools import cycle, groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import PIL.Image
@@ -18,10 +18,12 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from mflux_teacache.bench.figures import Quality, Speed, chosen, pareto
-from mflux_teacache.bench.judging import FULL, Judged
-from mflux_teacache.bench.runs import Case, JudgedRun
+from mflux_teacache.bench.runs import FULL, Case, JudgedRun
 from mflux_teacache.drawing import COMPUTED, FILL, LIMIT, LINES, MEANING, make_plain, new_figure
 from mflux_teacache.image_quality import psnr
+
+if TYPE_CHECKING:
+    from mflux_teacache.bench.judging import Judged  # which loads mflux
 
 _PLAIN: dict[str, Any] = {"linestyle": "--", "linewidth": 1.2, "color": "black"}
 _FLOOR: dict[str, Any] = {"color": LIMIT, "linewidth": 2.4}

@@ -14,6 +14,9 @@ COMPUTED = "all computed"
 SKIPPING = "skipping"
 COMPILED = ", blocks compiled"
 
+# In place of a setting, for the full runs themselves.
+FULL = "every step"
+
 # The series of the images that settings are held against, beside their full runs.
 FEWER_STEPS = "fewer steps"
 
@@ -83,6 +86,11 @@ class Done(NamedTuple):
     pattern: str
     computed: float
     note: str | None = None
+
+
+def by_letters(pattern: str) -> Done:
+    """What was done in an image of which there is no more than the letters."""
+    return Done(pattern, pattern.count("C"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,9 +41,13 @@ _ABOVE = """\
          Above 100%: computed steps were shorter than those of plain, with which the floor reckons. Compiled blocks
          can make them so, and other work on the machine can make plain's longer; "one step, ms" shows which."""
 
+SPEED_HEADING = ("variant", "computed", "loop, s", "ratio", "floor", "reached", "saved")
+
 _SPREAD = "[ ]      smallest to largest; before it the median"
 
-_OF_QUALITY = """\
+QUALITY_HEADING = ("setting", "computed", "speed-up", "equal", "PSNR", "worst", "SSIM", "worst")
+
+OF_QUALITY = """\
 computed  steps, mean over images; speed-up is all steps over it: the gain if skipped steps took no time
 equal     images that are equal to the full run of their prompt and seed
 PSNR      of the other images against their full runs, in dB: mean and worst image
@@ -90,22 +94,23 @@ def legend(speeds: Sequence[Speed]) -> str:
 
 
 def _ratios(speeds: Sequence[Speed]) -> str:
-    rows = [
-        (
-            entry.variant,
-            f"{entry.computed:g}/{len(entry.pattern)}",
-            _spell(entry.loop),
-            _spell(entry.ratio),
-            f"{entry.floor:.3f}",
-            "-" if entry.saved is None else f"{entry.reached:.1%}",
-            "-" if entry.saved is None else f"{entry.saved:.1%}",
-        )
-        for entry in speeds
-    ]
     pairs = [
         f"{entry.variant}, pair by pair: {'  '.join(f'{ratio:.3f}' for ratio in entry.ratios)}" for entry in speeds[1:]
     ]
-    return _table(("variant", "computed", "loop, s", "ratio", "floor", "reached", "saved"), rows, *pairs)
+    return _table(SPEED_HEADING, list(map(speed_cells, speeds)), *pairs)
+
+
+def speed_cells(entry: Speed) -> tuple[str, ...]:
+    """A row of the table, below ``SPEED_HEADING``."""
+    return (
+        entry.variant,
+        f"{entry.computed:g}/{len(entry.pattern)}",
+        _spell(entry.loop),
+        _spell(entry.ratio),
+        f"{entry.floor:.3f}",
+        "-" if entry.saved is None else f"{entry.reached:.1%}",
+        "-" if entry.saved is None else f"{entry.saved:.1%}",
+    )
 
 
 def _steps(speeds: Sequence[Speed]) -> str:
@@ -140,34 +145,35 @@ def of_quality(qualities: Sequence[Quality], refusals: Mapping[str, str], idle: 
     refusals, idle: by setting, why it was refused, or skipped nothing.
     """
     best = pareto(qualities)
-    rows = [
-        (
-            "*" if entry in best else "",
-            entry.setting,
-            f"{entry.computed:.1f}/{entry.steps}",
-            f"{entry.speed_up:.2f}x",
-            f"{entry.equal}/{entry.images}",
-            *("-" if level is None else f"{level:.1f}" for level in (entry.psnr, entry.worst_psnr)),
-            f"{entry.ssim:.4f}",
-            f"{entry.worst_ssim:.4f}",
-        )
-        for entry in qualities
-    ]
-    heading = ("", "setting", "computed", "speed-up", "equal", "PSNR", "worst", "SSIM", "worst")
+    rows = [("*" if entry in best else "", *quality_cells(entry)) for entry in qualities]
+    heading = ("", *QUALITY_HEADING)
     before = (
         "\n".join(f"refused: {setting}: {reason}" for setting, reason in refusals.items()),
         "\n".join(f"no image skipped anything: {setting}: {reason}" for setting, reason in idle.items()),
     )
-    verdict = _verdict(qualities) if any(entry.is_baseline for entry in qualities) else ""
-    return "\n\n".join(filter(None, [*before, _table(heading, rows, left=2), verdict, _OF_QUALITY]))
+    said = "\n".join(verdict(qualities)) if any(entry.is_baseline for entry in qualities) else ""
+    return "\n\n".join(filter(None, [*before, _table(heading, rows, left=2), said, OF_QUALITY]))
 
 
-def _verdict(qualities: Sequence[Quality]) -> str:
-    """Which settings do not beat fewer steps at the same cost."""
+def quality_cells(entry: Quality) -> tuple[str, ...]:
+    """A row of the table, below ``QUALITY_HEADING``."""
+    return (
+        entry.setting,
+        f"{entry.computed:.1f}/{entry.steps}",
+        f"{entry.speed_up:.2f}x",
+        f"{entry.equal}/{entry.images}",
+        *("-" if level is None else f"{level:.1f}" for level in (entry.psnr, entry.worst_psnr)),
+        f"{entry.ssim:.4f}",
+        f"{entry.worst_ssim:.4f}",
+    )
+
+
+def verdict(qualities: Sequence[Quality]) -> list[str]:
+    """Which settings do not beat fewer steps at the same cost, in lines."""
     settings = [entry for entry in qualities if not entry.is_baseline]
     bars = no_better(qualities)
     if not bars:
-        return f"{_OF_BASELINE}\nEvery setting beats them at the same number of computed steps, by mean PSNR."
+        return [_OF_BASELINE, "Every setting beats them at the same number of computed steps, by mean PSNR."]
     lines = [
         f"  {entry.setting}: {entry.height:.1f} dB, where fewer steps have {bars[entry.setting]:.1f} dB"
         for entry in settings
@@ -176,7 +182,7 @@ def _verdict(qualities: Sequence[Quality]) -> str:
     said = (
         f"{len(bars)} of {len(settings)} settings do not beat them at the same number of computed steps, by mean PSNR:"
     )
-    return "\n".join([_OF_BASELINE, said, *lines])
+    return [_OF_BASELINE, said, *lines]
 
 
 def duration(seconds: float) -> str:

@@ -16,7 +16,7 @@ from mflux_teacache.adapters.pipelines import pipeline_of
 from mflux_teacache.bench.follow import FollowPattern
 from mflux_teacache.bench.needs import laboratory
 from mflux_teacache.bench.plugin_settings import load
-from mflux_teacache.bench.runs import COMPILED, COMPUTED, PLAIN, SKIPPING, Done, Setting
+from mflux_teacache.bench.runs import COMPILED, COMPUTED, PLAIN, SKIPPING, Done, Setting, by_letters
 from mflux_teacache.bench.settings import SpeedSettings
 from mflux_teacache.bench.subjects import Subject
 from mflux_teacache.demo.early import refuse_early
@@ -87,11 +87,6 @@ def check(settings: SpeedSettings, subject: Subject) -> None:
         refuse_early(plugin, settings.plugin_options, subject.pipeline, made_with, subject.arguments)
     if settings.compare is not None:
         laboratory("peers", "--compare").check(subject.config, subject.pipeline)
-
-
-def by_letters(pattern: str) -> Done:
-    """What was done in an image of which there is no more than the letters."""
-    return Done(pattern, pattern.count("C"))
 
 
 def _attaching(name: str, plugin: Loaded, keywords: Mapping[str, Any], compile_blocks: bool = False) -> Variant:

@@ -27,6 +27,9 @@ OWN_COMMAND = "mflux-teacache"
 PARSERS = "mflux.cli.parser.parsers"
 MODELS = "mflux.models."
 
+# The commands of mflux that describe the options of the others.
+_DESCRIBING = ("mflux-completions", "mflux-capabilities")
+
 # Where some of mflux's commands load or fetch something before a pipeline's __init__: the model that writes captions
 # for FIBO and FIBO 2, and LoRAs, which the parser and the in-context commands fetch.
 _BEFORE_PIPELINES = {"FiboVLM": "__init__", "LoraResolution": "resolve"}
@@ -44,8 +47,12 @@ def start() -> None:
 
 def is_mflux_command(argv: Sequence[str]) -> bool:
     """Whether a process with these arguments is one of mflux's console scripts. Our own command is not."""
-    name = argv[0].replace("\\", "/").rpartition("/")[2].removesuffix(".exe") if argv else ""
+    name = _name(argv)
     return name.startswith("mflux-") and name != OWN_COMMAND
+
+
+def _name(argv: Sequence[str]) -> str:
+    return argv[0].replace("\\", "/").rpartition("/")[2].removesuffix(".exe") if argv else ""
 
 
 def install() -> None:
@@ -96,6 +103,10 @@ def _with_options(original: AddArguments) -> AddArguments:
             dest="plugin_compile_blocks",
             help=COMPILE_BLOCKS_HELP,
         )
+        if _name(sys.argv) in _DESCRIBING:
+            from mflux_teacache.cli.mflux.described import describe_plugins
+
+            describe_plugins(parser)
 
     return add_output_arguments
 

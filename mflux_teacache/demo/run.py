@@ -17,7 +17,7 @@ from mflux_teacache.demo import vocabulary
 from mflux_teacache.errors import OptionError
 from mflux_teacache.hookspecs import hookimpl
 from mflux_teacache.pieces.option_types import file_path
-from mflux_teacache.pieces.output_files import check_output, writing
+from mflux_teacache.pieces.output_files import check_output, png_of, replace_file, writing
 from mflux_teacache.records import GenerationStats
 from mflux_teacache.step import Body, Decision, Step
 from mflux_teacache.text_tables import aligned
@@ -259,18 +259,13 @@ def _timed(model: DemoKlein, plugin: Loaded, keywords: Mapping[str, Any], settin
 
 
 def _write_picture(settings: Settings, result: Result) -> None:
-    from mflux_teacache.demo import picture
+    from mflux_teacache.charts.comparison import Block, Panel, compared, drawn
 
+    plain = Panel(_label("plain", result.steps, result.plain, result), result.plain.image)
+    cached = Panel(_label(settings.plugin, result.computed, result.cached, result), result.cached.image)
+    block = Block(compared(plain, cached), result.stats.decisions)
     with writing("--output", settings.output):
-        picture.draw(
-            settings.output,
-            title=settings.prompt,
-            plain=result.plain.image,
-            plain_label=_label("plain", result.steps, result.plain, result),
-            cached=result.cached.image,
-            cached_label=_label(settings.plugin, result.computed, result.cached, result),
-            records=result.stats.decisions,
-        )
+        replace_file(settings.output, png_of(drawn(settings.prompt, [block])))
 
 
 def _label(name: str, computed: float, drawn: Drawn, result: Result) -> str:
@@ -279,7 +274,7 @@ def _label(name: str, computed: float, drawn: Drawn, result: Result) -> str:
 
 def report(settings: Settings, result: Result) -> str:
     """The table, and below it what its columns mean."""
-    from mflux_teacache.demo.picture import distance, spell
+    from mflux_teacache.charts.comparison import distance, spell
 
     partly = ", P partly reused: some of its guidance branches" if result.stats.partial_count else ""
     rows = (

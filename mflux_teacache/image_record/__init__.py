@@ -9,6 +9,7 @@ The record stands under one key of mflux's metadata, in the image and in its ``.
       "decider": "teacache",                 or null
       "residual_after": 0,                   how many of the body's first blocks ran in every step
       "compile_blocks": true,                missing if it is off
+      "steps": {...},                        numbers, reasons and times of each step (``steps``); may be missing
       "plugins": {
         "teacache": {"package": "...", "version": "...", "options": {...}, "values": {...}}
       }

@@ -14,6 +14,7 @@ DECIDER = "decider"
 RESIDUAL_AFTER = "residual_after"
 COMPILE_BLOCKS = "compile_blocks"
 PLUGINS = "plugins"
+STEPS = "steps"
 
 # Of one plugin.
 PACKAGE = "package"
@@ -29,3 +30,10 @@ REUSE = "reuse"
 # Among the values of a plugin that repeats decisions: whose they are.
 REPLAYS = "replays"
 PLUGIN = "plugin"
+
+# What mflux's own metadata say beside the entry.
+SEED, STEPS_ASKED, GUIDANCE, WIDTH, HEIGHT = "seed", "steps", "guidance", "width", "height"
+PROMPT, NEGATIVE_PROMPT = "prompt", "negative_prompt"
+QUANTIZE, LORAS, LORA_SCALES = "quantize", "lora_paths", "lora_scales"
+INPUT, STRENGTH = "image_path", "image_strength"
+MFLUX_VERSION = "mflux_version"

@@ -136,18 +136,33 @@ def read(path: Path) -> Recorded:
         OptionError: there is no such file, it records nothing of ours, or the record is not one that this version
             writes.
     """
+    content = metadata(path)
+    if content is None or keys.ENTRY not in content:
+        raise OptionError(
+            f"{path} records no plugins. It must be an image that mflux wrote with --plugin, or its .metadata.json."
+        )
+    return parse(content[keys.ENTRY], content.get(keys.MODEL))
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file is taken for an image, by its name, and not for a sidecar."""
+    return path.suffix.lower() in IMAGES
+
+
+def metadata(path: Path) -> dict[str, Any] | None:
+    """All that a sidecar, or an image that mflux wrote, says about how it was made; ``None`` if there is nothing.
+
+    Raises:
+        OptionError: there is no such file, or it cannot be read.
+    """
     try:
-        text = _in_image(path) if path.suffix.lower() in IMAGES else read_text(path, MOST_BYTES)
+        text = _in_image(path) if is_image(path) else read_text(path, MOST_BYTES)
         content = None if text is None else parse_json(text)
     except (Unreadable, ValueError, RecursionError) as error:
         raise OptionError(
             f"{path} cannot be read: {error}. It must be an image that mflux wrote with plugins, or its .metadata.json."
         ) from error
-    if not isinstance(content, dict) or keys.ENTRY not in content:
-        raise OptionError(
-            f"{path} records no plugins. It must be an image that mflux wrote with --plugin, or its .metadata.json."
-        )
-    return parse(content[keys.ENTRY], content.get(keys.MODEL))
+    return content if isinstance(content, dict) else None
 
 
 def _in_image(path: Path) -> str | None:
@@ -174,8 +189,8 @@ def read_beside_mflux(path: Path) -> Recorded:
     except NotAFile:  # a pipe can be read only once, and mflux needs its content
         if not path.is_dir():
             warnings.warn(
-                f"{path} is no file that can be read twice, so plugins that it may record are not brought back. Name "
-                f"them with --plugin, or give a file.",
+                f"{path} is no file that can be read twice, so plugins that it may record are not brought back, nor "
+                f"are their options. Give a file.",
                 PluginWarning,
                 stacklevel=2,
             )
@@ -249,6 +264,16 @@ def _decided(plugin: str, entry: dict[str, Any], table: dict[str, Any], model: A
         cache_dtype=_field(where, values, keys.CACHE_DTYPE, _CACHE_DTYPE),
         entry=_facts(entry),
     )
+
+
+def outcomes(entry: Mapping[str, Any]) -> tuple[str, dict[int, str]]:
+    """The pattern of a record that ``parse`` has read, and the branches of its partly reused steps.
+
+    Raises:
+        OptionError: they are not ones that this version writes.
+    """
+    pattern: str = _field(keys.ENTRY, dict(entry), keys.PATTERN, _PATTERN, default="")
+    return pattern, _partly(pattern, entry.get(keys.PARTLY, {}))
 
 
 def _partly(pattern: str, table: Any) -> dict[int, str]:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mflux_teacache.image_record import keys
+from mflux_teacache.image_record import keys, steps
 from mflux_teacache.messages import warn_kept
 from mflux_teacache.options import as_json
 from mflux_teacache.pieces.input_files import levels, parse_json
@@ -57,7 +57,7 @@ def _entry(
     if keys.FORECAST in decided.get(keys.VALUES, {}) and (much := too_much(decided)) is not None:
         warn_kept(f"plugin {plugins.decider!r}: what is recorded of it must be {much}. Its values are not recorded.")
         decided[keys.VALUES] = {}
-    partly = {str(step.index): step.branches for step in generation.records if step.decision == "partial"}
+    partly = {str(record.index): record.branches for record in generation.records if record.decision == "partial"}
     return {
         keys.SCHEMA: keys.SCHEMA_NUMBER,
         keys.PATTERN: generation.stats.pattern,
@@ -66,6 +66,7 @@ def _entry(
         keys.PLUGINS: recorded,
         **({keys.COMPILE_BLOCKS: True} if compile_blocks else {}),
         **({keys.PARTLY: partly} if partly else {}),
+        **({keys.STEPS: numbers} if (numbers := steps.as_json(generation.records)) else {}),
     }
 
 

@@ -24,7 +24,7 @@ from mflux_teacache.pieces.option_types import file_path
 _OUTPUT = "_mflux_output"
 
 
-def add_output(group: argparse._ArgumentGroup, *names: str, **details: Any) -> None:
+def add_output(group: argparse._ActionsContainer, *names: str, **details: Any) -> None:
     """Declare an option that names a file to write."""
     # The mark keeps ``-C`` from bringing it back: a stranger's sidecar must not choose which files are overwritten.
     action = group.add_argument(*names, type=file_path, metavar="FILE", **details)

@@ -17,6 +17,11 @@ HEADING = (
     "The path is the full run's: in a run that skips, each step starts from what the steps before it have left.",
 )
 
+TITLES = ("STRATEGY", "THRESHOLD", "COMPUTED", "AT BEST", "MEAN", "WORST")
+
+# The path that every result is about, as its JSON has it.
+PATH = "full run"
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -93,7 +98,7 @@ class Report:
 def as_json(report: Report) -> dict[str, Any]:
     """The report as plain values. Errors are those of the steps that reuse, to four digits; ``None`` if not finite."""
     return {
-        "path": "full run",
+        "path": PATH,
         "error": "relative L1 of the body's output, first branch that reuses",
         "runs": [
             {
@@ -101,6 +106,7 @@ def as_json(report: Report) -> dict[str, Any]:
                 "threshold": row.threshold,
                 "pattern": row.pattern,
                 "errors": [float(f"{error:.4g}") if math.isfinite(error) else None for error in row.reused],
+                **({"partly": {str(step): share for step, share in row.partial.items()}} if row.partial else {}),
             }
             for row in report.rows
         ],
@@ -110,17 +116,17 @@ def as_json(report: Report) -> dict[str, Any]:
 
 def as_text(report: Report) -> str:
     """The report as several lines of text."""
-    titles = ("STRATEGY", "THRESHOLD", "COMPUTED", "AT BEST", "MEAN", "WORST")
     numbers = [str(step) for step in range(report.steps)]
     errors = [["." if error is None else _percent(error, 0) for error in row.errors] for row in report.rows]
     steps = aligned([numbers, *errors], left=0, gap=" ")
-    lines = [list(titles), *(_figures(row) for row in report.rows)]
+    lines = [list(TITLES), *(figures(row) for row in report.rows)]
     table = aligned([[*cells, each] for cells, each in zip(lines, steps, strict=True)]) if report.rows else []
     left_out = [f"{name} is left out: {reason}" for name, reason in report.left_out.items()]
     return "\n".join([*HEADING, "", *table, *([""] if left_out or report.notes else []), *left_out, *report.notes])
 
 
-def _figures(row: Row) -> list[str]:
+def figures(row: Row) -> list[str]:
+    """The cells of a row, below ``TITLES``; errors in %."""
     return [
         row.strategy,
         "-" if row.threshold is None else f"{row.threshold:.3g}",

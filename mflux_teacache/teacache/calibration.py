@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import pairwise
@@ -42,6 +42,10 @@ Signal = Literal["modulated_input", "first_block_residual"]
 Rows = Literal["target", "image"]
 
 
+# Of a calibration's steps, enough to draw its fit: 70 images of 28 steps, in 60 kB.
+MOST_CHANGES = 2000
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration(Figures):
     """A polynomial from the change of a signal to the change of the body's output, and how it was made.
@@ -64,6 +68,7 @@ class Calibration(Figures):
         mflux_version, date: when it was made.
         r2: the share of the variance that the fit explains; ``r2_held_out`` is that on images it was not fitted on.
         distilled: the model is distilled to a few steps, where skipping has little to give.
+        changes: what it was fitted to, of each step the signal's change and the residual's; at most ``MOST_CHANGES``.
     """
 
     signal: Signal
@@ -85,6 +90,7 @@ class Calibration(Figures):
     r2: float | None = None
     r2_held_out: float | None = None
     distilled: bool = False
+    changes: tuple[Sequence[float], ...] | None = None
 
     @classmethod
     def by_hand(cls, coefficients: tuple[float, ...]) -> Calibration:
@@ -236,6 +242,10 @@ FILES = DataFiles(
         "threshold": AMOUNT,
         "window": Allowed(is_pair_of(is_window), "[first, last]: steps from 0, or fractions between 0 and 1"),
         "prompts": Allowed(is_list_of(is_text), "a list of prompts"),
+        "changes": Allowed(
+            is_list_of(is_pair_of(is_amount), at_least=1, at_most=MOST_CHANGES),
+            f"a list of 1 to {MOST_CHANGES} pairs of changes, from 0",
+        ),
     },
     derive=_upper,
 )

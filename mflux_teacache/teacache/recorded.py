@@ -14,7 +14,7 @@ import mlx.core as mx
 from mflux_teacache.pieces.recorder import counted, made_on
 from mflux_teacache.records import Target
 from mflux_teacache.step import Body, Step
-from mflux_teacache.teacache.calibration import BETTER, Calibration
+from mflux_teacache.teacache.calibration import BETTER, MOST_CHANGES, Calibration
 from mflux_teacache.teacache.fitting import (
     DEGREE,
     Change,
@@ -114,6 +114,7 @@ def calibration_of(runs: Sequence[Run], made_by: str) -> Calibration:
         prompts=_kept(run.prompt for run in runs),
         mflux_version=version("mflux"),
         date=date.today().isoformat(),
+        changes=tuple((_short(each.signal), _short(each.residual)) for each in changes[:MOST_CHANGES]),
         r2=_rounded(r_squared(polynomial, changes)),
         r2_held_out=held_out,
         note=f"Fitted to {counted(len(runs))}{predicts}. The threshold skips about every other step: look at "
@@ -154,3 +155,7 @@ def told(found: Calibration, images: int) -> str:
 def _rounded(r2: float) -> float | None:
     """R2 to four digits; ``None`` if all changes were alike, so that there was nothing to explain."""
     return round(r2, 4) if math.isfinite(r2) else None
+
+
+def _short(change: float) -> float:
+    return float(f"{change:.5g}")

@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 import PIL.Image
 from tqdm import tqdm
 
-from mflux_teacache.bench.judging import FULL, WithoutBar
-from mflux_teacache.bench.runs import Case, FewerSteps, JudgedRun, Row
+from mflux_teacache.bench.judging import WithoutBar
+from mflux_teacache.bench.runs import FULL, Case, FewerSteps, JudgedRun, Row, by_letters
 from mflux_teacache.bench.subjects import Subject
 from mflux_teacache.bench.unfinished import run_of
-from mflux_teacache.bench.variants import LastImage, by_letters, with_setting
+from mflux_teacache.bench.variants import LastImage, with_setting
 from mflux_teacache.demo.clock import listening
 from mflux_teacache.handle import attach_requests
 from mflux_teacache.image_quality import Levels, levels, squared_error, ssim

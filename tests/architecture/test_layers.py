@@ -49,6 +49,14 @@ ALLOWED = {
         *("adapters", "errors", "image_record", "messages", "options", "pieces", "plugins", "records", "spelling"),
         "words",
     },
+    "charts": {"charts", "drawing", "image_quality", "records"},
+    "show": {
+        *("charts", "errors", "image_quality", "image_record", "pieces", "records", "show", "spelling", "text_tables"),
+    },
+    "report": {
+        *("bench", "charts", "discovery", "errors", "image_record", "pieces", "presets", "report", "shadow", "show"),
+        *("spelling", "teacache"),
+    },
     "runtime": {"errors", "forward", "messages", "pieces", "plugins", "records", "spelling", "step"},
     "adapters": {"adapters", "addresses", "errors", "family", "forward", "records", "runtime", "spelling"},
     "adapters/seam": {"adapters", "errors", "family", "forward", "records", "runtime"},
@@ -216,6 +224,7 @@ PURE = (
         "about.py",
         "strategies/schedule/plans.py",
         "shadow/report.py",
+        "image_record/steps.py",
         "bench/patterns.py",
         "bench/runs.py",
         "bench/baseline.py",

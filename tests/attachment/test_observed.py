@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import json
 import weakref
 from pathlib import Path
@@ -44,6 +45,26 @@ def test_signals_and_decisions_of_each_step_are_recorded(model: Any) -> None:
     assert handle.stats.computed_count + handle.stats.forced_count + handle.stats.skipped_count == 6
     assert handle.stats.speedup_estimate == pytest.approx(6 / (6 - handle.stats.skipped_count))
     assert image.seconds > 0
+
+
+def test_each_step_s_time_lasts_until_the_next_one_begins(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that counts how often it is read: once as the loop begins, at each step, and as the loop ends."""
+    readings = itertools.count(10.0, 10.0)
+    monkeypatch.setattr("time.perf_counter", lambda: next(readings))
+    during: list[float | None] = []
+
+    class Watch:
+        @hookimpl
+        def mflux_pre_transformer(self, step: Step) -> None:
+            during.extend(record.seconds for record in step.generation.records)
+
+    with attach(model, Watch) as handle:
+        generate(model, num_inference_steps=3, guidance=4.0)
+    image = handle.stats.last_generation
+    assert image is not None
+    assert [record.seconds for record in image.decisions] == [10.0, 10.0, 10.0]
+    assert image.seconds == 40.0
+    assert set(during) == {None}
 
 
 def test_post_transformer_sees_every_branch(model: Any) -> None:

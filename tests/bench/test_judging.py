@@ -16,8 +16,8 @@ from mflux.models.flux.variants.txt2img.flux import Flux1
 from mflux.utils.exceptions import StopImageGenerationException
 
 from mflux_teacache.bench import variants
-from mflux_teacache.bench.judging import FULL, judge
-from mflux_teacache.bench.runs import FewerSteps, Setting
+from mflux_teacache.bench.judging import judge
+from mflux_teacache.bench.runs import FULL, FewerSteps, Setting
 from mflux_teacache.bench.settings import ImageSettings
 from mflux_teacache.bench.subjects import Subject, subject_of
 from mflux_teacache.demo.model import DemoKlein

@@ -16,9 +16,9 @@ from matplotlib.lines import Line2D
 
 from mflux_teacache.bench import figures, pictures
 from mflux_teacache.bench.figures import qualities
-from mflux_teacache.bench.judging import FULL, Judged
+from mflux_teacache.bench.judging import Judged
 from mflux_teacache.bench.plugin_settings import default_grid
-from mflux_teacache.bench.runs import Case, FewerSteps, JudgedRun, TimedRun
+from mflux_teacache.bench.runs import FULL, Case, FewerSteps, JudgedRun, TimedRun
 from mflux_teacache.drawing import LIMIT
 from mflux_teacache.pieces.output_files import png_of
 

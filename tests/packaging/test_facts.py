@@ -75,7 +75,8 @@ def test_a_file_of_figures_says_whose_they_are_and_the_notice_does_too(path: Pat
 def test_there_is_no_shipped_data_of_another_kind() -> None:
     """A new kind needs a check of its own here."""
     kinds = {path.suffix for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
-    assert kinds == {".py", ".json", ".typed", ".safetensors", ".pth", ".start"}
+    ours = {".py", ".typed", ".pth", ".start", ".html", ".css", ".js"}
+    assert kinds == {*ours, ".json", ".safetensors"}
 
 
 def test_the_package_s_licence_covers_all_of_them() -> None:

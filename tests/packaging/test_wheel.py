@@ -35,6 +35,7 @@ def test_it_has_the_package_but_for_what_only_we_need(wheel: Path) -> None:
     assert {name for name in names if name.endswith(".py")} == ours - left_out
     assert {name.rpartition("/")[0] + "/" for name in left_out} == set(ONLY_HERE)
     assert {f"{PACKAGE}/demo/emoji.safetensors", f"{PACKAGE}.pth", f"{PACKAGE}/py.typed"} <= names
+    assert {f"{PACKAGE}/report/page.{kind}" for kind in ("html", "css", "js")} <= names
     # Nothing else lies beside the package.
     assert {name for name in names if "/" not in name} == {f"{PACKAGE}.pth", f"{PACKAGE}.start"}
 

@@ -134,6 +134,7 @@ ILL_TYPED = {
     "r2": ["0.5", math.nan],
     "r2_held_out": [True],
     "distilled": [1, None],
+    "changes": [[], [[0.1]], [[0.1, -0.1]], [["a", 0.1]], 0.1, [[0.1, 0.2]] * 2001],
     "license": [1],
     "note": [["a"]],
 }

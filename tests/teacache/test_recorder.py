@@ -54,6 +54,17 @@ def test_the_polynomial_between_the_changes_is_found(path):
     assert found.threshold == pytest.approx(1.5 * sum(evaluate(POLYNOMIAL, rate) for rate in RATES) / 20, abs=1e-3)
 
 
+def test_it_holds_what_it_was_fitted_to(path):
+    plugin = attached(path)
+    record(plugin)
+    record(plugin)
+    changes = load(path).changes
+    assert [signal for signal, _ in changes] == pytest.approx([*RATES, *RATES], rel=1e-4)
+    assert [residual for _, residual in changes[:20]] == pytest.approx(
+        [evaluate(POLYNOMIAL, rate) for rate in RATES], rel=1e-3
+    )
+
+
 def test_it_says_how_it_came_about(path):
     record(attached(path))
     found = load(path)

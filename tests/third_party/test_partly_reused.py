@@ -16,8 +16,8 @@ from tiny_models import generate, same
 
 from mflux_teacache import Body, Decision, Generation, ResidualCache, Step, Target, attach, hookimpl
 from mflux_teacache.bench.variants import _attaching
+from mflux_teacache.charts import steps as timeline
 from mflux_teacache.demo import run as demo
-from mflux_teacache.demo import timeline
 from mflux_teacache.demo.model import Drawn
 from mflux_teacache.image_record.read import read
 from mflux_teacache.plugins import Loaded

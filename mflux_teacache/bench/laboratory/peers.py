@@ -17,7 +17,8 @@ from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import Any
 
-from mflux_teacache.bench.variants import LastImage, by_letters
+from mflux_teacache.bench.runs import by_letters
+from mflux_teacache.bench.variants import LastImage
 from mflux_teacache.errors import Refused, UnsupportedModel
 
 DISTRIBUTION = "mlx-teacache"

@@ -9,11 +9,13 @@ from importlib.metadata import PackageNotFoundError, version
 
 from mflux_teacache.addresses import SITE
 from mflux_teacache.bench import command as bench
-from mflux_teacache.cli.own import plugins_command, presets_command, tune_command
+from mflux_teacache.cli.own import completions_command, plugins_command, presets_command, tune_command
 from mflux_teacache.cli.own.doctor import command as doctor
 from mflux_teacache.cli.own.parser import PluginParser
 from mflux_teacache.demo import run as demo
 from mflux_teacache.messages import FAILED, Output, interruptible, reported, show_warnings
+from mflux_teacache.report import command as report
+from mflux_teacache.show import command as show
 
 COMMAND = "mflux-teacache"
 DISTRIBUTION = "mflux-teacache-plugin"
@@ -25,8 +27,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (demo, plugins_command, presets_command, doctor, bench, tune_command):
+    for command in (demo, plugins_command, presets_command, doctor, show, report, bench, tune_command):
         command.add_parser(commands)
+    completions_command.add_parser(commands, parser)
     return parser
 
 

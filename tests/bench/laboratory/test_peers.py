@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mflux_teacache.bench.laboratory import peers
-from mflux_teacache.bench.variants import by_letters
+from mflux_teacache.bench.runs import by_letters
 from mflux_teacache.errors import Refused, UnsupportedModel
 
 # Only what the comparison uses; the gate decides as theirs does, from what it is told.

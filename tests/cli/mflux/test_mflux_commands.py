@@ -180,18 +180,23 @@ def test_the_module_form_works_without_the_site_module(commands):
 
 
 @pytest.mark.skipif(not (SCRIPTS / "mflux-capabilities").exists(), reason="this mflux has no mflux-capabilities")
-def test_every_image_command_has_two_options_more_and_is_else_as_it_was(commands):
+def test_every_image_command_has_the_plugins_options_more_and_is_else_as_it_was(commands):
     ours = commands.run("mflux-capabilities")
-    before = commands.run("mflux-capabilities", MFLUX_PLUGINS="0")
+    before = json.loads(commands.run("mflux-capabilities", MFLUX_PLUGINS="0").out)
     described = json.loads(ours.out)
-    for command in described["commands"]:
-        plugin, compiled = (option for option in command["options"] if option["flag"].startswith("--plugin"))
+    for command, plain in zip(described["commands"], before["commands"], strict=True):
+        known = {option["flag"] for option in plain["options"]}
+        added = {option["flag"]: option for option in command["options"] if option["flag"] not in known}
+        plugin, compiled = added["--plugin"], added["--plugin-compile-blocks"]
         assert (plugin["type"], plugin["parser_default"], plugin["status"]) == ("str", None, "honored")
+        assert {"teacache", "alternate", "none"} <= set(plugin["choices"])
         assert (compiled["type"], compiled["parser_default"], compiled["status"]) == ("bool", None, "honored")
         assert compiled["aliases"] == ["--no-plugin-compile-blocks"]
-        command["options"].remove(plugin)
-        command["options"].remove(compiled)
-    assert described == json.loads(before.out)
+        assert added["--teacache-max-skips"]["parser_default"] == 8
+        assert added["--alternate-every"]["choices"] == ["1", "2", "3"]
+        assert "required" not in added["--replay-from"]
+        command["options"] = [option for option in command["options"] if option["flag"] in known]
+    assert described == before
     assert len(described["commands"]) >= 30
 
 
@@ -204,8 +209,11 @@ def test_mfluxs_completions_know_the_option(commands):
         return
     assert completions.code == 0
     [of_generate] = re.findall(r"_mflux_generate\(\) \{\n(.*?)\n\}", completions.out, re.DOTALL)
-    [offered] = [line for line in of_generate.splitlines() if line.strip().startswith("'--plugin'")]
-    assert offered.endswith(":value:'")
+    lines = [line.strip() for line in of_generate.splitlines()]
+    [offered] = [line for line in lines if line.startswith("'--plugin'")]
+    assert {"teacache", "alternate", "none"} <= set(re.findall(r":value:\((.*)\)'$", offered)[0].split())
+    assert any(line.startswith("'--teacache-reuse'") and line.endswith(":value:(body output)'") for line in lines)
+    assert any(line.startswith("'--alternate-every'") for line in lines)
 
 
 def test_a_checkpoint_of_ones_own_runs_with_one_warning(commands):

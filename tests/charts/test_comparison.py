@@ -1,4 +1,4 @@
-"""The demo's picture, drawn from made-up runs."""
+"""Pictures of made-up runs: images, their difference, and their steps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import pytest
 from matplotlib.axes import Axes
 
 from mflux_teacache import drawing
-from mflux_teacache.demo import picture
+from mflux_teacache.charts import comparison as picture
+from mflux_teacache.pieces.output_files import png_of
 from mflux_teacache.records import StepRecord
 
 pytestmark = pytest.mark.slow
@@ -59,15 +60,8 @@ def summing(pattern: str, *predictions: float | None) -> list[StepRecord]:
 def drawn(
     path: Path, steps: list[StepRecord], cached: PIL.Image.Image | None = None, title: str = "a circle"
 ) -> np.ndarray:
-    picture.draw(
-        path,
-        title=title,
-        plain=image(RED),
-        plain_label="plain",
-        cached=cached or image(RED),
-        cached_label="teacache",
-        records=steps,
-    )
+    panels = picture.compared(picture.Panel("plain", image(RED)), picture.Panel("teacache", cached or image(RED)))
+    path.write_bytes(png_of(picture.drawn(title, [picture.Block(panels, steps)])))
     with PIL.Image.open(path) as png:
         assert png.format == "PNG"
         return np.asarray(png.convert("RGB")).astype(int)

@@ -1,4 +1,4 @@
-"""The lower half of the demo's picture: what a strategy measured and decided, step by step.
+"""What a strategy measured and decided in an image, step by step.
 
 Only what its records hold is drawn: a strategy that measures nothing has the row of decisions alone.
 """
