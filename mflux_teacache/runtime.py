@@ -25,7 +25,7 @@ from mflux_teacache.messages import warn_kept
 from mflux_teacache.pieces.distance import relative_l1 as _relative_l1
 from mflux_teacache.plugins import DECIDES, Hooks, PluginSet
 from mflux_teacache.records import COMPUTED, REUSED, Generation, Outcome, StepRecord
-from mflux_teacache.spelling import brief
+from mflux_teacache.spelling import kind_of
 from mflux_teacache.step import Body, BodyBranch, Decision, Numbers, Step
 
 _NUMBERS = tuple(Numbers.__annotations__)
@@ -219,14 +219,12 @@ class Runtime:
         self._index += 1
 
     def _finished(self, finished: _OpenStep) -> list[mx.array]:
-        """Tell of a step, record it and let go of it.
+        """Tell of a step, record it and let go of it, but for what may be read later, which is returned.
 
-        Returns:
-            What of it may be read later. The body's inputs and outputs, which are as large as the stream, are not
-            among it: nothing may hold them while the step is evaluated, so that each is freed where mflux frees it.
+        The body's inputs and outputs are as large as the stream: held by nothing while the step is evaluated, each is
+        freed where mflux frees it.
         """
-        step, decision, ran = finished
-        rows = step.generation.target_rows
+        (step, decision, ran), rows = finished, self.generation.target_rows
         body = Body(tuple(_branch(decision, number, branch, rows) for number, branch in ran.items()))
         self._branches = len(ran)
         tell(self.plugins, "mflux_post_transformer", step.index, step=step, body=body)
@@ -291,7 +289,7 @@ def _sound(decision: object) -> Decision:
         BrokenPlugin: it cannot.
     """
     if not isinstance(decision, Decision):
-        raise BrokenPlugin(f"it returned {_kind(decision)} where a Decision or None is expected")
+        raise BrokenPlugin(f"it returned {kind_of(decision)} where a Decision or None is expected")
     if decision.residuals is not None and decision.outputs is not None:
         raise BrokenPlugin(
             "it has both residuals and outputs, where one of them is expected: Decision.reuse or reuse_outputs"
@@ -305,7 +303,7 @@ def _sound(decision: object) -> Decision:
 
 def _check_arrays(arrays: object, what: str, example: str) -> None:
     if not isinstance(arrays, tuple | list):
-        raise BrokenPlugin(f"its {what}s are {_kind(arrays)}, where one for each branch is expected: {example}")
+        raise BrokenPlugin(f"its {what}s are {kind_of(arrays)}, where one for each branch is expected: {example}")
     for place, array in enumerate(arrays):
         kind = array.dtype if isinstance(array, mx.array) else type(array).__name__
         if array is not None and not (isinstance(kind, mx.Dtype) and mx.issubdtype(kind, mx.floating)):
@@ -323,16 +321,16 @@ def _readable(decision: Decision) -> tuple[Decision, dict[str, str]]:
     values = {name: getattr(decision, name) for name in _NUMBERS}
     floats = {name: _float(value) for name, value in values.items()}
     odd = {
-        name: f"{name} = {_kind(value)}, where a number or None is expected"
+        name: f"{name} = {kind_of(value)}, where a number or None is expected"
         for name, value in values.items()
         if value is not None and floats[name] is None
     }
     reason, forced = decision.reason, decision.forced
     if type(reason) is not str:  # of a class of its own, a text may be anything
-        odd["reason"] = f"reason = {_kind(reason)}, where a text is expected"
+        odd["reason"] = f"reason = {kind_of(reason)}, where a text is expected"
         reason = ""
     if not isinstance(forced, bool):
-        odd["forced"] = f"forced = {_kind(forced)}, where True or False is expected"
+        odd["forced"] = f"forced = {kind_of(forced)}, where True or False is expected"
         forced = False
     checked: dict[str, Any] = {**floats, "reason": " ".join(reason.split())[:_LONGEST_REASON], "forced": forced}
     return replace(decision, **checked), odd
@@ -346,14 +344,6 @@ def _float(value: Any) -> float | None:
         return float(value)
     except Exception:  # noqa: BLE001 - whatever a number of the plugin's own raises
         return None
-
-
-def _kind(value: Any) -> str:
-    """A value in a few words: of an array its kind, whose numbers would have to be computed first."""
-    try:
-        return f"an {type(value).__name__}" if hasattr(value, "shape") else brief(value)
-    except Exception:  # noqa: BLE001 - whatever its attributes raise
-        return f"a value of the type {type(value).__name__}"
 
 
 def _branch(decision: Decision, number: int, ran: Ran, target_rows: int | None) -> BodyBranch:

@@ -59,3 +59,11 @@ def brief(value: Any) -> str:
         return _BRIEF.repr(value)
     except Exception:  # noqa: BLE001 - a stranger's __repr__ may raise anything, and so may a number of 5000 digits
         return f"a value of the type {type(value).__name__}"
+
+
+def kind_of(value: Any) -> str:
+    """A value in a few words: of an array its kind, whose numbers would have to be computed first."""
+    try:
+        return f"an {type(value).__name__}" if hasattr(value, "shape") else brief(value)
+    except Exception:  # noqa: BLE001 - whatever its attributes raise
+        return f"a value of the type {type(value).__name__}"
