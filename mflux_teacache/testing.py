@@ -49,6 +49,7 @@ def check_family(model: Any, family: Family, **image: Any) -> None:
     _check_signals(family, observed)
     _check_grid(family, observed)
     _check_noise(family, observed.sigmas)
+    _check_branches(family, observed.branches)
     _check_block_0(model, family, image, observed.block)
     for residual_after in (0, 1):  # those that our strategies use
         _check_residual(model, family, image, plain, residual_after)
@@ -65,6 +66,7 @@ class _Observing:
         self.grid: tuple[int, int] | None = None
         self.latents: list[mx.array] = []
         self.streams: list[mx.array] = []
+        self.branches: list[set[int]] = []
         self._family = replace(family, modulated_input=self._modulated_input)
         self._read = family.modulated_input
 
@@ -89,6 +91,7 @@ class _Observing:
     @hookimpl
     def mflux_post_transformer(self, body: Body) -> None:
         self.streams.append(body.branches[0].input)
+        self.branches.append({branch.index for branch in body.branches})
 
 
 class _Reusing:
@@ -191,6 +194,17 @@ def _check_noise(family: Family, sigmas: list[float | None]) -> None:
             f"the noise levels are {spelt}; they must fall from step to step, from at most 1 = pure noise to at least "
             f"0, or be None in all steps",
             "sigma",
+        )
+
+
+def _check_branches(family: Family, branches: list[set[int]]) -> None:
+    """Check that a step runs a guidance branch of the step before it: else nothing could ever be reused."""
+    if not branches[REUSED] & branches[REUSED - 1]:
+        raise _off(
+            family,
+            f"step {REUSED} has no guidance branch of the step before, so it could reuse nothing: branches are known "
+            f"again by the arguments of their calls, which must be the same objects in each step",
+            "made_anew: it names the arguments that the pipeline makes anew for each step",
         )
 
 

@@ -74,6 +74,7 @@ WRONG: list[tuple[str, Callable[[Family], Family], str]] = [
         r"tokens of 8x8 .* Look at token_grid",
     ),
     ("z-image", lambda f: replace(f, token_grid=TokenGrid(pixels=2)), r"tokens of 2x2 .* Look at token_grid"),
+    ("iris-base", lambda f: replace(f, made_anew=()), r"step 1 has no guidance branch of .* Look at made_anew"),
     ("z-image", lambda f: replace(f, packed=True), r"latents of shape .* have no row for each of .* Look at packed"),
 ]
 
