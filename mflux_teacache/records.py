@@ -79,7 +79,8 @@ class StepRecord:
         change, prediction, running_sum, threshold, reason: as in :class:`Decision`. The reason also says why a branch
             computed that was to reuse a residual.
         branches: one letter per guidance branch that ran, in mflux's order of calling: C computed, S reused.
-        seconds: wall-clock time from the step's beginning to the next one's; ``None`` until the image's loop has ended.
+        seconds: wall-clock time from mflux's first call for the step's prediction to that for the next one's; ``None``
+            until the image's loop has ended.
     """
 
     index: int

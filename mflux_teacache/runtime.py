@@ -151,7 +151,7 @@ class Runtime:
         self.generation = generation
         self._open: _OpenStep | None = None
         self._branches: int | None = None
-        self._index = 0
+        self._index, self._called = 0, 0.0
         self._warned: set[str] = set()
         self._at_output = False
 
@@ -162,6 +162,8 @@ class Runtime:
 
     def predict(self, forward: Forward) -> Any:
         """One of mflux's calls for a prediction: the step's first one decides, the others follow."""
+        if self._open is None:
+            self._called = time.perf_counter()  # what comes before the body is a part of the step
         result, ran = forward.run(lambda: self._reuse(forward))
         if self._open is not None:
             self._open.branches.update(ran)
@@ -174,7 +176,7 @@ class Runtime:
         return Reuse(_given(decision) or (), at_output=decision.outputs is not None)
 
     def _begin(self, forward: Forward) -> _OpenStep:
-        self.generation.begun.append(time.perf_counter())
+        self.generation.begun.append(self._called)
         step = _Step(self._index, self.generation, self._branches, forward)
         tell(self.plugins, "mflux_step_start", step.index, step=step)
         decision = ask(self.plugins, DECIDES, step.index, step=step)
@@ -234,10 +236,8 @@ class Runtime:
         return kept
 
     def _kept(self, body: Body) -> list[mx.array]:
-        """What of a step may be reused later."""
-        if self.plugins.decider is None:
-            return []
-        computed = [branch for branch in body.branches if not branch.reused]
+        """What of a step may be reused later: nothing where no plugin decides."""
+        computed = [branch for branch in body.branches if self.plugins.decider is not None and not branch.reused]
         # These are on the way to the latents, and cost nothing.
         outputs = [branch.model_output for branch in computed if branch.model_output is not None]
         return outputs if self._at_output else [*outputs, *(branch.residual for branch in computed)]

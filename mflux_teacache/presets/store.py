@@ -45,10 +45,18 @@ class Stored(NamedTuple):
 
 
 def folder() -> Path:
-    """Where the presets are. ``MFLUX_TEACACHE_DATA`` in the environment names another data directory."""
+    """Where the presets are. ``MFLUX_TEACACHE_DATA`` in the environment names another data directory.
+
+    Raises:
+        OptionError: it begins with a ~ that stands for nobody's home.
+    """
     named = os.environ.get(VARIABLE)
-    data = Path(named).expanduser() if named else user_data_path(_APPLICATION, appauthor=False)
-    return data / _FOLDER
+    try:
+        return (Path(named).expanduser() if named else user_data_path(_APPLICATION, appauthor=False)) / _FOLDER
+    except RuntimeError as error:
+        raise OptionError(
+            f"{VARIABLE} is {brief(named)}, whose home directory is not known. Name the directory by its whole path."
+        ) from error
 
 
 def stored() -> list[Stored]:
@@ -93,13 +101,24 @@ def load(name: str) -> Preset:
 def check_there(name: str) -> Path:
     """The file of a preset; raises ``OptionError`` if there is none."""
     path = path_of(name)
-    if not path.exists():
+    if not is_there(path):
         names = [entry.name for entry in stored()]
         raise OptionError(
             f"There is no preset {brief(name)} in {path.parent}. It has: {', '.join(names) or 'none'}."
             f"{did_you_mean(name, names)}"
         )
     return path
+
+
+def is_there(path: Path) -> bool:
+    """Whether a file of the store exists; raises ``OptionError`` where that cannot be found out."""
+    try:
+        return path.exists()
+    except OSError as error:
+        raise OptionError(
+            f"{path} cannot be looked at: {reason(error)}. Correct its permissions, or name another data directory in "
+            f"{VARIABLE}."
+        ) from error
 
 
 def save(preset: Preset) -> Path:

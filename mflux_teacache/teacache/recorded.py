@@ -66,9 +66,12 @@ class Observed:
         return None
 
     def measure(self, step: Step, body: Body) -> None:
+        self.whole &= body.computed
+        if not self.whole:  # what is reused says nothing of the model, and where outputs are, there is no residual
+            self.changes.extend([Change(math.nan, math.nan)] * bool(step.index))
+            return
         before, self.now = self.now, observed(step, body)
         branches_before, self.branches = self.branches, tuple(branch.index for branch in body.branches)
-        self.whole &= body.computed
         if before:
             # Other branches, as after guidance has ended, are no change of the model: NaN leaves the image out.
             same = branches_before == self.branches

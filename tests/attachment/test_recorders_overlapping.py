@@ -8,9 +8,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import tiny_models
 from tiny_models import generate
 
-from mflux_teacache import attach
+from mflux_teacache import PluginWarning, attach
 
 STEPS = 12
 
@@ -42,3 +43,18 @@ def test_an_image_within_another_is_recorded_as_if_it_were_made_alone(
     one, other = (_recorded(model, tmp_path / f"{within}.json", plugin, within=within) for within in (False, True))
     assert "2 images" in other["note"]
     assert other[numbers] == pytest.approx(one[numbers], rel=1e-4)
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize("recorder", ["teacache-record", "magcache-record"])
+@pytest.mark.parametrize("reuse", ["body", "output"])
+def test_an_image_with_skipped_steps_is_left_out(recorder: str, reuse: str, tmp_path: Path) -> None:
+    """With outputs reused there is no residual that could be read."""
+    model, file = tiny_models.flux2(), tmp_path / "recorded.json"
+    with (
+        attach(model, schedule={"every": 2, "reuse": reuse}, **{recorder: {"output": file}}) as handle,
+        pytest.warns(PluginWarning, match=f"{recorder} leaves out image 1: "),
+    ):
+        generate(model, num_inference_steps=STEPS)
+    assert handle.stats.skipped_count == 5
+    assert not file.exists()

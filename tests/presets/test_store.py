@@ -165,3 +165,16 @@ def test_no_name_leads_out_of_the_store(name: str) -> None:
         return
     assert path.parent == store.folder()
     assert path.name == f"{name}.json"
+
+
+def test_a_data_directory_in_nobody_s_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(store.VARIABLE, "~nobody-of-that-name/data")
+    for act in (store.folder, store.stored, lambda: store.load("mine")):
+        with pytest.raises(OptionError, match=f"{store.VARIABLE} is '~nobody-of-that-name/data', whose home directory"):
+            act()
+
+
+def test_a_data_directory_that_is_too_long(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(store.VARIABLE, str(tmp_path / ("a" * 300)))
+    with pytest.raises(OptionError, match="cannot be looked at: .* name another data directory"):
+        store.load("mine")

@@ -55,4 +55,4 @@ class Pace:
         skipped = min(median(self.skipped), computed) if self.skipped else 0.0
         if computed == skipped:
             return steps
-        return min(max(0, round((seconds - steps * skipped) / (computed - skipped))), steps)
+        return round(min(max(0.0, (seconds - steps * skipped) / (computed - skipped)), steps))

@@ -45,12 +45,15 @@ class _Image:
         return "a step was skipped, or its residual has another shape than the step before's, or is zero or not finite"
 
     def measure(self, step: Step, body: Body) -> None:
+        # What is reused says nothing of the model, and where outputs are, there is no residual. NaN leaves the image
+        # out.
+        if not body.computed:
+            self.ratios.append(math.nan)
+            return
         # By the branches' numbers, since mflux may end guidance before the run ends.
         now = {branch.index: step.target_part(branch.residual) for branch in body.branches}
         before, self.residuals = self.residuals, now
-        ratio = 1.0 if step.index == 0 else _ratio(now, before)
-        # A reused residual says nothing about the model. NaN leaves the image out.
-        self.ratios.append(ratio if body.computed else math.nan)
+        self.ratios.append(1.0 if step.index == 0 else _ratio(now, before))
 
 
 class MagCacheRecord(Recording[_Image, tuple[float, ...]]):

@@ -44,6 +44,7 @@ def test_what_there_is_time_for() -> None:
     assert pace([1.0], []).affords(4.4, 10) == 4
     assert pace([1.0, 2.0, 9.0], []).affords(4.1, 10) == 2  # the median is 2
     assert pace([1.0], [0.5]).affords(7.0, 10) == 4  # 4 computed and 6 skipped are 7.0
+    assert pace([1.0], [0.5]).affords(1e308, 10) == 10
     assert pace([1.0], [2.0]).affords(0.0, 10) == 10  # nothing is gained by skipping
 
 

@@ -12,9 +12,10 @@ from mflux_teacache.presets.preset import Preset
 
 
 def user_presets() -> Part:
-    data = store.folder().parent
-    facts = {"data directory": f"{as_word(data)}{_state(data)}"}
+    facts: dict[str, str] = {}
     try:
+        data = store.folder().parent
+        facts = {"data directory": f"{as_word(data)}{_state(data)}"}
         stored = store.stored()
     except OptionError as error:
         return Part("presets", facts, [str(error)])
@@ -25,7 +26,7 @@ def user_presets() -> Part:
 
 def _state(data: Path) -> str:
     named = f", named by {store.VARIABLE}" if os.environ.get(store.VARIABLE) else ""
-    return f"{'' if data.exists() else ', which is not there yet'}{named}"
+    return f"{'' if store.is_there(data) else ', which is not there yet'}{named}"
 
 
 def _of(preset: Preset) -> str:
