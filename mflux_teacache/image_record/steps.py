@@ -14,19 +14,19 @@ missing::
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mflux_teacache.errors import OptionError
-from mflux_teacache.pieces.option_types import Allowed, is_list_of, is_number, is_text
+from mflux_teacache.pieces.option_types import Allowed, is_drawn, is_list_of, is_text
 from mflux_teacache.records import Outcome, StepRecord
 from mflux_teacache.spelling import brief, shortened
 
 FORCED = "forced"
 REASONS = "reasons"
 REASON = "reason"
-NUMBERS = ("sigma", "change", "prediction", "running_sum", "threshold", "seconds")
+SECONDS = "seconds"
+NUMBERS = ("sigma", "change", "prediction", "running_sum", "threshold", SECONDS)
 
 # Characters of JSON. 50 steps take about 2000, and an image as JPEG has 64 kB for all of its metadata.
 MOST = 16_000
@@ -48,7 +48,7 @@ def as_json(records: Sequence[StepRecord]) -> dict[str, Any]:
 
 
 def _rounded(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else float(f"{value:.6g}")
+    return float(f"{value:.6g}") if is_drawn(value) else None
 
 
 def parse(where: str, table: Any, pattern: str, partly: Mapping[int, str]) -> tuple[StepRecord, ...]:
@@ -97,7 +97,8 @@ def _allowed(steps: int, reasons: Any) -> dict[str, Allowed]:
 
     texts = reasons if isinstance(reasons, list) else []
     return {
-        **dict.fromkeys(NUMBERS, column(is_number, "a number")),
+        **dict.fromkeys(NUMBERS, column(is_drawn, "a number up to 1e100")),
+        SECONDS: column(lambda value: is_drawn(value) and value >= 0, "a number from 0"),
         REASONS: Allowed(is_list_of(is_text, at_most=steps), f"a list of at most {steps} texts"),
         REASON: column(lambda value: type(value) is int and 0 <= value < len(texts), f"the place of one of {REASONS}"),
         FORCED: Allowed(

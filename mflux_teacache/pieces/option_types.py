@@ -20,6 +20,8 @@ Value = TypeVar("Value")
 LONGEST_TEXT = 10_000
 LONGEST_NAME = 200  # messages show it, and images record it
 
+LARGEST = 1e100  # of numbers that are drawn: their sums, and the ranges of axes, are finite too
+
 
 class Allowed(NamedTuple):
     """The values that an option or a field may have.
@@ -48,6 +50,11 @@ def is_number(value: Any) -> bool:
     """Whether a value is a number that a float can hold."""
     # Python's JSON also reads NaN, Infinity and whole numbers of any length. NaN fails every comparison.
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+
+
+def is_drawn(value: Any) -> bool:
+    """Whether a value is a number that figures and pictures can be made of."""
+    return is_number(value) and abs(value) <= LARGEST
 
 
 def is_amount(value: Any) -> bool:

@@ -12,14 +12,14 @@ from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from mflux_teacache.errors import OptionError
-from mflux_teacache.pieces.option_types import is_number, is_text
+from mflux_teacache.pieces.option_types import is_drawn, is_text
 from mflux_teacache.spelling import brief
 
 T = TypeVar("T")
 
 _PLAIN: Mapping[type, Any] = {
     str: is_text,
-    float: is_number,
+    float: is_drawn,
     int: lambda value: type(value) is int,
     bool: lambda value: type(value) is bool,
 }

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from mflux_teacache.errors import OptionError
-from mflux_teacache.pieces.option_types import is_number, is_text
+from mflux_teacache.pieces.option_types import is_drawn, is_text
 from mflux_teacache.report.page import Details, Section, Table, chart
 from mflux_teacache.shadow import picture
 from mflux_teacache.shadow.report import HEADING, PATH, TITLES, Report, Row, as_text, figures
@@ -54,8 +54,8 @@ def _row(entry: Any, where: str) -> Row:
         raise OptionError(f"{where} has no strategy with a pattern of C, S and P. Make the file anew.")
     errors, threshold = entry.get("errors"), entry.get("threshold")
     reused = [step for step, letter in enumerate(pattern) if letter != "C"]
-    known = isinstance(errors, list) and all(error is None or is_number(error) for error in errors)
-    if not (known and len(errors) == len(reused) and (threshold is None or is_number(threshold))):
+    known = isinstance(errors, list) and all(error is None or is_drawn(error) for error in errors)
+    if not (known and len(errors) == len(reused) and (threshold is None or is_drawn(threshold))):
         raise OptionError(f"{where} must have an error for each of its {len(reused)} reused steps. Make the file anew.")
     shares = entry.get("partly", {})
     of = dict(zip(reused, (math.nan if error is None else float(error) for error in errors), strict=True))
@@ -65,4 +65,4 @@ def _row(entry: Any, where: str) -> Row:
 
 def _share(shares: Any, step: int) -> float:
     share = shares.get(str(step)) if isinstance(shares, dict) else None
-    return float(share) if share is not None and is_number(share) and 0 < share < 1 else _EVEN
+    return float(share) if share is not None and is_drawn(share) and 0 < share < 1 else _EVEN

@@ -11,7 +11,7 @@ import numpy as np
 
 from mflux_teacache.bench.runs import Setting
 from mflux_teacache.charts import fit
-from mflux_teacache.pieces.option_types import is_number
+from mflux_teacache.pieces.option_types import is_drawn
 from mflux_teacache.report import facts
 from mflux_teacache.report.measurements import of_quality
 from mflux_teacache.report.page import Details, Picture, Section, chart
@@ -55,7 +55,7 @@ def _foretold(content: Mapping[str, Any]) -> list[Picture]:
     pairs = [
         (math.log10(error), reached[name])
         for name, error in map(_candidate, _list(content.get("candidates")))
-        if error > 0 and is_number(reached.get(name))
+        if error > 0 and is_drawn(reached.get(name))
     ]
     given = [error for error, _ in pairs]
     if len(set(given)) < _FEWEST:
@@ -71,7 +71,7 @@ def _candidate(entry: Any) -> tuple[str, float]:
     if not isinstance(setting, dict) or not isinstance(setting.get("options"), dict):
         return "", 0.0
     error = entry.get("error")
-    return str(Setting(str(setting.get("plugin")), setting["options"])), float(error) if is_number(error) else 0.0
+    return str(Setting(str(setting.get("plugin")), setting["options"])), float(error) if is_drawn(error) else 0.0
 
 
 def _cases(title: str, cases: Any) -> list[Details]:
