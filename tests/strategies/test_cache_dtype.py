@@ -34,7 +34,7 @@ def run(model: Any, strategy: str, **options: Any) -> tuple[mx.array, Watch]:
     plugin = load(strategy)
     watch, made = kept(Watch)
     requests = [
-        Request(plugin, from_keywords(plugin, {**OPTIONS[strategy], "forecast": 0, **options})),
+        Request(plugin, from_keywords(plugin, {**OPTIONS[strategy], "reuse": "body", "forecast": 0, **options})),
         Request(Loaded("watch", watch), from_keywords(Loaded("watch", watch), {})),
     ]
     with attach_requests(model, requests):

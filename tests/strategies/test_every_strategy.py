@@ -109,9 +109,9 @@ def test_a_schedule_is_what_a_plugin_of_a_few_lines_does(case: str, photo: Path)
     model, arguments = CASES[case].make(photo)
     with attach(model, Pattern):
         expected = generate(model, num_inference_steps=STEPS, **arguments)
-    with attach(model, "schedule", pattern=Pattern.pattern[:STEPS]) as handle:
+    with attach(model, "schedule", pattern=Pattern.pattern[:STEPS], reuse="body") as handle:
         assert same(generate(model, num_inference_steps=STEPS, **arguments), expected)
-    with attach(model, "schedule", pattern=Pattern.pattern[:STEPS], forecast=1):
+    with attach(model, "schedule", pattern=Pattern.pattern[:STEPS], reuse="body", forecast=1):
         assert not same(generate(model, num_inference_steps=STEPS, **arguments), expected)
     assert handle.stats.skipped_count == 2
 

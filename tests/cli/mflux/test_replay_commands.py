@@ -60,7 +60,7 @@ def test_a_sidecar_repeats_the_recorded_steps(commands, first, name):
     assert after["plugins"]["replay"]["values"] == {
         "forecast": before["plugins"][name]["values"]["forecast"],
         "cache_dtype": None,
-        "reuse": "body",
+        "reuse": before["plugins"][name]["values"]["reuse"],
         "replays": {"plugin": name, **before["plugins"][name]},
     }
 
