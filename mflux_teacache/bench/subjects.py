@@ -27,6 +27,7 @@ from mflux_teacache.demo import model as demo
 from mflux_teacache.demo.run import PROMPT as DEMO_PROMPT
 from mflux_teacache.demo.sizes import SIDE as DEMO_SIDE
 from mflux_teacache.errors import OptionError, UnsupportedModel
+from mflux_teacache.messages import did_you_mean
 from mflux_teacache.spelling import described
 
 PROMPT = "a red apple on a wooden table beside a window, in the soft light of an early autumn morning"
@@ -117,7 +118,7 @@ def _checkpoint(settings: ImageSettings, name: str) -> Subject:
     try:
         config = ModelConfig.from_name(name, settings.base_model)
     except ModelConfigError as error:
-        raise UnsupportedModel(f"--model {name}: {error}") from error
+        raise UnsupportedModel(_unknown(name, settings.base_model)) from error
     # mflux's own name of the model, or of the one that a checkpoint is based on: they have the same aliases.
     key = next((key for key, known in AVAILABLE_MODELS.items() if known.aliases == config.aliases), None)
     if key not in MODELS:
@@ -138,6 +139,17 @@ def _checkpoint(settings: ImageSettings, name: str) -> Subject:
             for file in (*loras.get("lora_paths", ()), settings.image_path)
             if file is not None
         },
+    )
+
+
+def _unknown(name: str, base: str | None) -> str:
+    """Of a model that mflux does not know, or whose base it does not know."""
+    known = ", ".join(MODELS)
+    if base is not None:
+        return f"--base-model {base} is no model of mflux.{did_you_mean(base, MODELS)} Name one of these: {known}."
+    return (
+        f"--model {name} is no model of mflux, and its name does not tell what it is based on."
+        f"{did_you_mean(name, MODELS)} Check the spelling, or give --base-model with one of these: {known}."
     )
 
 

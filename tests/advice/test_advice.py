@@ -79,7 +79,7 @@ UNTRIED = {
     ("strategies/auto/sources.py", "or make a preset of this run's own"): OF_AUTO,
     ("strategies/auto/sources.py", "{}. Compare an image with one of a full run before you rely on it."): OF_AUTO,
     ("tune/folder.py", "where nothing can be written"): SYSTEM,
-    ("tune/folder.py", "and the same command goes on from them"): SYSTEM,
+    ("tune/folder.py", "run the same command to go on;"): SYSTEM,
     ("tune/ranks.py", "or start the command without it."): OTHER_MFLUX,
     ("tune/settings.py", "or --demo for the small one"): OF_TUNE,
     ("tune/settings.py", "Leave one out."): OF_TUNE,

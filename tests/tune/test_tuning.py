@@ -61,7 +61,7 @@ def test_from_nothing_to_a_preset(tunes_tiny: Path, capsys: pytest.CaptureFixtur
     figures = tunes_tiny.parent / "tune.json"
     assert tune("--json", str(figures)) == 0
     out = capsys.readouterr().out
-    assert "Settings are looked for that compute 8 and 4 of 12 steps." in out
+    assert "Looking for the best settings that compute 8 and 4 of 12 steps." in out
     assert "A full run takes " in out
     assert f"preset       {tunes_tiny / 'presets'}" in out
 
@@ -93,6 +93,14 @@ def test_from_nothing_to_a_preset(tunes_tiny: Path, capsys: pytest.CaptureFixtur
     assert tune() == 0
     assert drawing == []
     assert preset() == found
+
+
+def told_as_interrupted(images: int, folder: Path) -> str:
+    if not images:
+        return "\nmflux-teacache: interrupted: no image was finished. Run the same command to begin again.\n"
+    [kept] = (folder / "tune").iterdir()
+    finished = f"{images} finished {'image is' if images == 1 else 'images are'} kept"
+    return f"\nmflux-teacache: interrupted: {finished} in {kept}. Run the same command to go on.\n"
 
 
 class Crash(Exception):
@@ -133,7 +141,7 @@ def test_interrupted_at_a_random_image_it_comes_to_the_same(
     drawing.clear()
     failing(chance.randrange(images), KeyboardInterrupt())
     assert tune() == 130
-    assert "The finished images are kept, and the same command goes on from them." in capsys.readouterr().err
+    assert told_as_interrupted(len(drawing), tunes_tiny) in capsys.readouterr().err
     assert not (tunes_tiny / "presets").exists()
     failing(chance.randrange(len(drawing), images), Crash())
     with contextlib.suppress(Crash):
@@ -178,8 +186,11 @@ def test_minutes_leave_less_to_draw(tunes_tiny: Path, capsys: pytest.CaptureFixt
     capsys.readouterr()
     assert tune("--prompts", "6", "--minutes", "20") == 0
     said = capsys.readouterr()
-    assert "A full run takes 2 min: all takes about 20 min. For more there is no time" in said.out + said.err
-    assert "prompts are 4 of 6, and of each speed-up 2 of 4 settings are checked." in said.out + said.err
+    assert "3 of at most 16 images are kept from an earlier run. A full run takes 2 min: " in said.out + said.err
+    assert (
+        "There is no time for more: 4 of 6 prompts are used, and 2 of 4 settings of each speed-up are checked."
+        in said.out + said.err
+    )
     assert tune("--minutes", "3") == 2
     assert "--minutes 3 is too short: a full run takes 2 min, and the least that says anything takes 8 min" in (
         capsys.readouterr().err
@@ -195,7 +206,7 @@ def test_two_processes_come_to_the_same(tunes_tiny: Path) -> None:
     paths = {"PYTHONPATH": str(program.parent), store.VARIABLE: str(apart), "TQDM_DISABLE": "1"}
     done = subprocess.run(launch, env={**os.environ, **paths}, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("Settings are looked for that") == 1
+    assert done.stdout.count("Looking for the best settings") == 1
     assert written(apart) == written(tunes_tiny)
 
 
