@@ -132,7 +132,7 @@ def _checkpoint(settings: ImageSettings, name: str) -> Subject:
         name=f"{name}, {_spell_bits(settings)}{_spell_loras(settings)}",
         pipeline=pipeline,
         config=config,
-        load=lambda: nullcontext(pipeline(quantize=settings.quantize, model_config=config, **loras)),
+        load=lambda: nullcontext(_loaded(pipeline, name, quantize=settings.quantize, model_config=config, **loras)),
         arguments=_usual_image(settings, pipeline, distilled=key in DISTILLED),
         files={
             Path(file).name: _digest(file)
@@ -142,13 +142,23 @@ def _checkpoint(settings: ImageSettings, name: str) -> Subject:
     )
 
 
+def _loaded(pipeline: type, name: str, **arguments: Any) -> Any:
+    """Raises ``UnsupportedModel``: its files are not there, and cannot be had."""
+    try:
+        return pipeline(**arguments)
+    except OSError as error:
+        said = " ".join(str(error).split())
+        raise UnsupportedModel(f"--model {name} cannot be loaded: {said}") from error
+
+
 def _unknown(name: str, base: str | None) -> str:
     """Of a model that mflux does not know, or whose base it does not know."""
     known = ", ".join(MODELS)
     if base is not None:
-        return f"--base-model {base} is no model of mflux.{did_you_mean(base, MODELS)} Name one of these: {known}."
+        near = did_you_mean(base, MODELS)
+        return f"--base-model {base} is not a name that mflux knows.{near} Name one of these: {known}."
     return (
-        f"--model {name} is no model of mflux, and its name does not tell what it is based on."
+        f"--model {name} is not a name that mflux knows, and does not tell what the model is based on."
         f"{did_you_mean(name, MODELS)} Check the spelling, or give --base-model with one of these: {known}."
     )
 

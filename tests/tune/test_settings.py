@@ -65,11 +65,14 @@ def test_speed_ups_of_the_same_number_of_steps_are_one(tmp_path: Path) -> None:
         (["--model", "schnell", "--steps", "12"], "is distilled to a few steps, which differ too much to be skipped"),
         (
             ["--model", "nonsense"],
-            "--model nonsense is no model of mflux, and its name does not tell what it is based on. Check the spelling, or "
-            "give --base-model with one of these: dev, krea-dev, ",
+            "--model nonsense is not a name that mflux knows, and does not tell what the model is based on. Check the "
+            "spelling, or give --base-model with one of these: dev, krea-dev, ",
         ),
-        (["--model", "qwen-imag"], "Did you mean qwen-image? "),
-        (["--model", "me/mine", "--base-model", "devv"], "--base-model devv is no model of mflux. Did you mean dev? "),
+        (["--model", "quen-image"], "Did you mean qwen-image? "),
+        (
+            ["--model", "me/mine", "--base-model", "devv"],
+            "--base-model devv is not a name that mflux knows. Did you mean dev? ",
+        ),
         (["--demo", "--minutes", "0"], "--minutes is 0; it must be a number above 0, such as 30."),
         (["--demo", "--minutes", "nan"], "--minutes is nan; it must be"),
         (["--demo", "--prompts", "1"], "--prompts is 1; it must be a whole number from 2 to 24, or a file."),

@@ -16,6 +16,7 @@ import pytest
 import tiny_tune
 
 from mflux_teacache.bench.plugin_settings import load
+from mflux_teacache.bench.tables import duration
 from mflux_teacache.cli.own.main import main
 from mflux_teacache.errors import PluginWarning
 from mflux_teacache.options import from_keywords
@@ -176,13 +177,43 @@ def test_more_prompts_go_on_from_fewer(tunes_tiny: Path, drawing: list[str]) -> 
     assert len(drawing) == 11
 
 
-def test_minutes_leave_less_to_draw(tunes_tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("kept", "of"), [(2, "at most 13"), (3, "13"), (6, "13")])
+def test_a_run_that_goes_on_says_what_is_there_and_reckons_with_the_rest(
+    kept: int,
+    of: str,
+    tunes_tiny: Path,
+    failing: Callable[[int, BaseException], None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    failing(kept, KeyboardInterrupt())
+    assert tune() == 130
+    assert "from an earlier run" not in capsys.readouterr().out
+    lasting(600.0, tunes_tiny)
+    failing(-1, Crash())
     assert tune() == 0
-    for path in (tunes_tiny / "tune").rglob("*.json"):
+    done = 12 * min(kept, 3) + 8 * max(kept - 3, 0)  # of 12 steps; the settings that compute 8 come first
+    left = 3 * 12 + 5 * (8 + 4) - done
+    said = capsys.readouterr()
+    assert f"{kept} of {of} images are kept from an earlier run. " in said.out + said.err
+    assert f"A full run takes 10 min: what is left takes about {duration(left * 600 / 12)}." in said.out + said.err
+    assert tune() == 0
+    said = capsys.readouterr()
+    assert "13 of 13 images are kept from an earlier run: nothing is left to draw." in said.out + said.err
+
+
+def lasting(seconds: float, folder: Path) -> None:
+    """As if each full run had taken so long."""
+    for path in (folder / "tune").rglob("*.json"):
         content = json.loads(path.read_text())
         if "recorded" in content:
-            content["recorded"]["seconds"] = 120.0
+            content["recorded"]["seconds"] = seconds
             path.write_text(json.dumps(content))
+
+
+def test_minutes_leave_less_to_draw(tunes_tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert tune() == 0
+    lasting(120.0, tunes_tiny)
     capsys.readouterr()
     assert tune("--prompts", "6", "--minutes", "20") == 0
     said = capsys.readouterr()
