@@ -17,6 +17,7 @@ from mflux_teacache.tune import folder as folders
 from mflux_teacache.tune.prompts import PROMPTS
 from mflux_teacache.tune.session import Session
 from mflux_teacache.tune.settings import TuneSettings, settings_of
+from mflux_teacache.tune.tuning import asked_work
 
 
 def parsed(*words: str) -> argparse.Namespace:
@@ -43,6 +44,14 @@ def test_the_demo_has_prompts_of_its_own_of_which_more_go_on_from_fewer() -> Non
     few, many = (asked("--demo", "--prompts", count).cases for count in ("3", "7"))
     assert many[:3] == few
     assert {case.prompt for case in many}.isdisjoint({*FITTED, *PROMPTS})
+
+
+@pytest.mark.parametrize("count", range(2, 9))
+def test_help_says_how_many_prompts_are_kept_apart(count: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert len(asked_work(asked("--demo", "--prompts", str(count))).checked) == count // 2
+    with pytest.raises(SystemExit):
+        parsed("--help")
+    assert "half of them, rounded down, are kept apart for the check" in " ".join(capsys.readouterr().out.split())
 
 
 def test_prompts_from_a_file(tmp_path: Path) -> None:
