@@ -139,7 +139,7 @@ def _unknown(name: str, found: Found) -> str:
     unread = ", ".join(f"{package.package} ({package.problem})" for package in found.unreadable)
     hidden = f" These packages cannot be read, and may provide it; reinstall them: {unread}." if unread else ""
     return (
-        f"unknown plugin {name!r}. Installed: {', '.join(names) or 'none'}.{did_you_mean(name, names)} "
+        f"unknown plugin {name!r}.{did_you_mean(name, names)} Installed: {', '.join(names) or 'none'}. "
         f"Check the spelling, or pip install the package that provides it; `mflux-teacache plugins` shows details."
         f"{hidden}"
     )

@@ -129,6 +129,8 @@ def costing_nothing(what: str) -> Iterator[None]:
 def interruptible(command: str) -> Iterator[None]:
     """End a command of ours on Ctrl-C with one line instead of a traceback.
 
+    Notes of the exception (``add_note``) are told too: what is kept, and how to go on.
+
     Raises:
         SystemExit: 130.
     """
@@ -138,7 +140,8 @@ def interruptible(command: str) -> Iterator[None]:
         if not is_interruption(error):
             raise
         tell("", sys.stderr)  # below the terminal's own ^C
-        say(command, "error", "interrupted")
+        notes = " ".join(getattr(error, "__notes__", ()))
+        tell(shortened(visible(f"{command}: interrupted{': ' if notes else ''}{notes}")), sys.stderr)
         raise SystemExit(INTERRUPTED) from None
 
 

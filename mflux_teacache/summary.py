@@ -76,6 +76,15 @@ def why_idle(stats: GenerationStats, plugin: Loaded, keywords: Mapping[str, Any]
     return summary(stats, [plugin.name], plugins.decider, settings)
 
 
+def told_by(plugin: Loaded, values: Any) -> str | None:
+    """What a plugin says it has chosen for an image, as the line has it; ``None`` if it says nothing.
+
+    Args:
+        values: what it wants recorded with the image.
+    """
+    return _told(Settings.of(PluginSet([plugin]), {}, values))
+
+
 def summary(stats: GenerationStats, plugins: Sequence[str], decider: str | None, settings: Settings) -> str:
     """The line after an image.
 
@@ -92,7 +101,7 @@ def summary(stats: GenerationStats, plugins: Sequence[str], decider: str | None,
         return f"compiled blocks: {len(records)} steps ({seconds})"
     if skipped or partly:
         repeated = f"{_reasons(records)} in {_text(settings.source)}" if settings.source else None
-        told = None if settings.told is None else _text(settings.told, LONGEST_TOLD)
+        told = _told(settings)
         details = ", ".join(filter(None, (repeated or settings.budget or _threshold(records), told, seconds)))
         also = f", partly reused {partly}" if partly else ""
         return f"{counts}, skipped {skipped}{also} ({details})"
@@ -101,6 +110,10 @@ def summary(stats: GenerationStats, plugins: Sequence[str], decider: str | None,
     else:
         why = _why_nothing(records, settings)
     return f"{counts}, skipped none ({seconds}): {why}"
+
+
+def _told(settings: Settings) -> str | None:
+    return None if settings.told is None else _text(settings.told, LONGEST_TOLD)
 
 
 def _why_nothing(records: Sequence[StepRecord], settings: Settings) -> str:

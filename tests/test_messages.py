@@ -35,7 +35,16 @@ def test_ctrl_c_is_one_line_and_a_shell_s_exit_code(capsys, error):
     with pytest.raises(SystemExit) as leaving, interruptible("mflux-teacache"):
         raise error
     assert leaving.value.code == 130
-    assert capsys.readouterr() == ("", "\nmflux-teacache: error: interrupted\n")
+    assert capsys.readouterr() == ("", "\nmflux-teacache: interrupted\n")
+
+
+def test_ctrl_c_has_the_notes_of_what_is_kept(capsys):
+    error = KeyboardInterrupt()
+    error.add_note("3 images are kept\x1b.")
+    error.add_note("Go on.")
+    with pytest.raises(SystemExit), interruptible("mflux-teacache"):
+        raise error
+    assert capsys.readouterr().err == "\nmflux-teacache: interrupted: 3 images are kept\\x1b. Go on.\n"
 
 
 @pytest.mark.parametrize("error", [RuntimeError, SystemExit])

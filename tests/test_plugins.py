@@ -86,7 +86,7 @@ def test_unknown_names_list_what_is_installed(package: Any) -> None:
     package("skips", "1.2", {"myskip": "nowhere:Nothing"})
     with pytest.raises(
         UnknownPlugin,
-        match=r"unknown plugin 'mysikp'\. Installed: .*first-block-cache, .*myskip, .*teacache.*\. Did you mean myskip",
+        match=r"unknown plugin 'mysikp'\. Did you mean myskip\? Installed: .*first-block-cache, .*myskip, .*teacache",
     ):
         load("mysikp")
 

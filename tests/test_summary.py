@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mflux_teacache import About, hookimpl
-from mflux_teacache.plugins import Loaded, PluginSet
+from mflux_teacache.plugins import Loaded, PluginSet, load
 from mflux_teacache.records import GenerationStats, StepRecord
-from mflux_teacache.summary import Settings, next_threshold, summary
+from mflux_teacache.summary import Settings, next_threshold, summary, told_by
 
 
 def record(decision="computed", reason="", score=None, threshold=None) -> StepRecord:
@@ -283,3 +283,12 @@ def test_what_a_plugin_tells_of_its_choice(values, told):
     stats = GenerationStats(num_steps=2, decisions=(FORCED_FIRST, SKIPPED), status="finished", seconds=0, seed=1)
     said = summary(stats, ["p"], "p", settings)
     assert said == f"p: computed 1 of 2 steps, skipped 1 (--p-level fast, {told}0.0 s of denoising)"
+
+
+def test_what_a_plugin_has_chosen_is_told_as_it_says_it() -> None:
+    auto, teacache = load("auto"), load("teacache")
+    assert auto.about.told is not None
+    assert told_by(auto, {auto.about.told: "a plan\x1b"}) == "a plan\\x1b"
+    assert told_by(auto, {}) is None
+    assert told_by(auto, None) is None
+    assert told_by(teacache, {"thresh": 0.2}) is None

@@ -40,8 +40,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     _add_images(parser.add_argument_group("the images"))
     add_outputs(
         parser.add_argument_group("files to write"),
-        json="every image's figures, versions and machine. It is written after each image: when a run was cut off, the "
-        "same command goes on from it",
+        json="every image's figures, versions and machine. It is written after each image: when a run was cut off, "
+        "run the same command to go on from it",
         png="PSNR over speed-up, a line for each strategy",
         sheet="a contact sheet: full runs above skipping ones",
     )
@@ -70,8 +70,8 @@ def _add_images(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--prompts",
         metavar="N|FILE",
-        help="so many random ones in the demo's words, none that its calibration was fitted on; or a file, one in a "
-        f"line, which --model needs (default: {PROMPTS})",
+        help="how many random ones in the demo's words, none of which its calibration was fitted on; or a file with "
+        f"one in each line, which --model needs (default: {PROMPTS})",
     )
     group.add_argument("--seeds", type=int, default=SEEDS, metavar="N", help="of each prompt (default: %(default)s)")
     group.add_argument(
@@ -123,11 +123,11 @@ def _plan(settings: QualitySettings, drawn: Collection[JudgedRun], file: Path | 
             "Those with every step are drawn again, to compare the others with."
         )
     end = (
-        "keeps the settings that are done"
+        "keeps the settings that are done."
         if file is None
-        else f"keeps what is done in {file}; the same command goes on"
+        else f"keeps what is done in {file}. Run the same command to go on."
     )
-    return f"{plan}\nCtrl-C ends it and {end}."
+    return f"{plan}\nCtrl-C ends it and {end}"
 
 
 def settings_of(args: argparse.Namespace) -> QualitySettings:

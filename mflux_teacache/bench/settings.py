@@ -49,6 +49,8 @@ def add_options(group: argparse._ActionsContainer, *names: str) -> None:
     for known in map(declared.__getitem__, names):
         flags = known.metadata["flags"] or (f"--{known.name.replace('_', '-')}",)
         group.add_argument(*flags, default=known.default, **known.metadata["how"])
+    if "width" in names:
+        group.add_argument("--width", "--height", action=_Side, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
 def check_least(option: str, value: int, least: int, why: str = "") -> None:
@@ -100,6 +102,17 @@ class _Size(argparse.Action):
         if not (width.isdecimal() and height.isdecimal()):
             raise OptionError(f"--size is {values}; it must be width x height in pixels, such as 1024x1024.")
         vars(namespace).update(width=int(width), height=int(height))
+
+
+class _Side(argparse.Action):
+    """mflux's own names for what is ``--size`` here: no options, but with advice in place of argparse's message."""
+
+    def __call__(self, parser: object, namespace: object, values: Any, option_string: str | None = None) -> None:
+        side = values if values.isdecimal() else "1024"
+        raise OptionError(
+            f"{option_string} {values}: width and height are one option here. Use --size {side}x{side}, or any other "
+            f"width x height in pixels."
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,23 +185,28 @@ class ImageSettings:
             raise OptionError(
                 f"--random-weights {self.random_weights} and --model {self.model} both name a model. Leave one out."
             )
-        demo = self.random_weights is None and self.model is None
-        if self.quantize is not None and (demo or self.quantize not in BITS):
+        if self.quantize is not None and self.quantize not in BITS:
+            raise OptionError(f"--quantize is {self.quantize}; it must be one of {', '.join(map(str, BITS))}.")
+        if self.quantize is not None and self.random_weights is None and self.model is None:
             raise OptionError(
-                f"--quantize is {self.quantize}; it must be one of {', '.join(map(str, BITS))}, and goes with --model "
-                f"or --random-weights: the demo's model is not quantised."
+                f"--quantize is {self.quantize}, and the demo's small model cannot be quantised. Leave it out, or name "
+                f"a model with --model in place of the demo's."
             )
         if self.blocks is not None and (self.random_weights is None or self.blocks < 1):
             raise OptionError(
                 f"--blocks is {self.blocks}; it must be a whole number from 1, and goes with --random-weights."
             )
         if self.base_model is not None and self.model is None:
-            raise OptionError(f"--base-model {self.base_model} says what --model is based on. Give --model too.")
+            raise OptionError(
+                f"--base-model {self.base_model} says what --model is based on. Give --model, or leave it out."
+            )
 
     def _check_loras(self) -> None:
         paths, scales = self.lora_paths or (), self.lora_scales or ()
         if paths and self.model is None:
-            raise OptionError(f"--lora-paths is {' '.join(paths)}, which goes with --model. Give --model too.")
+            raise OptionError(
+                f"--lora-paths is {' '.join(paths)}, which goes with --model. Give --model, or leave it out."
+            )
         if scales and len(scales) != len(paths):
             raise OptionError(
                 f"--lora-scales has {len(scales)} numbers for {len(paths)} of --lora-paths; it takes one for each."
@@ -204,7 +222,7 @@ class ImageSettings:
                 raise OptionError(f"--image-strength is {strength:g}, and there is no --image-path. Give it too.")
             return
         if self.model is None:
-            raise OptionError(f"--image-path is {path}, which goes with --model. Give --model too.")
+            raise OptionError(f"--image-path is {path}, which goes with --model. Give --model, or leave it out.")
         if strength is not None and not 0 <= strength <= 1:
             raise OptionError(f"--image-strength is {strength:g}; it must be a number from 0 to 1.")
         check_picture("--image-path", Path(path))

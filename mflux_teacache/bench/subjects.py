@@ -27,6 +27,7 @@ from mflux_teacache.demo import model as demo
 from mflux_teacache.demo.run import PROMPT as DEMO_PROMPT
 from mflux_teacache.demo.sizes import SIDE as DEMO_SIDE
 from mflux_teacache.errors import OptionError, UnsupportedModel
+from mflux_teacache.messages import did_you_mean
 from mflux_teacache.spelling import described
 
 PROMPT = "a red apple on a wooden table beside a window, in the soft light of an early autumn morning"
@@ -117,7 +118,7 @@ def _checkpoint(settings: ImageSettings, name: str) -> Subject:
     try:
         config = ModelConfig.from_name(name, settings.base_model)
     except ModelConfigError as error:
-        raise UnsupportedModel(f"--model {name}: {error}") from error
+        raise UnsupportedModel(_unknown(name, settings.base_model)) from error
     # mflux's own name of the model, or of the one that a checkpoint is based on: they have the same aliases.
     key = next((key for key, known in AVAILABLE_MODELS.items() if known.aliases == config.aliases), None)
     if key not in MODELS:
@@ -131,13 +132,34 @@ def _checkpoint(settings: ImageSettings, name: str) -> Subject:
         name=f"{name}, {_spell_bits(settings)}{_spell_loras(settings)}",
         pipeline=pipeline,
         config=config,
-        load=lambda: nullcontext(pipeline(quantize=settings.quantize, model_config=config, **loras)),
+        load=lambda: nullcontext(_loaded(pipeline, name, quantize=settings.quantize, model_config=config, **loras)),
         arguments=_usual_image(settings, pipeline, distilled=key in DISTILLED),
         files={
             Path(file).name: _digest(file)
             for file in (*loras.get("lora_paths", ()), settings.image_path)
             if file is not None
         },
+    )
+
+
+def _loaded(pipeline: type, name: str, **arguments: Any) -> Any:
+    """Raises ``UnsupportedModel``: its files are not there, and cannot be had."""
+    try:
+        return pipeline(**arguments)
+    except OSError as error:
+        said = " ".join(str(error).split())
+        raise UnsupportedModel(f"--model {name} cannot be loaded: {said}") from error
+
+
+def _unknown(name: str, base: str | None) -> str:
+    """Of a model that mflux does not know, or whose base it does not know."""
+    known = ", ".join(MODELS)
+    if base is not None:
+        near = did_you_mean(base, MODELS)
+        return f"--base-model {base} is not a name that mflux knows.{near} Name one of these: {known}."
+    return (
+        f"--model {name} is not a name that mflux knows, and does not tell what the model is based on."
+        f"{did_you_mean(name, MODELS)} Check the spelling, or give --base-model with one of these: {known}."
     )
 
 

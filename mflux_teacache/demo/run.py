@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import mlx.core as mx
 
     from mflux_teacache.demo.model import DemoKlein, Drawn
-    from mflux_teacache.plugins import Loaded
+    from mflux_teacache.plugins import Loaded, Request
 
 PROMPT = "a fox on the left and a rocket top right on grass at sunset"
 STEPS = 28
@@ -104,12 +104,14 @@ class Result:
 
     Attributes:
         stats: the cached one's.
+        told: what the plugin has chosen, in its own words.
         idle: where it skipped nothing: why, and what to try.
     """
 
     plain: Drawn
     cached: Drawn
     stats: GenerationStats
+    told: str | None = None
     idle: str | None = None
 
     @property
@@ -208,30 +210,40 @@ def run(args: argparse.Namespace) -> int:
         plugin_options=args.plugin_options,
         output=args.output,
     )
+    ready = checked(settings)
     print(f"Drawing {vocabulary.parse(settings.prompt)}", flush=True)
-    result = compare(settings)
+    result = compare(settings, ready)
     print(report(settings, result), flush=True)
     _write_picture(settings, result)
     print(f"picture     {settings.output.absolute()}", flush=True)
     return 0
 
 
-def compare(settings: Settings) -> Result:
-    """Draw plain and cached; raises as ``run`` does."""
+def checked(settings: Settings) -> Request:
+    """The plugin with its options, which takes the demo's model and image; raises as ``run`` does."""
     from mflux_teacache import options, plugins
 
     plugin = plugins.load(settings.plugin)
     keywords = settings.keywords(plugin)
-    options.from_keywords(plugin, keywords)  # before the seconds that loading mflux takes
+    request = plugins.Request(
+        plugin, options.from_keywords(plugin, keywords)
+    )  # before mflux loads, which takes seconds
 
     from mflux_teacache.demo.early import refuse_early
-    from mflux_teacache.demo.model import DemoKlein, image_arguments, model_config, tiny_klein
+    from mflux_teacache.demo.model import DemoKlein, image_arguments, model_config
 
     image = image_arguments(prompt=settings.prompt, steps=settings.steps, seed=settings.seed)
     refuse_early(plugin, keywords, DemoKlein, {"model_config": model_config()}, image)
+    return request
+
+
+def compare(settings: Settings, request: Request) -> Result:
+    """Draw plain and cached; raises as ``run`` does."""
+    from mflux_teacache.demo.model import tiny_klein
+
     with tiny_klein() as model:
-        _warm_up(model, plugin.about.residual_after)
-        return _timed(model, plugin, keywords, settings)
+        _warm_up(model, request.plugin.about.residual_after)
+        return _timed(model, request, settings)
 
 
 def _warm_up(model: DemoKlein, residual_after: int) -> None:
@@ -244,18 +256,26 @@ def _warm_up(model: DemoKlein, residual_after: int) -> None:
         warm()
 
 
-def _timed(model: DemoKlein, plugin: Loaded, keywords: Mapping[str, Any], settings: Settings) -> Result:
-    from mflux_teacache import attach
+def _timed(model: DemoKlein, request: Request, settings: Settings) -> Result:
     from mflux_teacache.demo.model import draw
-    from mflux_teacache.summary import why_idle
+    from mflux_teacache.handle import attach_requests
+    from mflux_teacache.summary import told_by, why_idle
 
+    recorded: dict[str, Any] = {}
     timed = partial(draw, model, prompt=settings.prompt, steps=settings.steps, seed=settings.seed)
     plain = timed("plain")
-    with attach(model, settings.plugin, **keywords) as handle:
+    with attach_requests(model, [request], lambda _, values: recorded.update(values)) as handle:
         cached = timed(settings.plugin)
     stats = handle.stats.last_generation
     assert stats is not None, "one image was made"
-    return Result(plain=plain, cached=cached, stats=stats, idle=why_idle(stats, plugin, keywords))
+    plugin = request.plugin
+    return Result(
+        plain=plain,
+        cached=cached,
+        stats=stats,
+        told=told_by(plugin, recorded.get(plugin.name)),
+        idle=why_idle(stats, plugin, settings.keywords(plugin)),
+    )
 
 
 def _write_picture(settings: Settings, result: Result) -> None:
@@ -300,6 +320,7 @@ def report(settings: Settings, result: Result) -> str:
             "time ratio  seconds over plain's; floor: what it would be if skipped steps took no time",
             "",
             f"pattern     {result.stats.pattern} (C computed, S skipped{partly})",
+            *((f"setting     {result.told}",) if result.told else ()),
             *((f"note        {result.idle}",) if result.idle else ()),
         )
     )

@@ -126,7 +126,7 @@ def parse(prompt: str) -> Scene:
     """The scene that a prompt describes.
 
     Raises:
-        OptionError: a word that the model does not know, with all that it knows, or a scene that it was not trained on.
+        OptionError: a word that the model does not know, or a scene that it was not trained on.
     """
     draft = _Draft()
     for word in _words(prompt):
@@ -136,8 +136,11 @@ def parse(prompt: str) -> Scene:
     return scene
 
 
-def _refusal(problem: str, known: str = "`mflux-teacache demo --help` lists the words that it knows.") -> OptionError:
-    return OptionError(f"the demo cannot draw this prompt: {problem}. Try {EXAMPLE!r}. {known}")
+def _refusal(problem: str) -> OptionError:
+    return OptionError(
+        f"the demo cannot draw this prompt: {problem}. Try {EXAMPLE!r}. `mflux-teacache demo --help` lists the words "
+        f"that it knows."
+    )
 
 
 def _words(prompt: str) -> list[str]:
@@ -145,7 +148,7 @@ def _words(prompt: str) -> list[str]:
     unknown = [word for word in words if word not in _KIND_OF and word not in _FILLERS]
     if unknown:
         listed = ", ".join(map(repr, dict.fromkeys(unknown)))
-        raise _refusal(f"it does not know {listed}", known=f"It knows\n{_KNOWN}")
+        raise _refusal(f"it does not know {listed}")
     return [word for word in words if word not in _FILLERS]
 
 

@@ -24,11 +24,11 @@ def refuse_distilled(target: Target, plugin: str) -> None:
     )
 
 
-def advise_fewer(active: int, steps: int) -> None:
-    """Warn that a run of so few active steps, of ``steps`` asked for, had better have fewer than skip some."""
+def advise_fewer(active: int) -> None:
+    """Warn that a run of so few active steps had better have fewer than skip some."""
     warnings.warn(
-        f"this run has {active} active steps, and below {ENOUGH} fewer steps are usually the better way to save time: "
-        f"run it with less than --steps {steps}, without plugins. To skip steps, have {ENOUGH} active ones or more.",
+        f"this run has {active} active steps; below {ENOUGH}, fewer steps are usually the better way to save time: use "
+        f"a lower --steps without plugins. Skipping pays from {ENOUGH} active steps on.",
         PluginWarning,
         stacklevel=2,
     )

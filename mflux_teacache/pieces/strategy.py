@@ -291,7 +291,7 @@ class Strategy:
         if self._advised or target.model is None or active is None or active >= few_steps.ENOUGH:
             return
         self._advised = True
-        few_steps.advise_fewer(active, target.steps or active)
+        few_steps.advise_fewer(active)
 
     def _clear(self) -> None:
         self.progress, self._keep = Progress(), True

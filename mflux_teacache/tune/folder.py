@@ -1,4 +1,4 @@
-"""Where the finished images of an unfinished tuning are kept, so that the same command goes on from them.
+"""Where the finished images of an unfinished tuning are kept, so that the same command can go on from them.
 
 A folder for each question: model, size, steps, versions, machine and so on. In it are, for each image, the picture as a
 PNG and then a JSON file with the figures, each written whole or not at all. A file that cannot be read is as good as
@@ -28,6 +28,7 @@ from mflux_teacache.tune.recorded import Recorded, from_json
 
 MOST_BYTES = 50_000_000  # a thousand steps have 20 MB
 
+_QUESTION = "question.json"
 _LETTERS = 16  # of a digest: enough for a folder, and short enough to be told apart by eye
 
 
@@ -53,12 +54,23 @@ class Folder:
         self.path = store.folder().with_name("tune") / _digest(text)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            replace_file(self.path / "question.json", text.encode())
+            replace_file(self.path / _QUESTION, text.encode())
         except OSError as error:
             raise Refused(
                 f"what is drawn is to be kept in {self.path}, where nothing can be written: {reason(error)}. Make room "
                 f"or correct its permissions, or name another data directory in {store.VARIABLE}."
             ) from error
+
+    @property
+    def kept(self) -> str:
+        """How many images are there, and how they are of use, for people."""
+        images = sum(path.name != _QUESTION for path in self.path.glob("*.json"))
+        if not images:
+            return "no image was finished. Run the same command to begin again."
+        return (
+            f"{images} finished {'images are' if images > 1 else 'image is'} kept in {self.path}. Run the same command "
+            f"to go on."
+        )
 
     def full(self, case: Case) -> Full | None:
         """The full run of a case, if it is there."""
@@ -98,7 +110,7 @@ class Folder:
         except OSError as error:
             raise NotWritten(
                 f"an image could not be kept in {self.path}: {reason(error)}. Those before it are kept: make room, and "
-                f"the same command goes on from them; or name another data directory in {store.VARIABLE}."
+                f"run the same command to go on; or name another data directory in {store.VARIABLE}."
             ) from error
 
 

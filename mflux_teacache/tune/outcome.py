@@ -29,10 +29,10 @@ def plan(settings: TuneSettings, subject: Subject, folder: Folder) -> str:
     budgets = f"{', '.join(others)} and {last}" if others else last
     return (
         f"{subject.title}\n"
-        f"Settings are looked for that compute {budgets} of {work.steps} steps. {work.images} images to draw at most: "
-        f"{len(work.cases)} with every step, the others with fewer; as long as "
+        f"Looking for the best settings that compute {budgets} of {work.steps} steps. That takes up to {work.images} "
+        f"images: {len(work.cases)} with every step and the others with fewer, together about as long as "
         f"{work.computed / work.steps:.0f} with every step.\n"
-        f"Ctrl-C ends it and keeps what is done in {folder.path}; the same command goes on."
+        f"Ctrl-C ends it and keeps the finished images in {folder.path}. Run the same command to go on."
     )
 
 

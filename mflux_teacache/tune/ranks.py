@@ -64,8 +64,8 @@ class Ranks:
             return [json.loads(each[most * rank :][:length]) for rank, length in enumerate(lengths)]
         except (ValueError, MemoryError) as error:  # what comes from a process that has ended is anything
             raise PluginError(
-                "another process has ended, and said why above or on its machine. The finished images are kept, and "
-                "the same command goes on from them."
+                "another process has ended, and said why above or on its machine. The finished images are kept. Run "
+                "the same command to go on."
             ) from error
 
     def _all(self, array: np.ndarray[Any, np.dtype[Any]]) -> np.ndarray[Any, np.dtype[Any]]:

@@ -43,6 +43,17 @@ class Task(NamedTuple):
     computed: int
 
 
+class Kept(NamedTuple):
+    """What of some images need not be drawn again.
+
+    Attributes:
+        computed: the steps that they computed.
+    """
+
+    images: int
+    computed: int
+
+
 _RECORDER = "tune"
 
 
@@ -93,9 +104,27 @@ class Session:
         by_task = {(run.setting, run.case): run for run in runs}
         return [by_task[str(task.row), task.case] for task in tasks]
 
-    def _full_run(self, case: Case) -> tuple[Recorded, bytes]:
+    def kept_full(self, cases: Sequence[Case]) -> int:
+        """How many of these full runs are kept. All processes ask for the same."""
+        return self._sum(sum(self._known_full(case) is not None for case in self._ranks.share(cases)))
+
+    def kept_judged(self, tasks: Sequence[Task]) -> Kept:
+        """What of these is kept, likewise."""
+        known = [task for task in self._ranks.share(tasks) if self._folder.judged(str(task.row), task.case) is not None]
+        return Kept(self._sum(len(known)), self._sum(sum(task.computed for task in known)))
+
+    def _sum(self, count: int) -> int:
+        return sum(self._ranks.gathered(count))
+
+    def _known_full(self, case: Case) -> Full | None:
         known = self._folder.full(case)
-        if known is not None and {*map(str, self._simulated)} <= {*known.recorded.patterns, *known.recorded.left_out}:
+        asked = {*map(str, self._simulated)}
+        told = known is not None and asked <= {*known.recorded.patterns, *known.recorded.left_out}
+        return known if told else None
+
+    def _full_run(self, case: Case) -> tuple[Recorded, bytes]:
+        known = self._known_full(case)
+        if known is not None:
             self._pass(known.recorded.steps)
             return known.recorded, _png(PIL.Image.fromarray(known.image))
         recorder = Recorder(self._simulated)

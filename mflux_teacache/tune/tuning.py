@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from mflux_teacache.bench.runs import FewerSteps, JudgedRun, Row
 from mflux_teacache.bench.settings import asked_steps
@@ -52,48 +53,108 @@ def tuned(settings: TuneSettings, subject: Subject, folder: Folder, ranks: Ranks
     """
     asked = asked_work(settings)
     with Session(subject, folder, ranks, asked) as session:
-        work = _timed(settings, asked, session, ranks)
-        runs = session.full_runs(work.cases)
-        fitted = runs[: len(work.fitted)]
-        candidates = chosen(fitted, work.budgets, work.candidates)
-        fewer = [FewerSteps(budget, asked_steps(budget, subject.arguments)) for budget in work.budgets]
-        asked_for: list[tuple[Row, int]] = [(candidate.setting, candidate.budget) for candidate in candidates]
-        asked_for += [(row, row.computed) for row in fewer]
-        judged = session.judged([Task(row, case, computed) for row, computed in asked_for for case in work.checked])
+        work, known = _timed(settings, asked, session, ranks, subject)
+        check = known or _check(work, session, subject)
+        judged = session.judged(check.tasks)
     return Tuned(
         work=work,
-        runs=tuple(runs),
-        candidates=tuple(candidates),
-        fewer=tuple(fewer),
+        runs=tuple(check.runs),
+        candidates=tuple(check.candidates),
+        fewer=tuple(check.fewer),
         judged=tuple(judged),
     )
 
 
-def _timed(settings: TuneSettings, asked: Work, session: Session, ranks: Ranks) -> Work:
+class _Check(NamedTuple):
+    """What is compared, known when the full runs are there."""
+
+    runs: list[Recorded]
+    candidates: list[Candidate]
+    fewer: list[FewerSteps]
+    tasks: list[Task]
+
+
+def _check(work: Work, session: Session, subject: Subject) -> _Check:
+    runs = session.full_runs(work.cases)
+    candidates = chosen(runs[: len(work.fitted)], work.budgets, work.candidates)
+    fewer = [FewerSteps(budget, asked_steps(budget, subject.arguments)) for budget in work.budgets]
+    asked_for: list[tuple[Row, int]] = [(candidate.setting, candidate.budget) for candidate in candidates]
+    asked_for += [(row, row.computed) for row in fewer]
+    tasks = [Task(row, case, computed) for row, computed in asked_for for case in work.checked]
+    return _Check(runs, candidates, fewer, tasks)
+
+
+def _timed(
+    settings: TuneSettings, asked: Work, session: Session, ranks: Ranks, subject: Subject
+) -> tuple[Work, _Check | None]:
     """What there is time for. The first full runs say how long a step takes."""
     session.bar.reset(total=asked.computed / ranks.size)
-    first, *_ = session.full_runs(asked.cases[: ranks.size])
+    begin = asked.cases[: ranks.size]
+    new = len(begin) - session.kept_full(begin)
+    first, *_ = session.full_runs(begin)
     per_step = first.seconds / first.steps / ranks.size
     taken = asked if settings.minutes is None else asked.within(60 * settings.minutes / per_step)
     if taken is None:
-        least = asked.least.computed * per_step
-        raise Refused(
-            f"--minutes {settings.minutes:g} is too short: a full run takes {duration(first.seconds)}, and the least "
-            f"that says anything takes {duration(least)}. What is drawn is kept; go on with --minutes "
-            f"{least / 60:.0f} or more, or with fewer --speedups."
-        )
+        raise _too_short(settings, first.seconds, asked.least.computed * per_step)
+    before = _before(taken, session, subject, new)
     session.bar.total = taken.computed / ranks.size
     session.bar.refresh()
     if ranks.speaks:
-        session.bar.write(_estimate(asked, taken, first.seconds, per_step))
-    return taken
+        session.bar.write(_estimate(taken, before, first.seconds, per_step) + _left_out(asked, taken))
+    return taken, before.check
 
 
-def _estimate(asked: Work, taken: Work, seconds: float, per_step: float) -> str:
-    less = ""
-    if taken != asked:
-        less = (
-            f" For more there is no time: prompts are {len(taken.cases)} of {len(asked.cases)}, and of each speed-up "
-            f"{taken.candidates} of {asked.candidates} settings are checked."
-        )
-    return f"A full run takes {duration(seconds)}: all takes about {duration(taken.computed * per_step)}.{less}"
+def _too_short(settings: TuneSettings, full: float, least: float) -> Refused:
+    return Refused(
+        f"--minutes {settings.minutes:g} is too short: a full run takes {duration(full)}, and the least that says "
+        f"anything takes {duration(least)}. What is drawn is kept; go on with --minutes {least / 60:.0f} or more, or "
+        f"with fewer --speedups."
+    )
+
+
+class _Before(NamedTuple):
+    """What an earlier run of the same question has left.
+
+    Attributes:
+        images: how many of ``of`` are kept.
+        left: computed steps that are still to be drawn.
+        check: known if all full runs are kept; if not, ``of`` is the most images that there can be.
+    """
+
+    images: int
+    of: int
+    left: int
+    check: _Check | None = None
+
+
+def _before(work: Work, session: Session, subject: Subject, new: int) -> _Before:
+    """``new``: how many of the full runs have been drawn just now. All processes ask for the same."""
+    full = session.kept_full(work.cases)
+    images, left = full - new, work.computed - full * work.steps
+    if full < len(work.cases):  # what is to be checked is not known yet
+        return _Before(images, work.images, left)
+    check = _check(work, session, subject)
+    kept = session.kept_judged(check.tasks)
+    left = sum(task.computed for task in check.tasks) - kept.computed
+    return _Before(images + kept.images, full + len(check.tasks), left, check)
+
+
+def _estimate(taken: Work, before: _Before, seconds: float, per_step: float) -> str:
+    if not before.images:
+        return f"A full run takes {duration(seconds)}: all takes about {duration(taken.computed * per_step)}."
+    most = "" if before.check else "at most "
+    there = f"{before.images} of {most}{before.of} images are kept from an earlier run"
+    if not before.left:
+        return f"{there}: nothing is left to draw."
+    return (
+        f"{there}. A full run takes {duration(seconds)}: what is left takes about {duration(before.left * per_step)}."
+    )
+
+
+def _left_out(asked: Work, taken: Work) -> str:
+    if taken == asked:
+        return ""
+    return (
+        f" There is no time for more: {len(taken.cases)} of {len(asked.cases)} prompts are used, and "
+        f"{taken.candidates} of {asked.candidates} settings of each speed-up are checked."
+    )

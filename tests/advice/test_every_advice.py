@@ -48,6 +48,7 @@ DOCTOR = "it needs an environment that is broken: tests/cli/own/doctor, .ci/inst
 ELSEWHERE = "tests/cli/mflux runs it in mflux's commands"
 NONE = "it is no advice"
 OF_TUNE, OF_AUTO = "not yet: tests/tune look at its words", "not yet: tests/strategies/auto look at its words"
+INTERRUPTED = "it is followed where a run is interrupted: tests/tune/test_tuning.py, tests/bench/test_unfinished.py"
 UNTRIED = {
     ("__main__.py", "none; pip install mflux"): OTHER_MFLUX,
     ("adapters/entry_check.py", "upgrade mflux-teacache-plugin."): OTHER_MFLUX,
@@ -61,8 +62,11 @@ UNTRIED = {
     ("attachment.py", "Give all of its options in one dict."): MODEL,
     ("bench/needs.py", "pip install"): OTHER_MFLUX,
     ("bench/pictures.py", "lower center"): NONE,
+    ("bench/quality.py", "keeps what is done in"): INTERRUPTED,
+    ("bench/quality.py", "every image's figures"): NONE,
     ("bench/settings.py", "run another package"): NONE,
     ("bench/speed.py", "write every run"): NONE,
+    ("bench/subjects.py", "Check the spelling"): MODEL,
     ("bench/subjects.py", "takes no LoRAs. Leave them out."): MODEL,
     ("bench/variants.py", "mflux compiles this model itself. Leave it out."): MODEL,
     ("charts/steps.py", "lower center"): NONE,
@@ -79,7 +83,11 @@ UNTRIED = {
     ("strategies/auto/sources.py", "or make a preset of this run's own"): OF_AUTO,
     ("strategies/auto/sources.py", "{}. Compare an image with one of a full run before you rely on it."): OF_AUTO,
     ("tune/folder.py", "where nothing can be written"): SYSTEM,
-    ("tune/folder.py", "and the same command goes on from them"): SYSTEM,
+    ("tune/folder.py", "run the same command to go on;"): SYSTEM,
+    ("tune/folder.py", "finished {} kept in"): INTERRUPTED,
+    ("tune/folder.py", "no image was finished"): INTERRUPTED,
+    ("tune/outcome.py", "Looking for"): INTERRUPTED,
+    ("tune/ranks.py", "another process has ended"): INTERRUPTED,
     ("tune/ranks.py", "or start the command without it."): OTHER_MFLUX,
     ("tune/settings.py", "or --demo for the small one"): OF_TUNE,
     ("tune/settings.py", "Leave one out."): OF_TUNE,

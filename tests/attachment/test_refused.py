@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("tiny")
 
 
 def test_an_unknown_plugin_lists_what_is_installed(model: Any, unchanged: None) -> None:
-    with pytest.raises(UnknownPlugin, match=r"unknown plugin 'teacahe'. Installed: .*teacache"):
+    with pytest.raises(UnknownPlugin, match=r"unknown plugin 'teacahe'. Did you mean teacache\? Installed: .*teacache"):
         attach(model, "teacahe")
 
 

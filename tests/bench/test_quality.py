@@ -135,9 +135,9 @@ def test_a_run_with_nothing_but_refusals_fails(commands: Any) -> None:
         (["--guidance", "nan"], "--guidance is nan; it must be a finite number"),
         (
             ["--lora-paths", "a.safetensors"],
-            "--lora-paths is a.safetensors, which goes with --model. Give --model too.",
+            "--lora-paths is a.safetensors, which goes with --model. Give --model, or leave it out.",
         ),
-        (["--image-path", "a.png"], "--image-path is a.png, which goes with --model. Give --model too."),
+        (["--image-path", "a.png"], "--image-path is a.png, which goes with --model. Give --model, or leave it out."),
         (["--image-strength", "0.5"], "--image-strength is 0.5, and there is no --image-path. Give it too."),
         ([*MODEL, "--lora-scales", "0.5"], "--lora-scales has 1 numbers for 0 of --lora-paths; it takes one for each."),
         ([*MODEL, "--lora-paths", "a", "b", "--lora-scales", "1"], "--lora-scales has 1 numbers for 2 of --lora-paths"),

@@ -59,7 +59,7 @@ def settings(*words: str) -> SpeedSettings:
         (["--random-weights", "fibo", "--model", "dev"], "--random-weights fibo and --model dev both name a model"),
         (["--base-model", "dev"], "--base-model dev says what --model is based on"),
         (["--random-weights", "fibo", "--quantize", "7"], "--quantize is 7; it must be one of 3, 4, 5, 6, 8"),
-        (["--quantize", "4"], "the demo's model is not quantised"),
+        (["--quantize", "4"], "the demo's small model cannot be quantised"),
         (["--random-weights", "fibo", "--blocks", "0"], "--blocks is 0; it must be a whole number from 1"),
         (["--blocks", "1"], "goes with --random-weights"),
         (["--pattern", "CXS"], "--pattern CXS has the letter 'X'"),

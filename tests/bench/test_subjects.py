@@ -123,8 +123,16 @@ def test_a_lora_that_is_none_is_refused(lora: Path) -> None:
         subjects.subject_of(settings(model="dev", lora_paths=(str(lora),)))
 
 
+def test_a_model_whose_files_are_not_there_is_refused() -> None:
+    subject = subjects.subject_of(settings(model="./my-dev"))
+    with pytest.raises(
+        UnsupportedModel, match=r"^--model \./my-dev cannot be loaded: Model not found: '\./my-dev'\. If "
+    ):
+        subject.load()
+
+
 def test_models_that_there_is_no_pipeline_for() -> None:
     with pytest.raises(UnsupportedModel, match="--model seedvr2-3b is seedvr2-3b to mflux, for which this benchmark"):
         speed.run(parsed("--model", "seedvr2-3b"))
-    with pytest.raises(UnsupportedModel, match="--model someone/something: Cannot infer base_model"):
+    with pytest.raises(UnsupportedModel, match="--model someone/something is not a name that mflux knows"):
         speed.run(parsed("--model", "someone/something"))

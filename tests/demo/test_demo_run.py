@@ -105,7 +105,7 @@ def test_a_plugin_is_judged_before_the_model_loads(
 ) -> None:
     monkeypatch.setitem(sys.modules, "mflux_teacache.demo.model", None)
     with pytest.raises(error, match=message):
-        demo.compare(settings)
+        demo.checked(settings)
 
 
 @pytest.fixture
@@ -144,6 +144,18 @@ def test_the_table() -> None:
     assert "pattern     CSSCSSSC" in table
 
 
+def test_what_the_plugin_has_chosen_stands_below() -> None:
+    skipping = result("CSC", plain=2.0, cached=1.0, off_by=3)
+    assert "setting" not in demo.report(Settings(), skipping)
+    assert demo.report(Settings(), replace(skipping, told="a plan of two")).endswith("\nsetting     a plan of two")
+
+
+def test_nothing_is_said_to_be_drawn_before_the_plugin_is_checked(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UnknownPlugin):
+        demo.run(parsed("--plugin", "teacahe"))
+    assert capsys.readouterr().out == ""
+
+
 def test_the_reason_for_skipping_nothing_stands_below(tmp_path: Path) -> None:
     skipping, idle = result("CSC", plain=2.0, cached=1.0, off_by=3), result("CCC", plain=2.0, cached=2.0, off_by=0)
     assert "note" not in demo.report(Settings(), skipping)
@@ -162,7 +174,7 @@ def test_a_picture_that_cannot_be_written_leaves_the_table(
     def refuse(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(demo, "compare", lambda settings: result("CSC", plain=2.0, cached=1.0, off_by=1))
+    monkeypatch.setattr(demo, "compare", lambda *_: result("CSC", plain=2.0, cached=1.0, off_by=1))
     monkeypatch.setattr(os, "fsync", refuse)
     output = tmp_path / "demo.png"
     output.write_text("old")

@@ -33,7 +33,7 @@ def test_a_command_runs_as_written(line: str, commands: Any, tmp_path: Path) -> 
     path = os.pathsep.join((str(SCRIPTS), os.environ["PATH"]))  # mlx.launch looks for the command there
     ran = commands.run(*words, *LESS, MFLUX_TEACACHE_DATA=str(tmp_path), PATH=path)
     assert ran.code == 0, ran.err
-    assert ran.out.count("Settings are looked for that compute 5 of 10 steps.") == 1
+    assert ran.out.count("Looking for the best settings that compute 5 of 10 steps.") == 1
     [preset] = (tmp_path / "presets").iterdir()
     assert str(preset) in ran.out
 

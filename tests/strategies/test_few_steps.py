@@ -79,15 +79,14 @@ def test_a_short_run_is_advised_once(strategy: str) -> None:
     judge = Judge(strategy, **options_of(strategy, force=False))
     assert judge.warnings(*of_steps(None, ENOUGH, 50)) == []
     assert judge.warnings(*of_steps(ENOUGH - 1, 8, 6)) == [
-        "this run has 9 active steps, and below 10 fewer steps are usually the better way to save time: run it with "
-        "less than --steps 9, without plugins. To skip steps, have 10 active ones or more."
+        "this run has 9 active steps; below 10, fewer steps are usually the better way to save time: use a lower "
+        "--steps without plugins. Skipping pays from 10 active steps on."
     ]
 
 
-def test_image_to_image_is_told_of_the_steps_that_were_asked_for() -> None:
+def test_image_to_image_is_told_of_its_active_steps() -> None:
     [said] = Judge("first-block-cache").warnings(*of_steps(6, steps=20))
-    assert "this run has 6 active steps" in said
-    assert "less than --steps 20, without" in said
+    assert said.startswith("this run has 6 active steps; ")
 
 
 def test_a_model_that_is_not_known_yet_may_be_a_distilled_one() -> None:

@@ -76,17 +76,27 @@ def _bench(folder: Path) -> dict[str, Case]:
             [bench_speed("--random-weights fibo"), bench_speed("--model dev")],
         ),
         "a base model alone": Case(
-            bench_speed("--base-model dev"), "Give --model too.", [bench_speed("--base-model dev --model me/mine")]
+            bench_speed("--skip 3 --base-model dev"),
+            "Give --model, or leave it out.",
+            [bench_speed("--skip 3 --base-model dev --model me/mine"), bench_speed("--skip 3")],
         ),
         "LoRAs alone": Case(
             bench_quality(f"{plan} --lora-paths a.safetensors"),
-            "which goes with --model. Give --model too.",
-            [bench_quality(f"{own_prompts} --lora-paths a.safetensors")],
+            "which goes with --model. Give --model, or leave it out.",
+            [bench_quality(f"{own_prompts} --lora-paths a.safetensors"), bench_quality(plan)],
         ),
         "an input image alone": Case(
             bench_quality(f"{plan} --image-path {photo}"),
-            "which goes with --model. Give --model too.",
-            [bench_quality(f"{own_prompts} --image-path {photo}")],
+            "which goes with --model. Give --model, or leave it out.",
+            [bench_quality(f"{own_prompts} --image-path {photo}"), bench_quality(plan)],
+        ),
+        "bits of the demo's model": Case(
+            bench_quality(f"{plan} -q 8"),
+            "Leave it out, or name a model with --model in place of the demo's.",
+            [bench_quality(plan), bench_quality(f"{own_prompts} -q 8")],
+        ),
+        "mflux's name of a size": Case(
+            bench_quality(f"{plan} --width 192"), "Use --size 192x192", [bench_quality(f"{plan} --size 192x192")]
         ),
         "an image's strength alone": Case(
             bench_quality(f"{own_prompts} --image-strength 0.4"),

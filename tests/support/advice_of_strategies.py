@@ -66,7 +66,7 @@ def _budgets_and_windows() -> dict[str, Case]:
         ),
         "few steps": Case(
             line("--plugin first-block-cache", steps=8),
-            "run it with less than --steps 8, without plugins. To skip steps, have 10 active ones or more.",
+            "use a lower --steps without plugins. Skipping pays from 10 active steps on.",
             [line("", steps=7), line("--plugin first-block-cache", steps=10)],
         ),
         "a model whose tokens lie nobody knows how": Case(

@@ -17,6 +17,7 @@ from mflux_teacache.tune import folder as folders
 from mflux_teacache.tune.prompts import PROMPTS
 from mflux_teacache.tune.session import Session
 from mflux_teacache.tune.settings import TuneSettings, settings_of
+from mflux_teacache.tune.tuning import asked_work
 
 
 def parsed(*words: str) -> argparse.Namespace:
@@ -45,6 +46,14 @@ def test_the_demo_has_prompts_of_its_own_of_which_more_go_on_from_fewer() -> Non
     assert {case.prompt for case in many}.isdisjoint({*FITTED, *PROMPTS})
 
 
+@pytest.mark.parametrize("count", range(2, 9))
+def test_help_says_how_many_prompts_are_kept_apart(count: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert len(asked_work(asked("--demo", "--prompts", str(count))).checked) == count // 2
+    with pytest.raises(SystemExit):
+        parsed("--help")
+    assert "half of them, rounded down, are kept apart for the check" in " ".join(capsys.readouterr().out.split())
+
+
 def test_prompts_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "prompts.txt"
     file.write_text("a cat\n\na dog\n")
@@ -63,7 +72,16 @@ def test_speed_ups_of_the_same_number_of_steps_are_one(tmp_path: Path) -> None:
         (["--model", "dev", "--demo"], "--model dev and --demo both name a model. Leave one out."),
         (["--demo", "--steps", "5"], "--steps 5 runs 5 steps, and with fewer than 10 there is nothing to tune"),
         (["--model", "schnell", "--steps", "12"], "is distilled to a few steps, which differ too much to be skipped"),
-        (["--model", "nonsense"], "--model nonsense: "),
+        (
+            ["--model", "nonsense"],
+            "--model nonsense is not a name that mflux knows, and does not tell what the model is based on. Check the "
+            "spelling, or give --base-model with one of these: dev, krea-dev, ",
+        ),
+        (["--model", "quen-image"], "Did you mean qwen-image? "),
+        (
+            ["--model", "me/mine", "--base-model", "devv"],
+            "--base-model devv is not a name that mflux knows. Did you mean dev? ",
+        ),
         (["--demo", "--minutes", "0"], "--minutes is 0; it must be a number above 0, such as 30."),
         (["--demo", "--minutes", "nan"], "--minutes is nan; it must be"),
         (["--demo", "--prompts", "1"], "--prompts is 1; it must be a whole number from 2 to 24, or a file."),
@@ -75,7 +93,12 @@ def test_speed_ups_of_the_same_number_of_steps_are_one(tmp_path: Path) -> None:
         (["--demo", "--speedups", "0.5"], "'0.5' is not a finite number from 1, such as 1.6"),
         (["--demo", "--json", "tune.txt"], "--json is tune.txt; its name must end in .json."),
         (["--demo", "--first-seed", "-1"], "--first-seed is -1; it must be a whole number from 0"),
-        (["--demo", "-q", "8"], "the demo's model is not quantised"),
+        (["--demo", "-q", "8"], "--quantize is 8, and the demo's small model cannot be quantised. Leave it out"),
+        (["--demo", "-q", "7"], "--quantize is 7; it must be one of 3, 4, 5, 6, 8."),
+        (["--demo", "--width", "192"], "--width 192: width and height are one option here. Use --size 192x192, or"),
+        (["--demo", "--height=a"], "--height a: width and height are one option here. Use --size 1024x1024, or"),
+        (["--demo", "--speedups", "fast"], "such as 1.6. See `mflux-teacache tune --help`."),
+        (["--demo", "--prompts", "photos.txt"], "it does not know 'photo', 'paris'. Try 'a "),
     ],
 )
 def test_refused(
@@ -88,12 +111,14 @@ def test_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("one.txt").write_text("a fox on sand\n")
+    Path("photos.txt").write_text("a photo of paris\na fox\n")
     with pytest.raises(SystemExit) as left:
         main(["tune", *words])
     assert left.value.code == 2
     said = capsys.readouterr()
     assert message in said.err
-    assert len(said.err.strip().splitlines()) == 1 or "usage:" in said.err  # argparse's own
+    assert len(said.err.strip().splitlines()) == 1
+    assert "\\n" not in said.err
     assert not data.exists()
 
 
@@ -129,7 +154,7 @@ def test_a_full_disk_costs_the_image_in_the_making_and_no_other(
         main(words)
     assert left.value.code == 1
     assert "an image could not be kept in " in (err := capsys.readouterr().err)
-    assert "No space left on device. Those before it are kept: make room, and the same command goes on" in err
+    assert "No space left on device. Those before it are kept: make room, and run the same command to go on;" in err
     assert len(list((tunes_tiny / "tune").rglob("*.json"))) == 1 + images
     assert not list(store.usable())
     monkeypatch.setattr(folders, "replace_file", write)

@@ -16,6 +16,7 @@ import pytest
 import tiny_tune
 
 from mflux_teacache.bench.plugin_settings import load
+from mflux_teacache.bench.tables import duration
 from mflux_teacache.cli.own.main import main
 from mflux_teacache.errors import PluginWarning
 from mflux_teacache.options import from_keywords
@@ -61,7 +62,7 @@ def test_from_nothing_to_a_preset(tunes_tiny: Path, capsys: pytest.CaptureFixtur
     figures = tunes_tiny.parent / "tune.json"
     assert tune("--json", str(figures)) == 0
     out = capsys.readouterr().out
-    assert "Settings are looked for that compute 8 and 4 of 12 steps." in out
+    assert "Looking for the best settings that compute 8 and 4 of 12 steps." in out
     assert "A full run takes " in out
     assert f"preset       {tunes_tiny / 'presets'}" in out
 
@@ -93,6 +94,14 @@ def test_from_nothing_to_a_preset(tunes_tiny: Path, capsys: pytest.CaptureFixtur
     assert tune() == 0
     assert drawing == []
     assert preset() == found
+
+
+def told_as_interrupted(images: int, folder: Path) -> str:
+    if not images:
+        return "\nmflux-teacache: interrupted: no image was finished. Run the same command to begin again.\n"
+    [kept] = (folder / "tune").iterdir()
+    finished = f"{images} finished {'image is' if images == 1 else 'images are'} kept"
+    return f"\nmflux-teacache: interrupted: {finished} in {kept}. Run the same command to go on.\n"
 
 
 class Crash(Exception):
@@ -133,7 +142,7 @@ def test_interrupted_at_a_random_image_it_comes_to_the_same(
     drawing.clear()
     failing(chance.randrange(images), KeyboardInterrupt())
     assert tune() == 130
-    assert "The finished images are kept, and the same command goes on from them." in capsys.readouterr().err
+    assert told_as_interrupted(len(drawing), tunes_tiny) in capsys.readouterr().err
     assert not (tunes_tiny / "presets").exists()
     failing(chance.randrange(len(drawing), images), Crash())
     with contextlib.suppress(Crash):
@@ -168,18 +177,51 @@ def test_more_prompts_go_on_from_fewer(tunes_tiny: Path, drawing: list[str]) -> 
     assert len(drawing) == 11
 
 
-def test_minutes_leave_less_to_draw(tunes_tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("kept", "of"), [(2, "at most 13"), (3, "13"), (6, "13")])
+def test_a_run_that_goes_on_says_what_is_there_and_reckons_with_the_rest(
+    kept: int,
+    of: str,
+    tunes_tiny: Path,
+    failing: Callable[[int, BaseException], None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    failing(kept, KeyboardInterrupt())
+    assert tune() == 130
+    assert "from an earlier run" not in capsys.readouterr().out
+    lasting(600.0, tunes_tiny)
+    failing(-1, Crash())
     assert tune() == 0
-    for path in (tunes_tiny / "tune").rglob("*.json"):
+    done = 12 * min(kept, 3) + 8 * max(kept - 3, 0)  # of 12 steps; the settings that compute 8 come first
+    left = 3 * 12 + 5 * (8 + 4) - done
+    said = capsys.readouterr()
+    assert f"{kept} of {of} images are kept from an earlier run. " in said.out + said.err
+    assert f"A full run takes 10 min: what is left takes about {duration(left * 600 / 12)}." in said.out + said.err
+    assert tune() == 0
+    said = capsys.readouterr()
+    assert "13 of 13 images are kept from an earlier run: nothing is left to draw." in said.out + said.err
+
+
+def lasting(seconds: float, folder: Path) -> None:
+    """As if each full run had taken so long."""
+    for path in (folder / "tune").rglob("*.json"):
         content = json.loads(path.read_text())
         if "recorded" in content:
-            content["recorded"]["seconds"] = 120.0
+            content["recorded"]["seconds"] = seconds
             path.write_text(json.dumps(content))
+
+
+def test_minutes_leave_less_to_draw(tunes_tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert tune() == 0
+    lasting(120.0, tunes_tiny)
     capsys.readouterr()
     assert tune("--prompts", "6", "--minutes", "20") == 0
     said = capsys.readouterr()
-    assert "A full run takes 2 min: all takes about 20 min. For more there is no time" in said.out + said.err
-    assert "prompts are 4 of 6, and of each speed-up 2 of 4 settings are checked." in said.out + said.err
+    assert "3 of at most 16 images are kept from an earlier run. A full run takes 2 min: " in said.out + said.err
+    assert (
+        "There is no time for more: 4 of 6 prompts are used, and 2 of 4 settings of each speed-up are checked."
+        in said.out + said.err
+    )
     assert tune("--minutes", "3") == 2
     assert "--minutes 3 is too short: a full run takes 2 min, and the least that says anything takes 8 min" in (
         capsys.readouterr().err
@@ -195,7 +237,7 @@ def test_two_processes_come_to_the_same(tunes_tiny: Path) -> None:
     paths = {"PYTHONPATH": str(program.parent), store.VARIABLE: str(apart), "TQDM_DISABLE": "1"}
     done = subprocess.run(launch, env={**os.environ, **paths}, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("Settings are looked for that") == 1
+    assert done.stdout.count("Looking for the best settings") == 1
     assert written(apart) == written(tunes_tiny)
 
 

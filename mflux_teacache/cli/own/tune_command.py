@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,12 +12,12 @@ from mflux_teacache.bench.needs import require
 from mflux_teacache.bench.outputs import add_outputs, outputs
 from mflux_teacache.bench.settings import add_options
 from mflux_teacache.errors import PluginWarning, Refused, is_interruption
-from mflux_teacache.messages import tell
 from mflux_teacache.pieces import option_types
 from mflux_teacache.tune.settings import FIRST_SEED, SPEED_UPS, STEPS, USUAL_PROMPTS, settings_of, spelt
 
 if TYPE_CHECKING:
     from mflux_teacache.bench.subjects import Subject
+    from mflux_teacache.tune.folder import Folder
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -36,8 +35,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     images.add_argument(
         "--prompts",
         metavar="N|FILE",
-        help=f"so many of the built-in ones, or a file, one in a line (default: {USUAL_PROMPTS}); a third of them is "
-        "kept apart for the check",
+        help=f"how many of the built-in ones, or a file with one in each line (default: {USUAL_PROMPTS}); half of "
+        "them, rounded down, are kept apart for the check",
     )
     images.add_argument(
         "--first-seed", type=int, default=FIRST_SEED, metavar="INT", help="others count up (default: %(default)s)"
@@ -49,10 +48,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         type=_speed_ups,
         default=SPEED_UPS,
         metavar="FACTOR,...",
-        help=f"steps over computed steps, for each of which settings are found (default: {spelt(SPEED_UPS)})",
+        help=f"all steps over computed steps; the best settings are found for each (default: {spelt(SPEED_UPS)})",
     )
     work.add_argument(
-        "--minutes", type=float, metavar="FLOAT", help="about so long, with fewer settings or prompts if need be"
+        "--minutes",
+        type=float,
+        metavar="FLOAT",
+        help="about how long all may take: settings and prompts are left out for it",
     )
     add_outputs(parser.add_argument_group("files to write"), json="every figure, versions and machine")
     parser.set_defaults(run=run, steps=STEPS)
@@ -86,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
     folder = Folder({**made_with(()), **asked_of(subject, settings.image)})
     if ranks.speaks:
         print(outcome.plan(settings, subject, folder), flush=True)
-    with _saying_what_is_kept(speaks=ranks.speaks):
+    with _saying_what_is_kept(folder, speaks=ranks.speaks):
         found = tuned(settings, subject, folder, ranks)
     if ranks.speaks:
         preset = preset_of(found)
@@ -108,13 +110,13 @@ def _refuse_distilled(subject: Subject) -> None:
 
 
 @contextmanager
-def _saying_what_is_kept(*, speaks: bool) -> Iterator[None]:
+def _saying_what_is_kept(folder: Folder, *, speaks: bool) -> Iterator[None]:
     try:
         with warnings.catch_warnings(action="ignore", category=PluginWarning):  # for runs that are not measured
             yield
     except BaseException as error:
         if speaks and is_interruption(error):
-            tell("\nThe finished images are kept, and the same command goes on from them.", sys.stderr)
+            error.add_note(folder.kept)
         raise
 
 

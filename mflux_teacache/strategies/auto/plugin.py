@@ -102,7 +102,7 @@ class Auto:
         computed = self._budget(options, active)
         if not (target.distilled or target.model is None or self._advised or active >= few_steps.ENOUGH):
             self._advised = True
-            few_steps.advise_fewer(active, target.steps or active)
+            few_steps.advise_fewer(active)
         # What is known of a run by now is said before its weights load.
         self._warn(next(choices(Run(target, active, computed), self._known())).warning)
 

@@ -22,8 +22,8 @@ def warned(commands: Any, *arguments: object) -> list[str]:
 def test_a_short_run_is_advised_once_for_all_its_images_and_the_advice_helps(commands: Any) -> None:
     [said] = warned(commands, "--steps", 4, *PLUGIN)
     assert said == (
-        f"{COMMAND[0]}: warning: this run has 4 active steps, and below 10 fewer steps are usually the better way to "
-        f"save time: run it with less than --steps 4, without plugins. To skip steps, have 10 active ones or more."
+        f"{COMMAND[0]}: warning: this run has 4 active steps; below 10, fewer steps are usually the better way to "
+        f"save time: use a lower --steps without plugins. Skipping pays from 10 active steps on."
     )
     assert warned(commands, "--steps", 3) == []
     assert warned(commands, "--steps", 10, *PLUGIN) == []

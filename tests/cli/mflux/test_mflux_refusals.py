@@ -23,7 +23,7 @@ ONE_WAY = (
 BEFORE_WEIGHTS = {
     "unknown plugin": (
         (*FLUX1, "--plugin", "teacash"),
-        "unknown plugin 'teacash'. Installed: alternate, auto, broken, clash, ",
+        "unknown plugin 'teacash'. Did you mean teacache? Installed: alternate, auto, broken, clash, ",
     ),
     "plugin without a name": ((*FLUX1, "--plugin"), "argument --plugin: expected one argument"),
     "none and another": (

@@ -58,7 +58,7 @@ def test_ctrl_c_is_one_line(monkeypatch, capsys):
     with pytest.raises(SystemExit) as leaving:
         main.main(["plugins"])
     assert leaving.value.code == 130
-    assert capsys.readouterr().err == "\nmflux-teacache: error: interrupted\n"
+    assert capsys.readouterr().err == "\nmflux-teacache: interrupted\n"
 
 
 def test_a_warning_is_one_line(monkeypatch, capsys):

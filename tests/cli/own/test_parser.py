@@ -62,6 +62,31 @@ def test_what_no_command_knows_is_refused(words: list[str], message: str, capsys
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("demo --steps abc", "argument --steps: invalid int value: 'abc'. See `mflux-teacache demo --help`."),
+        ("demo --bogus 1", "unrecognized arguments: --bogus 1. See `mflux-teacache demo --help`."),
+        ("demo --stps 1", "unrecognized arguments: --stps 1. Did you mean --steps? See `mflux-teacache demo --help`."),
+        ("plugins --bogus", "unrecognized arguments: --bogus. See `mflux-teacache plugins --help`."),
+        ("presets list x", "unrecognized arguments: x. See `mflux-teacache presets list --help`."),
+        ("bench quality --seeds a", "invalid int value: 'a'. See `mflux-teacache bench quality --help`."),
+        ("bench", "the following arguments are required: MEASUREMENT. See `mflux-teacache bench --help`."),
+        ("--bogus plugins", "unrecognized arguments: --bogus. See `mflux-teacache --help`."),
+    ],
+)
+def test_an_error_is_one_line_that_names_the_help_of_its_command(
+    words: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(words.split())
+    assert left.value.code == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith("mflux-teacache: error: ")
+    assert message in err
+
+
 def test_help_shows_the_plugin_s_options(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parsed("--plugin", "schedule", "--help")
