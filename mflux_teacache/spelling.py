@@ -5,6 +5,7 @@ Messages contain names and values from files, packages and plugins that anybody 
 
 from __future__ import annotations
 
+import re
 import reprlib
 from typing import Any
 from unicodedata import category
@@ -16,6 +17,9 @@ _BRIEF.maxstring = _BRIEF.maxother = 90
 
 # The two format characters that some languages need within words. The others can reverse or hide text.
 _JOINERS = "\u200c\u200d"
+
+_PATH = re.compile(r"(?:/|~|\.\.?[/\\]|[A-Za-z]:[/\\]|\\\\)[^\n]+")
+_FOLDERS = re.compile(r"(?<![^\s=,(\[`'\"])(?:~[^\s/]*|\.\.?|[A-Za-z]:)?[/\\](?:[^\s/\\]+[/\\])+")
 
 
 def visible(text: object) -> str:
@@ -33,6 +37,19 @@ def _spelt_out(character: str) -> str:
 def visible_lines(text: str) -> str:
     """The same for a text of several lines, whose line breaks stay."""
     return "\n".join(map(visible, text.split("\n")))
+
+
+def without_folder(value: object) -> object:
+    """A path's last part, and anything else as it is: folders say whose machine it was, and how it is laid out.
+
+    The id of a model, such as ``someone/model``, is no path: one begins at a root, a drive, a home or a folder's dots.
+    """
+    return re.split(r"[/\\]", value.rstrip("/\\"))[-1] if isinstance(value, str) and _PATH.match(value) else value
+
+
+def without_folders(text: str) -> str:
+    """A sentence in which each path is its last part alone, where no part has a space."""
+    return _FOLDERS.sub("", text)
 
 
 def shortened(text: str, longest: int = LONGEST) -> str:

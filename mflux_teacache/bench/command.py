@@ -17,6 +17,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="measure what skipping steps gains",
         description="Measures on a real checkpoint, on a model of full size with random weights, or on the demo's.",
     )
-    measurements = parser.add_subparsers(required=True, metavar="MEASUREMENT")
+    measurements = parser.add_subparsers(required=True)
     for subcommand in SUBCOMMANDS:
         subcommand.add_parser(measurements)
+    measurements.metavar = "|".join(measurements.choices)

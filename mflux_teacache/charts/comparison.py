@@ -81,7 +81,7 @@ def compared(full: Panel, cached: Panel) -> list[Panel]:
     """Both images, which have one size, and their difference."""
     difference, factor = amplified_difference(full.image, cached.image)
     decibels = distance(full.image, cached.image)
-    between = f"difference \u00d7 {factor}\nPSNR {spell(decibels)}" if math.isfinite(decibels) else "no difference"
+    between = f"{named_difference(factor)}\nPSNR {spell(decibels)}" if math.isfinite(decibels) else "no difference"
     return [full, cached, Panel(between, difference)]
 
 
@@ -99,6 +99,10 @@ def amplified_difference(plain: PIL.Image.Image, cached: PIL.Image.Image) -> tup
     large = np.quantile(difference, 0.998)
     factor = max((factor for factor in _FACTORS if factor * large <= 255), default=1)
     return PIL.Image.fromarray(np.minimum(difference * factor, 255).astype(np.uint8)), factor
+
+
+def named_difference(factor: int) -> str:
+    return f"difference \u00d7 {factor}"
 
 
 def distance(plain: PIL.Image.Image, cached: PIL.Image.Image) -> float:

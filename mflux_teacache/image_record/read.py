@@ -160,7 +160,7 @@ def metadata(path: Path) -> dict[str, Any] | None:
         content = None if text is None else parse_json(text)
     except (Unreadable, ValueError, RecursionError) as error:
         raise OptionError(
-            f"{path} cannot be read: {error}. It must be an image that mflux wrote with plugins, or its .metadata.json."
+            f"{path} cannot be read: {error}. It must be an image that mflux wrote, or its .metadata.json."
         ) from error
     return content if isinstance(content, dict) else None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields
@@ -197,12 +198,19 @@ def window(text: str) -> float:
     )
 
 
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
 def file_path(text: str) -> Path:
     """A path, in which ``~`` stands for the user's home.
 
     Raises:
-        argparse.ArgumentTypeError: there is no user of the name in ``~name``.
+        argparse.ArgumentTypeError: it is an address, or there is no user of the name in ``~name``.
     """
+    if _ADDRESS.match(text):  # as a path it would lose a slash, and nobody would know it again
+        raise argparse.ArgumentTypeError(
+            f"{brief(text)} is an address, and a file of this machine is needed. Download it first, and name that file"
+        )
     try:
         return Path(text).expanduser()  # no shell expands the ~ in ``--option=~/file``
     except (RuntimeError, ValueError) as error:  # the latter for a user name with a NUL

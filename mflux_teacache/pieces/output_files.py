@@ -12,7 +12,7 @@ import errno
 import io
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,22 +35,27 @@ def is_output(action: argparse.Action) -> bool:
     return getattr(action, _OUTPUT, False)
 
 
-def check_output(option: str, path: Path, suffix: str | None = None) -> None:
+def check_output(option: str, path: Path, suffix: str | None = None, inputs: Iterable[Path] = ()) -> None:
     """Refuse a file that could not be written at the end.
 
     Args:
         option: the option that names the file, for messages.
         path: an existing file will be replaced; a pipe or a device, such as ``/dev/stdout``, will be written to.
         suffix: the suffix that its name must have, such as ``.png``; ``None`` for any.
+        inputs: files that the command reads, none of which it may replace.
 
     Raises:
-        OptionError: the suffix is another one, no file can have the name, its folder does not exist, a folder or the
-            like is in its place, the command prints into it, or there is no permission.
+        OptionError: the suffix is another one, it is one of the inputs (also by way of a link), no file can have the
+            name, its folder does not exist, a folder or the like is in its place, the command prints into it, or there
+            is no permission.
     """
     if suffix is not None and path.suffix.lower() != suffix:
         attempt = path.with_suffix(suffix) if path.name else f"result{suffix}"
-        raise OptionError(f"{option} is {path}; its name must end in {suffix}. Try {option} {attempt}.")
+        named = f"{option} " if option.startswith("-") else ""
+        raise OptionError(f"{option} is {path}; its name must end in {suffix}. Try {named}{attempt}.")
     old = _asked_status(option, path)
+    if any(_is_one_file(path, read) for read in inputs):
+        raise OptionError(f"{option} is {path}, which this command reads and would replace. Name a file that is new.")
     if old is not None and stat.S_ISDIR(old.st_mode):
         raise OptionError(f"{option} is {path}, which is a folder. Give the name of a file in it.")
     if old is not None and not _is_writable_kind(old):
@@ -123,6 +128,13 @@ def _asked_status(option: str, path: Path) -> os.stat_result | None:
         raise OptionError(
             f"{option} is {path}, where no file can be: {reason(error)}. Name a file in a folder of your own."
         ) from error
+
+
+def _is_one_file(path: Path, other: Path) -> bool:
+    # Some file systems take FULL.png and full.png for one file, which the names alone do not tell.
+    with contextlib.suppress(OSError, ValueError):
+        return os.path.samefile(path, other)
+    return os.path.realpath(path) == os.path.realpath(other)
 
 
 def _status(path: Path) -> os.stat_result | None:

@@ -39,7 +39,12 @@ MOST_PROMPTS = 1000
 MOST_STEPS = 1000
 MOST_LORAS = 64
 
+EXPORTED = "Name a file that `mflux-teacache presets export` has written, as it was written."
+
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
+
+_OF_ANY = {"key", "provenance"}  # what tells a preset of any schema from the other files of this package
+_OF_AN_IMAGE = {"mflux_version", "mflux_plugins"}
 
 _OBJECT = Allowed(lambda value: isinstance(value, dict), "an object")
 _PROMPTS = Allowed(is_list_of(is_text, at_most=MOST_PROMPTS), f"a list of at most {MOST_PROMPTS} texts")
@@ -120,8 +125,12 @@ _TESTS: Mapping[type, Mapping[str, Allowed]] = {
 }
 
 
-def parse(text: str, where: str) -> Preset:
-    """The preset in the text of a file; ``where`` is the file's name in messages.
+def parse(text: str, where: str, remedy: str = EXPORTED) -> Preset:
+    """The preset in the text of a file.
+
+    Args:
+        where: the file's name in messages.
+        remedy: what to do about a file that is none, at the end of a message.
 
     Raises:
         OptionError: it is not a preset, or holds something that is not allowed.
@@ -130,16 +139,26 @@ def parse(text: str, where: str) -> Preset:
     try:
         data = parse_json(text)
     except json.JSONDecodeError as error:
-        raise OptionError(f"{what} is not JSON: {error}. Export or import it anew.") from error
+        raise OptionError(f"{what} is not JSON: {error}. {remedy}") from error
     except (ValueError, RecursionError) as error:  # with a field that is given twice, say, or nested too deeply
-        raise OptionError(f"{what} is not read: {error}. Export or import it anew.") from error
-    schema = data.pop("schema", None) if isinstance(data, dict) else None
+        raise OptionError(f"{what} is not read: {error}. {remedy}") from error
+    if not isinstance(data, dict) or not (_OF_ANY & data.keys()):
+        raise OptionError(f"{where} is no preset: {_instead(data)}. {remedy}")
+    schema = data.pop("schema", None)
     if type(schema) is not int or schema != SCHEMA:  # True equals 1
         raise OptionError(
             f'{what} is not a JSON object with "schema": {SCHEMA}, the only one that this version reads. '
             f"Make it anew, or upgrade mflux-teacache-plugin."
         )
     return _preset(data, what)
+
+
+def _instead(data: Any) -> str:
+    if not isinstance(data, dict):
+        return f"it holds {brief(data)}, and no JSON object"
+    if not _OF_AN_IMAGE.isdisjoint(data):
+        return "it is what mflux records of an image"
+    return f"it has none of the fields {', '.join(sorted(_OF_ANY))}"
 
 
 def _preset(data: dict[str, Any], what: str) -> Preset:

@@ -6,6 +6,7 @@ a whole. A file that is no preset is named in one line, and the others are used.
 
 from __future__ import annotations
 
+import mimetypes
 import os
 import warnings
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from mflux_teacache.messages import did_you_mean
 from mflux_teacache.pieces.input_files import Unreadable, read_text, reason
 from mflux_teacache.pieces.output_files import replace_file
 from mflux_teacache.presets.preset import Preset, as_text
-from mflux_teacache.presets.reading import MOST_BYTES, PRESET_NAME, is_preset_name, parse
+from mflux_teacache.presets.reading import EXPORTED, MOST_BYTES, PRESET_NAME, is_preset_name, parse
 from mflux_teacache.spelling import brief, shortened
 
 VARIABLE = "MFLUX_TEACACHE_DATA"
@@ -28,6 +29,7 @@ SUFFIX = ".json"
 
 _APPLICATION = "mflux-teacache"
 _FOLDER = "presets"
+_ANEW = "Import it anew, or move it away."
 
 
 class Stored(NamedTuple):
@@ -103,9 +105,12 @@ def check_there(name: str) -> Path:
     path = path_of(name)
     if not is_there(path):
         names = [entry.name for entry in stored()]
+        if not names:
+            raise OptionError(
+                f"There is no preset {brief(name)} in {path.parent}, nor any other. `mflux-teacache tune` makes one."
+            )
         raise OptionError(
-            f"There is no preset {brief(name)} in {path.parent}. It has: {', '.join(names) or 'none'}."
-            f"{did_you_mean(name, names)}"
+            f"There is no preset {brief(name)} in {path.parent}. It has: {', '.join(names)}.{did_you_mean(name, names)}"
         )
     return path
 
@@ -155,17 +160,24 @@ def remove(name: str) -> None:
         raise NotWritten(f"The preset {name} could not be removed from {path.parent}: {reason(error)}.") from error
 
 
-def read_file(path: Path) -> Preset:
+def read_file(path: Path, remedy: str = EXPORTED) -> Preset:
     """The preset in a file anywhere, such as one that somebody has shared.
+
+    Args:
+        remedy: what to do about a file that is none, at the end of the message.
 
     Raises:
         OptionError: it cannot be read, or is no preset.
     """
+    kind, _ = mimetypes.guess_type(path.name)
+    if kind is not None and kind.startswith("image/"):
+        raise OptionError(f"{path} is an image by its name, and no preset; `mflux-teacache show` tells of it. {remedy}")
     try:
         text = read_text(path, MOST_BYTES)
     except Unreadable as error:
-        raise OptionError(f"The preset {path} cannot be read: {error}.") from error
-    return parse(text, shortened(str(path), 1000))
+        remedy = remedy if path.exists() else "Write its name and folder as `ls` shows them."
+        raise OptionError(f"The preset {path} cannot be read: {error}. {remedy}") from error
+    return parse(text, shortened(str(path), 1000), remedy)
 
 
 def path_of(name: str) -> Path:
@@ -185,6 +197,6 @@ def _read(path: Path) -> Stored:
     try:
         if not is_preset_name(name):
             raise OptionError(f"The preset {path} cannot have this name; it must be {PRESET_NAME.words}. Rename it.")
-        return Stored(name, replace(read_file(path), name=name))
+        return Stored(name, replace(read_file(path, _ANEW), name=name))
     except OptionError as error:
         return Stored(name, None, str(error))

@@ -29,7 +29,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         nargs="+",
         type=file_path,
         metavar="FILE",
-        help="images, of which the first is the full run, their sidecars, and JSON files",
+        help="images, in any order, their sidecars, and JSON files",
     )
     parser.add_argument(
         "--output", type=file_path, default=OUTPUT, metavar="HTML", help="the page (default: %(default)s)"
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
         NotWritten: the page could not be written.
     """
     require("jinja2", "skimage", extra="report")
-    check_output("--output", arguments.output, ".html")
+    check_output("--output", arguments.output, ".html", inputs=arguments.files)
 
     from mflux_teacache.report.files import sections_of
     from mflux_teacache.report.page import rendered

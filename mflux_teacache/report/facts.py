@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mflux_teacache.spelling import shortened, visible
+from mflux_teacache.spelling import shortened, visible, without_folder
 
 _LONGEST = 300
 
@@ -28,7 +28,7 @@ def of_bench(content: Mapping[str, Any]) -> list[tuple[str, str]]:
 def named(label: str, value: Any) -> Iterator[tuple[str, str]]:
     """One fact; none of what is not known."""
     if value not in (None, "", [], {}):
-        yield label, shortened(visible(value), _LONGEST)
+        yield label, shortened(visible(without_folder(value)), _LONGEST)
 
 
 def _table(value: Any) -> Mapping[str, Any]:
@@ -37,4 +37,4 @@ def _table(value: Any) -> Mapping[str, Any]:
 
 def _spelt(value: Any) -> str:
     known = {name: each for name, each in _table(value).items() if each is not None}
-    return ", ".join(f"{str(name).replace('_', ' ')} {each}" for name, each in known.items())
+    return ", ".join(f"{str(name).replace('_', ' ')} {without_folder(each)}" for name, each in known.items())

@@ -1,4 +1,4 @@
-"""Sections of images: each beside the first one, which is the full run."""
+"""Sections of images: each beside its full run."""
 
 from __future__ import annotations
 
@@ -8,21 +8,37 @@ from functools import partial
 from typing import Any
 
 from mflux_teacache.charts import comparison
-from mflux_teacache.charts.comparison import Block, amplified_difference
+from mflux_teacache.charts.comparison import Block, amplified_difference, named_difference
 from mflux_teacache.image_record import keys
-from mflux_teacache.report import facts
+from mflux_teacache.image_record.account import Account
+from mflux_teacache.report import facts, full_runs
 from mflux_teacache.report.page import Details, Pair, Picture, Section, chart, picture
-from mflux_teacache.show.comparison import Seen, decibels
-from mflux_teacache.show.text import as_text, image_of, sums
+from mflux_teacache.show.comparison import Seen, compared, decibels, pixels_of
+from mflux_teacache.show.text import image_of, lines, sums
 from mflux_teacache.spelling import shortened
 
 _LONGEST_PROMPT = 300
 
 
-def sections(images: Sequence[Seen]) -> list[Section]:
-    """One for each image but the first; of a single one, its own."""
-    first, *others = images
-    return [_beside(first, other) for other in others] or [_alone(first)]
+def sections(accounts: Sequence[Account]) -> list[Section]:
+    """One for each image; a full run has its own only where it is beside no other.
+
+    Raises:
+        OptionError: one has no pixels that can be read.
+    """
+    images = [Seen(account=account, image=pixels_of(account.path)) for account in accounts]
+    of = {id(seen.account): seen for seen in images}
+    pairs = [(of[id(full_runs.reference(seen.account, accounts))], seen) for seen in images]
+    pairs = [(first, seen if seen is first else compared(first, seen)) for first, seen in pairs]
+    shown = {id(first.account) for first, other in pairs if other.psnr is not None}
+    made = [
+        _alone(other) if first is other else _beside(first, other)
+        for first, other in pairs
+        if first is not other or id(other.account) not in shown
+    ]
+    if made and (doubt := full_runs.doubt(accounts)) is not None:
+        made[0].notes = [doubt, *made[0].notes]
+    return made
 
 
 def _alone(seen: Seen) -> Section:
@@ -44,14 +60,14 @@ def _beside(first: Seen, other: Seen) -> Section:
         section.notes = [f"Not compared with {names[0]}: {other.why_not}."]
         return section
     difference, factor = amplified_difference(first.image, other.image)
-    stronger = f", {factor} times as strong" if factor > 1 else ""
-    between = f"difference{stronger}" if math.isfinite(other.psnr) else "no difference"
+    role = "full run" if full_runs.is_full(first.account) else _role(first)
+    between = named_difference(factor) if math.isfinite(other.psnr) else "no difference"
     return Section(
         title=f"{names[1]} beside {names[0]}",
-        summary=f"{_said(other)} {_distance(other)}",
+        summary=f"{_said(other)} {_distance(first, other)}",
         pair=Pair(
-            picture(first.image, f"the full run, {names[0]}", "full run"),
-            picture(other.image, f"made faster, {names[1]}", sums(other.account).partition(",")[0]),
+            picture(first.image, f"{role}, {names[0]}", role),
+            picture(other.image, f"{_role(other)}, {names[1]}", _role(other)),
         ),
         pictures=[picture(difference, between, between)],
         charts=_steps(other),
@@ -63,14 +79,22 @@ def _beside(first: Seen, other: Seen) -> Section:
 
 def _said(seen: Seen) -> str:
     account = seen.account
-    return (
-        f"{account.decider or 'No plugin decided'}: {sums(account)}." if account.pattern else "No plugin is recorded."
-    )
+    if account.pattern:
+        return f"{account.decider or 'No plugin decided'}: {sums(account)}."
+    return "No plugin is recorded." if account.made else "The file says nothing about how it was made."
 
 
-def _distance(seen: Seen) -> str:
+def _role(seen: Seen) -> str:
+    account = seen.account
+    if account.pattern:
+        return sums(account).partition(",")[0]
+    return "no plugin recorded" if account.made else "not known how it was made"
+
+
+def _distance(first: Seen, seen: Seen) -> str:
     close = "" if seen.ssim is None else f", SSIM {seen.ssim:.4f}"
-    return f"Against the full run: PSNR {decibels(seen)}{close}."
+    against = "the full run" if full_runs.is_full(first.account) else first.account.path.name
+    return f"Against {against}: PSNR {decibels(seen)}{close}."
 
 
 def _steps(seen: Seen) -> list[Picture]:
@@ -90,4 +114,6 @@ def _facts(made: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _details(*images: Seen) -> list[Details]:
-    return [Details(f"All that is known of {seen.account.path.name}", as_text(seen.account)) for seen in images]
+    return [
+        Details(f"All that is known of {seen.account.path.name}", "\n".join(lines(seen.account))) for seen in images
+    ]

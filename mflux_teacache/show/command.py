@@ -29,11 +29,13 @@ def run(arguments: argparse.Namespace) -> int:
         OptionError: a file cannot be read or records nothing, or the picture cannot be written.
         NotWritten: the picture could not be written.
     """
+    from mflux_teacache.image_record.kept import check_is_no_image_of_mflux
     from mflux_teacache.show import comparison, text
     from mflux_teacache.show.files import accounts_of
 
     if arguments.png is not None:
-        check_output("--png", arguments.png, ".png")
+        check_output("--png", arguments.png, ".png", inputs=arguments.files)
+        check_is_no_image_of_mflux("--png", arguments.png)
     accounts = accounts_of(arguments.files, drawn=arguments.png is not None)
     seen = comparison.seen(accounts) if len(accounts) > 1 or arguments.png is not None else []
     print("\n\n".join(map(text.as_text, accounts)))

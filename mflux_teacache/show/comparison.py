@@ -57,7 +57,7 @@ def seen(accounts: Sequence[Account]) -> list[Seen]:
         OptionError: one has no pixels that can be read.
     """
     first, *others = [Seen(account=account, image=pixels_of(account.path)) for account in accounts]
-    return [first, *(_compared(first, other) for other in others)]
+    return [first, *(compared(first, other) for other in others)]
 
 
 def pixels_of(path: Path) -> PIL.Image.Image | None:
@@ -73,13 +73,17 @@ def pixels_of(path: Path) -> PIL.Image.Image | None:
             return image.convert("RGB")
     except Unreadable as error:
         raise OptionError(f"{path} cannot be read: {error}. Name an image, or its .metadata.json.") from error
+    except PIL.UnidentifiedImageError as error:
+        what = "it is empty" if path.stat().st_size == 0 else "it is none of the formats that Pillow knows"
+        raise OptionError(f"{path} is no image: {what}. Name another image, or its .metadata.json.") from error
     except Exception as error:  # a damaged file makes Pillow raise nearly anything, and a bomb its own error
         raise OptionError(
             f"{path} has no pixels that can be read: {described(error)}. Name another image, or its .metadata.json."
         ) from error
 
 
-def _compared(first: Seen, other: Seen) -> Seen:
+def compared(first: Seen, other: Seen) -> Seen:
+    """The other with its distance from the first, or why there is none."""
     one, two = first.account.made, other.account.made
     unlike = tuple(name.replace("_", " ") for name in _SETTINGS if one and two and one.get(name) != two.get(name))
     if why_not := _why_not(first, other):

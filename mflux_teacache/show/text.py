@@ -6,13 +6,12 @@ All of it comes from a file that anybody may have written, so every value is mad
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from mflux_teacache.image_record import keys
 from mflux_teacache.image_record.account import Account
 from mflux_teacache.records import StepRecord, speedup
-from mflux_teacache.spelling import shortened, visible
+from mflux_teacache.spelling import shortened, visible, without_folder
 from mflux_teacache.text_tables import aligned
 
 _LONGEST = 160  # characters of a value
@@ -25,11 +24,16 @@ Column = tuple[str, Callable[[StepRecord], str]]
 
 
 def as_text(account: Account) -> str:
-    """Settings, sums, and a table of the steps."""
+    """Settings, sums, and a table of the steps, below the file as it was named."""
+    return "\n".join([visible(account.path), *lines(account)])
+
+
+def lines(account: Account) -> list[str]:
+    """The same without the file."""
     about = [
         f"{label:<{_LABEL}}{value}" for label, value in (*_made(account.made), *_plugins(account), *_sums(account))
     ]
-    return "\n".join([visible(account.path), *about, *_steps(account)])
+    return [*about, *_steps(account)]
 
 
 # --- How it was made --------------------------------------------------------------------------------------------------
@@ -42,7 +46,7 @@ def _made(made: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     bits = made.get(keys.QUANTIZE)
     yield (
         "model",
-        ", ".join([_short(made.get(keys.MODEL) or "not recorded"), *([f"{_short(bits)} bits"] if bits else [])]),
+        ", ".join([_name(made.get(keys.MODEL) or "not recorded"), *([f"{_short(bits)} bits"] if bits else [])]),
     )
     if loras := _loras(made):
         yield "LoRAs", loras
@@ -72,7 +76,7 @@ def _loras(made: Mapping[str, Any]) -> str:
 
 def _name(path: Any) -> str:
     """The name alone: the folders are those of whoever made the image."""
-    return _short(Path(path).name if isinstance(path, str) else path)
+    return _short(without_folder(path))
 
 
 # --- What plugins did -------------------------------------------------------------------------------------------------
@@ -114,7 +118,7 @@ def _value(value: Any) -> str:
         return _short(" ".join(map(_value, value[:12])) + (f" ... ({len(value)} in all)" if len(value) > 12 else ""))
     if value is None:
         return "unknown"
-    return f"{value:g}" if isinstance(value, float) else _short(value)
+    return f"{value:g}" if isinstance(value, float) else _name(value)
 
 
 def _sums(account: Account) -> Iterator[tuple[str, str]]:

@@ -67,7 +67,11 @@ def test_a_preset_that_could_not_be_read_is_not_written(folder: Path) -> None:
     [
         ("bad", b"{", r"bad\.json is not JSON"),
         ("bad", b"\xff", r"bad\.json cannot be read: it is not UTF-8"),
-        ("bad", b'{"schema": 1, "name": "a calibration"}', r"bad\.json lacks key, settings, provenance"),
+        (
+            "bad",
+            b'{"schema": 1, "name": "a calibration"}',
+            r"bad\.json is no preset: it has none of the fields key, provenance. Import it anew",
+        ),
         ("bad", b" " * 1_000_001, "at most 1 MB are read of such a file"),
         ("Bad", b"{}", r"Bad\.json cannot have this name"),
     ],
@@ -90,8 +94,8 @@ def test_a_folder_and_a_pipe_in_the_store(folder: Path) -> None:
     (folder / "a.json").mkdir()
     os.mkfifo(folder / "b.json")
     assert [entry.problem.partition(": ")[2] for entry in store.stored() if entry.preset is None] == [
-        "it is a folder, and only regular files are read.",
-        "it is a pipe, and only regular files are read.",
+        "it is a folder, and only regular files are read. Import it anew, or move it away.",
+        "it is a pipe, and only regular files are read. Import it anew, or move it away.",
     ]
 
 

@@ -15,7 +15,7 @@ from shown_images import ENTRY, FAST, MADE, image, sidecar
 
 from mflux_teacache.bench import needs
 from mflux_teacache.cli.own.main import main
-from mflux_teacache.errors import OptionError
+from mflux_teacache.errors import OptionError, PluginWarning
 from mflux_teacache.report.files import sections_of
 from mflux_teacache.report.page import Section, rendered
 
@@ -64,7 +64,7 @@ def test_a_page_of_everything_is_one_file_that_names_no_other(tmp_path: Path, ca
     assert "http" not in re.sub(r"data:image/\w+;base64,[\w+/=]+|http-equiv", "", html)
 
 
-def test_images_are_beside_the_first_one(tmp_path: Path) -> None:
+def test_images_are_beside_their_full_run(tmp_path: Path) -> None:
     full, fast = image(tmp_path, "full.png", MADE), image(tmp_path, "fast.png", FAST, shade=93)
     [made] = sections_of([full, fast])
     assert made.summary == (
@@ -72,10 +72,83 @@ def test_images_are_beside_the_first_one(tmp_path: Path) -> None:
     )
     assert made.pair is not None
     assert (made.pair.full.caption, made.pair.fast.caption) == ("full run", "computed 2 of 3")
-    assert [picture.caption for picture in made.pictures] == ["difference, 50 times as strong"]
+    assert [picture.caption for picture in made.pictures] == ["difference \u00d7 50"]
     assert len(made.charts) == 1
     assert "reached it" in made.details[0].text
     assert ("prompt", "a lighthouse") in made.facts
+
+
+def test_the_full_run_is_the_one_that_computed_every_step_in_any_order(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    forced = {**FAST, "mflux_plugins": {**ENTRY, "pattern": "CCC", "steps": {}}}
+    full, fast = image(tmp_path, "full.png", MADE), image(tmp_path, "fast.png", FAST, shade=93)
+    for first in (full, image(tmp_path, "forced.png", forced)):
+        assert [each.title for each in sections_of([fast, first])] == [f"fast.png beside {first.name}"]
+    other = [image(tmp_path, f"other-{name}", {**made, "seed": 8}) for name, made in (("f.png", FAST), ("a.png", MADE))]
+    titles = [each.title for each in sections_of([fast, *other, full])]
+    assert titles == ["fast.png beside full.png", "other-f.png beside other-a.png"]
+    # An image that says nothing could be anything, and is never called the full run.
+    black = image(tmp_path, "black.png", None, shade=0)
+    made = sections_of([black, fast, full])
+    assert [each.title for each in made] == ["black.png beside full.png", "fast.png beside full.png"]
+    assert made[0].summary.startswith("The file says nothing about how it was made. Against the full run: PSNR ")
+    assert not recwarn.list
+
+
+def test_where_no_image_or_several_computed_every_step_the_page_and_a_warning_say_so(tmp_path: Path) -> None:
+    full, fast = image(tmp_path, "full.png", MADE), image(tmp_path, "fast.png", FAST, shade=93)
+    few, black = image(tmp_path, "few.png", {**MADE, "steps": 2}), image(tmp_path, "black.png", None, shade=0)
+    with pytest.warns(PluginWarning, match="^Every step was computed of full.png, few.png, which show one") as warned:
+        made = sections_of([fast, full, few])
+    assert made[0].notes == [str(warned[0].message)]
+    assert [each.title for each in made] == ["fast.png beside full.png", "few.png beside full.png"]
+    with pytest.warns(PluginWarning, match="so none is taken for a full run. All are beside black.png") as warned:
+        [beside] = sections_of([black, fast])
+    assert beside.notes == [str(warned[0].message)]
+    assert beside.pair is not None
+    assert beside.pair.full.caption == "not known how it was made"
+    assert "Against black.png: PSNR" in beside.summary
+    assert beside.pair.fast.caption == "computed 2 of 3"
+
+
+def test_an_image_that_is_not_compared_is_on_the_page_too(tmp_path: Path) -> None:
+    full, other = image(tmp_path, "full.png", MADE), image(tmp_path, "other.png", {**FAST, "seed": 8})
+    alone, beside = sections_of([full, other])
+    assert (alone.title, beside.title) == ("full.png", "other.png")
+    assert beside.notes == ["Not compared with full.png: seeds 7 and 8."]
+
+
+def test_no_folder_is_on_the_page(tmp_path: Path, capsys: Any) -> None:
+    entry = json.loads(json.dumps(ENTRY))
+    entry["plugins"]["first-block-cache"]["options"] = {"from": "/home/someone/a.png"}
+    full = image(tmp_path, "full.png", {**MADE, "model": "/home/someone/mine"})
+    fast = image(tmp_path, "fast.png", {**MADE, "mflux_plugins": entry}, shade=93)
+    content = {**quality(), "model": "/home/someone/mine, 8 bits", "files": {"/home/someone/x": "abc"}}
+    content["summary"][0]["setting"] = "schedule config=/home/someone/plan.json"
+    (tmp_path / "quality.json").write_text(json.dumps(content))
+    page = tmp_path / "report.html"
+    assert ran(capsys, fast, full, tmp_path / "quality.json", "--output", page)[0] == 0
+    html = page.read_text()
+    assert "All that is known of fast.png" in html
+    assert "config=plan.json" in html
+    assert not [folder for folder in ("/home", "someone", str(tmp_path)) if folder in html]
+
+
+def test_what_says_nothing_is_refused_as_show_refuses_it(tmp_path: Path, capsys: Any) -> None:
+    code, said = ran(capsys, image(tmp_path, "chart.png", None), "--output", tmp_path / "a.html")
+    assert (code, said.count("\n")) == (2, 1)
+    assert "chart.png says nothing about how it was made. Name an image that mflux wrote" in said
+
+
+def test_the_page_replaces_no_file_that_it_is_made_of(tmp_path: Path, capsys: Any) -> None:
+    content = tmp_path / "it.html"
+    content.write_text(json.dumps(quality()))
+    code, said = ran(capsys, content, "--output", content)
+    assert code == 2
+    assert "--output is " in said
+    assert "which this command reads and would replace" in said
+    assert content.read_text() == json.dumps(quality())
 
 
 def test_what_a_file_says_beside_its_pixels_stays_out_of_the_page(tmp_path: Path) -> None:
@@ -90,7 +163,7 @@ def test_what_a_file_says_beside_its_pixels_stays_out_of_the_page(tmp_path: Path
 def test_what_cannot_be_compared_is_told_alone(second: str, tmp_path: Path) -> None:
     full = image(tmp_path, "full.png", MADE)
     other = sidecar(tmp_path) if second == "a sidecar" else image(tmp_path, "other.png", {**FAST, "seed": 8})
-    [made] = sections_of([full, other])
+    made = sections_of([full, other])[-1]
     assert made.pair is None
     assert str(made.notes[0]).startswith("Not compared with full.png: ")
     assert len(made.charts) == 1

@@ -168,14 +168,38 @@ def test_files_that_are_none_are_refused(tmp_path: Path, capsys: Any) -> None:
     assert "missing.png cannot be read: No such file" in refused(capsys, tmp_path / "missing.png")
     (tmp_path / "text.png").write_text("no image")
     full = image(tmp_path, "full.png", MADE)
-    assert "text.png has no pixels that can be read" in refused(capsys, full, tmp_path / "text.png")
-    assert "text.png says nothing about how it was made" in refused(capsys, tmp_path / "text.png")
+    said = "text.png is no image: it is none of the formats that Pillow knows. Name another image"
+    assert said in refused(capsys, full, tmp_path / "text.png")
+    assert said in refused(capsys, tmp_path / "text.png")
+    (tmp_path / "empty.png").touch()
+    assert "empty.png is no image: it is empty." in refused(capsys, tmp_path / "empty.png")
+    (tmp_path / "broken.json").write_text("{")
+    assert "It must be an image that mflux wrote, or its" in refused(capsys, tmp_path / "broken.json")
     assert "its name must end in .png" in refused(capsys, full, "--png", tmp_path / "a.jpg")
     assert "at most 8 images, and 9 are named" in refused(capsys, *[full] * 9, "--png", tmp_path / "a.png")
     plain = tmp_path / "plain.json"
     plain.write_text(json.dumps(MADE))
     assert "--png has nothing to draw" in refused(capsys, plain, "--png", tmp_path / "a.png")
     assert not (tmp_path / "a.png").exists()
+
+
+@pytest.mark.parametrize("name", ["full.png", "link.png", "hard.png", "other.png"])
+def test_the_picture_replaces_no_image_of_mflux_s(name: str, tmp_path: Path, capsys: Any) -> None:
+    full, other = image(tmp_path, "full.png", MADE), image(tmp_path, "other.png", FAST)
+    (tmp_path / "link.png").symlink_to(full)
+    (tmp_path / "hard.png").hardlink_to(full)
+    before = full.read_bytes(), other.read_bytes()
+    why = "an image that mflux drew" if name == "other.png" else "which this command reads and would replace"
+    assert f"{name}, {why}. Name a file that is new" in refused(capsys, full, "--png", tmp_path / name)
+    assert (full.read_bytes(), other.read_bytes()) == before
+
+
+def test_folders_of_whoever_made_an_image_are_not_told(tmp_path: Path, capsys: Any) -> None:
+    entry = json.loads(json.dumps(ENTRY))
+    entry["plugins"]["first-block-cache"]["options"] = {"from": "/home/someone/a b.png", "also": ["~/x/c.json"]}
+    printed = shown(capsys, sidecar(tmp_path, model="/home/someone/models/mine", mflux_plugins=entry))
+    assert "model     mine, 8 bits" in printed
+    assert "options   from a b.png, also c.json" in printed
 
 
 @pytest.mark.slow

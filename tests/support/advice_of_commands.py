@@ -21,6 +21,7 @@ from shown_images import ENTRY, FAST, MADE, image, sidecar
 from mflux_teacache.bench import unfinished
 from mflux_teacache.bench.settings import SpeedSettings
 from mflux_teacache.presets import reading
+from mflux_teacache.report.files import sections_of
 from mflux_teacache.strategies.schedule.lists import FILES
 
 
@@ -194,7 +195,8 @@ def _deleted(path: Path, act: Callable[[], Any]) -> Callable[[], Any]:
 def _show(folder: Path) -> dict[str, Case]:
     full, fast = image(folder, "full.png", MADE), image(folder, "fast.png", FAST, shade=93)
     bare, text = image(folder, "bare.png", None), written(folder / "text.png", "no image")
-    told = sidecar(folder)
+    told, cut = sidecar(folder), folder / "cut.png"
+    cut.write_bytes(full.read_bytes()[:-30])
     steps = sidecar(folder, "steps.metadata.json", mflux_plugins={**ENTRY, "steps": {"change": [1]}})
     wrong = sidecar(folder, "wrong.metadata.json", mflux_plugins={**ENTRY, "steps": []})
     older = {name: value for name, value in ENTRY.items() if name != "steps"}
@@ -206,8 +208,21 @@ def _show(folder: Path) -> dict[str, Case]:
             "Name an image that mflux wrote, or its .metadata.json.",
             [own("show", fast), own("show", told)],
         ),
-        "no pixels": Case(
+        "a picture in place of what is read": Case(
+            own("show", fast, "--png", fast), "Name a file that is new.", [own("show", fast, "--png", png)]
+        ),
+        "a picture in place of an image": Case(
+            own("show", fast, "--png", full),
+            "Name a file that is new, or delete it first.",
+            [own("show", fast, "--png", png), _deleted(full, own("show", fast, "--png", full))],
+        ),
+        "no image at all": Case(
             own("show", full, text),
+            "Name another image, or its .metadata.json.",
+            [own("show", full, fast), own("show", full, told)],
+        ),
+        "no pixels": Case(
+            own("show", full, cut),
             "Name another image, or its .metadata.json.",
             [own("show", full, fast), own("show", full, told)],
         ),
@@ -232,8 +247,13 @@ def _report(folder: Path) -> dict[str, Case]:
 
     short = {**speed(), "runs": speed()["runs"][:3]}
     rows = shadow()["runs"]
-    full = image(folder, "report.png", MADE)
+    full, fast = image(folder, "report.png", MADE), image(folder, "faster.png", FAST, shade=93)
     return {
+        "a report without a full run": Case(
+            lambda: sections_of([fast, image(folder, "faster-still.png", FAST)]),
+            "Name the full run's image too, as mflux wrote it.",
+            [lambda: sections_of([fast, full])],
+        ),
         "a report of something else": Case(
             of("a.json", MADE), "Name images that mflux wrote", [own("report", full, *page)]
         ),
@@ -296,9 +316,11 @@ def _files(folder: Path) -> dict[str, Case]:
         "a preset of another schema": Case(
             parsed({**preset, "schema": 2}), "Make it anew, or upgrade mflux-teacache-plugin.", [parsed(preset)]
         ),
-        "a preset that is no JSON": Case(parsed("{"), "Export or import it anew.", [parsed(preset)]),
+        "a preset that is no JSON": Case(
+            parsed("{"), "Name a file that `mflux-teacache presets export` has written", [parsed(preset)]
+        ),
         "a preset with a field twice": Case(
-            parsed('{"a": 1, "a": 1}'), "is not read: it has 'a' twice in one object. Export", [parsed(preset)]
+            parsed('{"a": 1, "a": 1}'), "is not read: it has 'a' twice in one object. Name", [parsed(preset)]
         ),
         "a preset in another order": Case(
             parsed({**preset, "settings": preset["settings"][::-1]}), "Sort them.", [parsed(preset)]

@@ -26,10 +26,11 @@ def build_parser() -> argparse.ArgumentParser:
         COMMAND, description="Step skipping for mflux as plugins.", epilog=f"Documentation: {SITE}", allow_abbrev=False
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(required=True)
     for command in (demo, plugins_command, presets_command, doctor, show, report, bench, tune_command):
         command.add_parser(commands)
     completions_command.add_parser(commands, parser)
+    commands.metavar = "|".join(commands.choices)  # so that a line without one is told which there are
     return parser
 
 

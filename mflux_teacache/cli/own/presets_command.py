@@ -32,7 +32,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="The presets that `mflux-teacache tune` makes and `--plugin auto` uses: plain JSON files in the "
         f"user's data directory, or in that which {store.VARIABLE} names.",
     )
-    acts = parser.add_subparsers(required=True, metavar="ACT")
+    acts = parser.add_subparsers(required=True)
     listing = acts.add_parser("list", help="list the presets, and the files among them that are none")
     listing.add_argument("--json", action="store_true", help="print the same as JSON")
     listing.set_defaults(run=list_all)
@@ -43,6 +43,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     exporting = acts.add_parser("export", help="write a preset to a file, to be shared")
     exporting.add_argument("name", metavar="NAME")
     exporting.add_argument("file", metavar="FILE", type=file_path)
+    exporting.add_argument("--replace", action="store_true", help="in place of a file that is there")
     exporting.set_defaults(run=export)
     importing = acts.add_parser("import", help="take in a preset that somebody has shared, after checking all of it")
     importing.add_argument("file", metavar="FILE", type=file_path)
@@ -52,6 +53,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     removing = acts.add_parser("remove", help="delete presets")
     removing.add_argument("names", metavar="NAME", nargs="+")
     removing.set_defaults(run=remove)
+    acts.metavar = "|".join(acts.choices)
 
 
 def list_all(arguments: argparse.Namespace) -> int:
@@ -83,9 +85,16 @@ def show(arguments: argparse.Namespace) -> int:
 
 
 def export(arguments: argparse.Namespace) -> int:
-    """Write a preset to a file; returns the exit code."""
+    """Write a preset to a file; returns the exit code.
+
+    Raises:
+        OptionError: there is no such preset, or the file cannot be written or is there already.
+        NotWritten: the file could not be written.
+    """
     preset = store.load(arguments.name)
-    check_output("FILE", arguments.file)
+    check_output("FILE", arguments.file, store.SUFFIX, inputs=[store.path_of(arguments.name)])
+    if arguments.file.exists() and not arguments.replace:
+        raise OptionError(f"There is a file {arguments.file} already. Give --replace to replace it, or another name.")
     with writing("FILE", arguments.file):
         replace_file(arguments.file, as_text(preset).encode())
     print(f"{preset.name} is in {arguments.file.absolute()}")

@@ -47,7 +47,7 @@ def test_without_a_command_it_explains_itself(capsys):
     with pytest.raises(SystemExit) as leaving:
         main.main([])
     assert leaving.value.code == 2
-    assert "the following arguments are required: COMMAND" in capsys.readouterr().err
+    assert "the following arguments are required: demo|plugins|presets|" in capsys.readouterr().err
 
 
 def test_ctrl_c_is_one_line(monkeypatch, capsys):

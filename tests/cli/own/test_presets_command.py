@@ -36,6 +36,11 @@ def test_without_presets(capsys: Any, data: Path) -> None:
     assert json.loads(run(capsys, "list", "--json")[0]) == []
 
 
+def test_without_any_preset_it_says_how_to_get_one(capsys: Any, data: Path) -> None:
+    _, err = run(capsys, "show", "mine", code=2)
+    assert f"There is no preset 'mine' in {data}, nor any other. `mflux-teacache tune` makes one." in err
+
+
 def test_list(capsys: Any, data: Path) -> None:
     store.save(preset("mine"))
     store.save(preset("plain", key=replace(KEY, bits=None, loras={}), provenance=replace(PROVENANCE, made="1\x1b[2J")))
@@ -79,6 +84,9 @@ def test_export_and_import(capsys: Any, tmp_path: Path) -> None:
     shared = tmp_path / "shared.json"
     assert run(capsys, "export", "mine", str(shared))[0] == f"mine is in {shared}\n"
     assert shared.read_text() == as_text(preset("mine"))
+    shared.write_text("another")
+    run(capsys, "export", "mine", str(shared), "--replace")
+    assert shared.read_text() == as_text(preset("mine"))
     _, err = run(capsys, "import", str(shared), code=2)
     assert "There is a preset mine already. Give --replace to put" in err
     run(capsys, "import", str(shared), "--name", "other")
@@ -98,21 +106,36 @@ def test_export_and_import(capsys: Any, tmp_path: Path) -> None:
         (("show", "../mine"), "'../mine' cannot be the name of a preset; it must be at most 100"),
         (("export", "mime", "x.json"), "Did you mean mine?"),
         (("export", "mine", "/nowhere/x.json"), "but there is no folder /nowhere. Make it first"),
-        (("import", "/nowhere/x.json"), "The preset /nowhere/x.json cannot be read: No such file or directory."),
-        (("import", "{tmp}/foreign.json"), "lacks key, settings, provenance. Its fields are schema, name, key"),
+        (("export", "mine", "{tmp}/victim.png"), "its name must end in .json. Try {tmp}/victim.json."),
+        (("export", "mine", "{tmp}/mine.json"), "Give --replace to replace it, or another name."),
+        (("export", "mine", "{tmp}/data/presets/mine.json", "--replace"), "which this command reads"),
+        (("import", "/nowhere/x.json"), "No such file or directory. Write its name and folder as `ls` shows them."),
+        (("import", "{tmp}/victim.png"), "is an image by its name, and no preset; `mflux-teacache show` tells of it."),
+        (("import", "{tmp}/broken.json"), "Name a file that `mflux-teacache presets export` has written"),
+        (("import", "{tmp}/a.metadata.json"), "is no preset: it is what mflux records of an image. Name a file that"),
+        (("import", "{tmp}/foreign.json"), "is no preset: it has none of the fields key, provenance. Name a file that"),
+        (
+            ("import", "https://x.org/y.json"),
+            "'https://x.org/y.json' is an address, and a file of this machine is needed",
+        ),
         (("import", "{tmp}/mine.json", "--name", "A/B"), "'A/B' cannot be the name of a preset"),
         (("remove", "mine", "nothing"), "There is no preset 'nothing'"),
         (("remove",), "the following arguments are required: NAME"),
-        ((), "the following arguments are required: ACT"),
+        ((), "the following arguments are required: list|show|export|import|remove"),
     ],
 )
 def test_wrong_uses(capsys: Any, tmp_path: Path, argv: tuple[str, ...], message: str) -> None:
     store.save(preset("mine"))
     (tmp_path / "mine.json").write_text(as_text(preset("mine")))
     (tmp_path / "foreign.json").write_text('{"schema": 1, "name": "teacache-calibration"}')
+    (tmp_path / "victim.png").write_bytes(b"\x89PNG")
+    (tmp_path / "broken.json").write_text("{")
+    (tmp_path / "a.metadata.json").write_text('{"mflux_version": "0.24.0", "prompt": "x"}')
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
     out, err = run(capsys, *(word.replace("{tmp}", str(tmp_path)) for word in argv), code=2)
     assert out == ""
-    assert message in err
+    assert message.replace("{tmp}", str(tmp_path)) in err
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
     assert len([line for line in err.splitlines() if "error" in line]) == 1
     assert store.load("mine") == preset("mine")  # nothing is lost, also where several were to be removed
 
