@@ -92,8 +92,10 @@ def run(args: argparse.Namespace) -> int:
         found = tuned(settings, subject, folder, ranks)
     if ranks.speaks:
         preset = preset_of(found)
-        kept = outcome.keep(found, preset)  # first of all: it is what the work was for
-        result_of(settings, subject, found, preset).tell(files)
+        try:
+            kept = outcome.keep(found, preset)  # first of all: it is what the work was for
+        finally:  # also where the preset or the calibration could not be written
+            result_of(settings, subject, found, preset).tell(files)
         print(f"\n{kept}", flush=True)
     return 0
 
