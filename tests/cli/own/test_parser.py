@@ -71,7 +71,7 @@ def test_what_no_command_knows_is_refused(words: list[str], message: str, capsys
         ("plugins --bogus", "unrecognized arguments: --bogus. See `mflux-teacache plugins --help`."),
         ("presets list x", "unrecognized arguments: x. See `mflux-teacache presets list --help`."),
         ("bench quality --seeds a", "invalid int value: 'a'. See `mflux-teacache bench quality --help`."),
-        ("bench", "the following arguments are required: MEASUREMENT. See `mflux-teacache bench --help`."),
+        ("bench", "the following arguments are required: speed|quality|memory. See `mflux-teacache bench --help`."),
         ("--bogus plugins", "unrecognized arguments: --bogus. See `mflux-teacache --help`."),
     ],
 )

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commands import COMMAND, PIPELINE, REPLAY
+from commands import COMMAND, PIPELINE, WHOLE_SIDECARS
 from preset_files import EVIDENCE, preset
 
 from mflux_teacache.presets.preset import PresetKey, Setting, as_text
@@ -17,6 +17,7 @@ from mflux_teacache.presets.store import VARIABLE
 IMAGE = ("--prompt", "apple", "--width", 256, "--height", 256, "--steps", 12, "--guidance", 4, "--seed", 1)
 SECONDS = r"\d+\.\d s of denoising"
 PATTERN = "CCSCSSCSSSSC"
+AGAIN = ("-C",) if WHOLE_SIDECARS else ("--width", 256, "--height", 256, "-C")
 MODEL = {"Flux1": "black-forest-labs/FLUX.1-dev", "Flux2Klein": "black-forest-labs/FLUX.2-klein-base-4B"}[PIPELINE]
 
 
@@ -40,7 +41,7 @@ def test_without_a_number(commands: Any) -> None:
     assert recorded["plugins"]["auto"]["values"]["source"] in ("rule", "published")
     assert recorded["plugins"]["auto"]["values"]["options"] == {"reuse": "output", "max_computed": 6}
 
-    again = commands.run(COMMAND[0], *REPLAY, "rule.metadata.json", "--metadata", "--output", "again.png")
+    again = commands.run(COMMAND[0], *AGAIN, "rule.metadata.json", "--metadata", "--output", "again.png")
     assert again.code == 0, again.err
     assert again.out.startswith("replay: computed 6 of 12 steps, skipped 6 (as auto did in rule.metadata.json, ")
     assert np.array_equal(commands.pixels("again.png"), commands.pixels("rule.png"))
@@ -55,12 +56,12 @@ def test_with_a_preset(commands: Any, data: Path) -> None:
     assert re.search(rf"(?m)^auto: computed 5 of 12 steps, skipped 7 \({how}, {SECONDS}\)$", ran.out), ran.out
     assert commands.embedded("preset.png")["mflux_plugins"]["pattern"] == PATTERN
 
-    again = commands.run(COMMAND[0], *REPLAY, "preset.metadata.json", "--metadata", "--output", "preset-again.png")
+    again = commands.run(COMMAND[0], *AGAIN, "preset.metadata.json", "--metadata", "--output", "preset-again.png")
     assert again.code == 0, again.err  # the preset is not there any more, and is not needed
     assert np.array_equal(commands.pixels("preset-again.png"), commands.pixels("preset.png"))
 
     other = commands.run(
-        *(COMMAND[0], *REPLAY, "preset.metadata.json", "--auto-level", "quality", "--output", "other.png"),
+        *(COMMAND[0], *AGAIN, "preset.metadata.json", "--auto-level", "quality", "--output", "other.png"),
         **{VARIABLE: str(data)},
     )
     assert other.code == 0, other.err
