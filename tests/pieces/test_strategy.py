@@ -216,5 +216,5 @@ def test_a_stranger_s_strategy_refuses_distilled_models(target: Target) -> None:
 
 def test_a_stranger_s_strategy_advises_short_runs() -> None:
     strategy, options = Drift(), from_keywords(Loaded("my-drift", Drift), {})
-    with pytest.warns(PluginWarning, match="this run has 6 active steps, and below 10 fewer steps are usually"):
+    with pytest.warns(PluginWarning, match="this run has 6 active steps; below 10, fewer steps are usually"):
         strategy.mflux_check(options, replace(DEV, active_steps=6))
