@@ -68,7 +68,8 @@ class Observed:
     def measure(self, step: Step, body: Body) -> None:
         self.whole &= body.computed
         if not self.whole:  # what is reused says nothing of the model, and where outputs are, there is no residual
-            self.changes.extend([Change(math.nan, math.nan)] * bool(step.index))
+            if step.index:
+                self.changes.append(Change(math.nan, math.nan))
             return
         before, self.now = self.now, observed(step, body)
         branches_before, self.branches = self.branches, tuple(branch.index for branch in body.branches)

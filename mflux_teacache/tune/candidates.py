@@ -136,7 +136,7 @@ def _adaptive(name: str, budget: int, order: int) -> Setting:
 
 def _reusing(plugin: str, options: Mapping[str, str | int], order: int) -> Setting:
     """With outputs, which costs nothing in a skipped step and is what the recorded runs tell of."""
-    return Setting(plugin, {**options, "reuse": "output", "forecast": order}, order)
+    return Setting(plugin, {**options, "reuse": "output", "forecast": order}, order, "output")
 
 
 def _nodes(pattern: str) -> Nodes:

@@ -8,7 +8,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import date
-from itertools import pairwise
 from typing import Any
 
 from mflux_teacache.bench import figures, results, tables
@@ -18,6 +17,7 @@ from mflux_teacache.bench.results import Result
 from mflux_teacache.bench.runs import Case
 from mflux_teacache.bench.subjects import Subject
 from mflux_teacache.presets.preset import Evidence, Preset, PresetKey, Provenance, Setting, key_of
+from mflux_teacache.strategies.schedule.budgeted import fall
 from mflux_teacache.tune.order import best_first
 from mflux_teacache.tune.settings import TuneSettings
 from mflux_teacache.tune.tuning import Tuned
@@ -124,8 +124,7 @@ def _evidence(entry: Quality, fewer_steps: float | None) -> Evidence:
 
 
 def _falling(sigmas: Sequence[float] | None) -> tuple[float, ...] | None:
-    falls = sigmas is not None and all(later < level for level, later in pairwise(sigmas))
-    return tuple(sigmas) if sigmas is not None and falls else None
+    return tuple(sigmas) if sigmas is not None and fall(sigmas) else None
 
 
 def _chip(machine: Mapping[str, Any]) -> str:

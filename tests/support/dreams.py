@@ -13,9 +13,9 @@ from mflux_teacache import Family, Joint, hookimpl
 
 
 class Layer(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, width: int = 8) -> None:
         super().__init__()
-        self.norm, self.mix = nn.LayerNorm(8, affine=False), nn.Linear(8, 8)
+        self.norm, self.mix = nn.LayerNorm(width, affine=False), nn.Linear(width, width)
 
     def __call__(self, x: mx.array, scale: mx.array) -> mx.array:
         return x + self.mix(self.norm(x) * scale)

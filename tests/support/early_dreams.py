@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+import dreams
 import mlx.core as mx
 import numpy as np
 import PIL.Image
+from dreams import Layer
 from mflux.callbacks.callback_registry import CallbackRegistry
 from mlx import nn
 from tiny_models import randomised
 from tqdm import tqdm
 
-from mflux_teacache import Family, Joint
 from mflux_teacache.bench.subjects import Subject
 from mflux_teacache.demo import model as demo
 
@@ -22,21 +24,12 @@ STEPS, SIDE, WIDTH = 18, 32, 3
 EARLY = STEPS // 3
 
 
-class Layer(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.norm, self.mix = nn.LayerNorm(WIDTH, affine=False), nn.Linear(WIDTH, WIDTH)
-
-    def __call__(self, x: mx.array, scale: mx.array) -> mx.array:
-        return x + self.mix(self.norm(x) * scale)
-
-
 class EarlyDreamer(nn.Module):
     """Its output jumps from step to step, each time elsewhere, and stays the same from the first third on."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.layers = [Layer() for _ in range(2)]
+        self.layers = [Layer(WIDTH) for _ in range(2)]
         self.jumps = mx.zeros((EARLY, SIDE * SIDE, WIDTH))
 
     def __call__(self, noisy: mx.array, noise: mx.array) -> mx.array:
@@ -78,15 +71,7 @@ class EarlyDreams:
         return SimpleNamespace(image=PIL.Image.fromarray(pixels.astype(np.uint8)))
 
 
-FAMILY = Family(
-    name="early-dreamer",
-    transformer=f"{__name__}:EarlyDreamer",
-    body=(Joint("layers", stream="x"),),
-    modulated_input=lambda layer, call: layer.norm(call["x"]) * call["scale"],
-    sigma=lambda call: call["noise"],
-    latents="noisy",
-    packed=True,
-)
+FAMILY = replace(dreams.FAMILY, name="early-dreamer", transformer=f"{__name__}:EarlyDreamer")
 
 
 def subject() -> Subject:

@@ -109,7 +109,7 @@ def import_file(arguments: argparse.Namespace) -> int:
     """
     preset = store.read_file(arguments.file)
     preset = preset if arguments.name is None else replace(preset, name=arguments.name)
-    if not arguments.replace and store.path_of(preset.name).exists():
+    if not arguments.replace and store.is_there(store.path_of(preset.name)):
         raise OptionError(
             f"There is a preset {preset.name} already. Give --replace to put {arguments.file} in its place, or --name "
             f"with another name for it."

@@ -87,7 +87,7 @@ def refuse_unplanable(computed: Computed, total: int, otherwise: str) -> None:
 
 def _from_lists(lists: Sequence[Listed], run: Run, computed: int) -> tuple[tuple[int, ...], list[Listed]]:
     """The steps that a run computes, and the lists that they are from."""
-    by_sigma = _fall(run.sigmas) and all(listed.levels is not None for listed in lists)
+    by_sigma = fall(run.sigmas) and all(listed.levels is not None for listed in lists)
     shares = [1 - step / (run.whole - 1) for step in range(run.whole - run.active, run.whole)]
     places = [listed.places(listed.computed, by_sigma=by_sigma) for listed in lists]
     # Beyond the largest list there is one that nobody needs to publish: every step is computed.
@@ -96,7 +96,7 @@ def _from_lists(lists: Sequence[Listed], run: Run, computed: int) -> tuple[tuple
     return steps, [lists[number] for number in used if number < len(lists)]
 
 
-def _fall(sigmas: Sequence[float] | None) -> bool:
+def fall(sigmas: Sequence[float] | None) -> bool:
     """Whether there are any, from more noise to less: a scheduler of somebody's own may have others."""
     known = sigmas or ()
     return bool(known) and all(map(math.isfinite, known)) and all(later < level for level, later in pairwise(known))

@@ -64,7 +64,7 @@ def even(total: int, computed: int) -> tuple[int, ...]:
 
     Args:
         total: steps of the run.
-        computed: how many are computed, from 2 to ``total - 1``.
+        computed: how many are computed, from 2 to ``total``.
     """
     last, gaps = total - 1, computed - 1
     return tuple((2 * last * place + gaps) // (2 * gaps) for place in range(computed))  # rounded, half up
