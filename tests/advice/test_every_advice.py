@@ -6,11 +6,16 @@ import tempfile
 from pathlib import Path
 
 import advice_of_commands
+import advice_of_plugins
 import advice_of_strategies
 import pytest
 from advised import Case, collected, told
 
-ABOUT = {"strategies": advice_of_strategies.cases, "commands": advice_of_commands.cases}
+ABOUT = {
+    "strategies": advice_of_strategies.cases,
+    "commands": advice_of_commands.cases,
+    "plugins": advice_of_plugins.cases,
+}
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +78,6 @@ UNTRIED = {
     ("cli/mflux/arguments.py", "Attach an installed plugin"): NONE,
     ("cli/mflux/session.py", "Give them before the options of plugins."): ELSEWHERE,
     ("cli/mflux/sidecar.py", "To let it decide anew, add "): ELSEWHERE,
-    ("cli/own/plugin_rows.py", "Reinstall or remove that package."): BROKEN,
     ("cli/own/doctor/mflux_commands.py", "of another environment than this one"): DOCTOR,
     ("cli/own/doctor/mlx_device.py", "Use a Python for Apple silicon"): DOCTOR,
     ("cli/own/doctor/start_up.py", "{}. Reinstall mflux."): DOCTOR,
@@ -95,23 +99,14 @@ UNTRIED = {
     ("tune/settings.py", "Write one in a line."): OF_TUNE,
     ("tune/settings.py", "Give --steps {}"): OF_TUNE,
     ("tune/settings.py", "Try --speedups {}."): OF_TUNE,
-    ("discovery.py", "reinstall them: "): BROKEN,
     ("discovery.py", "Attach it by its name"): MODEL,
     ("errors.py", "to go on."): BROKEN,
     ("handle.py", "Call restore() on its handle first"): MODEL,
     ("handle.py", "Attach when that is done."): MODEL,
     ("handle.py", "Wait until that image is done"): MODEL,
-    ("options.py", "Give another value, leave it out"): BROKEN,
-    ("options.py", "report this to its authors."): BROKEN,
     ("pieces/output_files.py", "which cannot be written. Name a file"): SYSTEM,
     ("pieces/output_files.py", "which cannot be written{}. Name a file"): SYSTEM,
     ("pieces/output_files.py", "Name another file."): SYSTEM,
-    ("plugins.py", "Name the plugin's class"): BROKEN,
-    ("plugins.py", "cannot be imported"): BROKEN,
-    ("plugins.py", "Write it without"): BROKEN,
-    ("plugins.py", "reading {} failed"): BROKEN,
-    ("plugins.py", "Write it as def"): BROKEN,
-    ("plugins.py", "failed in {}: {}. Leave out"): BROKEN,
     ("presets/settings.py", "Leave some out."): "tests/presets/test_reading.py",
     ("presets/store.py", "cannot be listed"): SYSTEM,
     ("presets/store.py", "cannot be looked at"): SYSTEM,
@@ -122,7 +117,6 @@ UNTRIED = {
     ("runtime.py", "Then attach again."): MODEL,
     ("show/comparison.py", "pip install"): "tests/show runs without scikit-image",
     ("show/comparison.py", "cannot be read: {}. Name an image"): "a file that is gone between two looks at it",
-    ("step.py", "Ask for at_output first."): "tests/adapters/test_reused_outputs.py",
     ("summary.py", "ask for fewer computed steps"): "tests/cli/mflux/test_advice.py, on a model",
 }
 

@@ -78,17 +78,18 @@ def _bench(measurement: str, words: str, settings: Callable[[argparse.Namespace]
     return act
 
 
-def own(*words: object) -> Callable[[], None]:
-    """Our command as a whole; raises what it prints."""
+def own(*words: object) -> Callable[[], str]:
+    """Our command as a whole: gives what it prints, or raises what it says is wrong."""
 
-    def act() -> None:
-        said = io.StringIO()
+    def act() -> str:
+        wrong, out = io.StringIO(), io.StringIO()
         try:
-            with redirect_stderr(said), redirect_stdout(io.StringIO()):
+            with redirect_stderr(wrong), redirect_stdout(out):
                 main([str(word) for word in words])
         except SystemExit as leaving:
             if leaving.code:
-                raise Refused(said.getvalue()) from None
+                raise Refused(wrong.getvalue()) from None
+        return out.getvalue()
 
     return act
 

@@ -1,0 +1,267 @@
+"""What is said of plugins and packages that are broken: each is mended as it says, and then works."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import packages
+from advised import Case
+from advised_runs import line, own
+from scripted import DEV
+
+from mflux_teacache import hookimpl
+from mflux_teacache.errors import PluginError
+from mflux_teacache.options import from_keywords
+from mflux_teacache.plugins import Loaded, PluginSet, Request, attach_all, check_all, check_fit
+from mflux_teacache.step import BodyBranch
+
+# What each of the plugins below is asked for where it works.
+HEARD = "the step"
+
+
+def cases(folder: Path) -> dict[str, Case]:
+    """By name.
+
+    Args:
+        folder: an empty one, for packages.
+    """
+    return {**_packages(folder), **_unreadable(folder), **_makers(folder), **_hooks(), **_options(), **_arrays()}
+
+
+# --- Packages ---------------------------------------------------------------------------------------------------------
+
+GOOD = """
+from mflux_teacache import hookimpl
+class Plugin:
+    @hookimpl
+    def mflux_check(self): ...
+def made(): return Plugin()
+def none(): return None
+"""
+
+
+def _packages(folder: Path) -> dict[str, Case]:
+    good, failing, both = folder / "good", folder / "failing", folder / "both"
+    packages.install(good, "skips", "1.1", {"skips": "skips_module:Plugin"}, skips_module=GOOD)
+    packages.install(failing, "skips", "1.0", {"skips": "skips_module:Plugin"}, skips_module="raise OSError('half')")
+    for name in ("skips", "jumps"):
+        packages.install(both, name, "1.0", {"skips": f"{name}_module:Plugin"}, **{f"{name}_module": GOOD})
+    use = line("--plugin skips")
+    return {
+        "a package that cannot be imported": Case(
+            among(failing, use),
+            "Reinstall or upgrade that package, or leave the plugin out.",
+            [among(good, use), among(failing, line(""))],
+        ),
+        "a plugin of two packages": Case(
+            among(both, use), "Uninstall all but one of them.", [among(good, use), among(both, line(""))]
+        ),
+    }
+
+
+def _unreadable(folder: Path) -> dict[str, Case]:
+    damaged, mended, without = folder / "damaged", folder / "mended", folder / "without"
+    for place, points in ((damaged, "[mflux.plugins]\nlost\n"), (mended, "[mflux.plugins]\nlost = lost_module:Plugin")):
+        packages.install(place, "loses", "1.0", {}, lost_module=GOOD)
+        (place / "loses-1.0.dist-info" / "entry_points.txt").write_text(points)
+    without.mkdir()
+
+    def all_known() -> None:
+        text = " ".join(own("plugins")().split())
+        if "loses" in text.partition("cannot be read")[0] and "cannot be read" in text:
+            raise PluginError(text)
+
+    return {
+        "a plugin that a damaged package may have": Case(
+            among(damaged, line("--plugin lost")),
+            "These packages cannot be read, and may provide it; reinstall them: loses-1.0.dist-info (",
+            [among(mended, line("--plugin lost"))],
+        ),
+        "a damaged package in the list of plugins": Case(
+            among(damaged, all_known),
+            "Reinstall or remove that package.",
+            [among(mended, all_known), among(without, all_known)],
+        ),
+    }
+
+
+def _makers(folder: Path) -> dict[str, Case]:
+    def of(name: str) -> Callable[[], None]:
+        place = folder / name
+        packages.install(place, "makes", "1.0", {"makes": f"makes_module:{name}"}, makes_module=GOOD)
+        return among(place, line("--plugin makes"))
+
+    return {
+        "a factory that makes nothing": Case(
+            of("none"),
+            "Name the plugin's class, or a function that returns an instance of it.",
+            [of("Plugin"), of("made")],
+        ),
+    }
+
+
+# --- Hooks and options ------------------------------------------------------------------------------------------------
+
+
+def used(plugin: Callable[[], Any], *, heard: bool = True, **keywords: Any) -> Callable[[], None]:
+    """A plugin of the name p, up to its first step.
+
+    Args:
+        heard: it hears of the step, and gives back what it heard.
+    """
+
+    def act() -> None:
+        loaded = Loaded("p", plugin)
+        check_fit(loaded)
+        requests = [Request(loaded, from_keywords(loaded, keywords))]
+        plugins = PluginSet([loaded])
+        check_all(plugins, requests, DEV)
+        attach_all(plugins, requests, DEV, None)
+        assert plugins.threshold in (None, 0.5)
+        if heard:
+            assert plugins.call("p", "mflux_step_start", step=HEARD) == HEARD
+
+    return act
+
+
+class Hears:
+    @hookimpl
+    def mflux_step_start(self, step: Any) -> Any:
+        return step
+
+
+def _hooks() -> dict[str, Case]:
+    class Generates:
+        @hookimpl
+        def mflux_step_start(self, step: Any) -> Any:
+            yield step
+
+    class Waits:
+        @hookimpl
+        async def mflux_step_start(self, step: Any) -> Any:
+            return step
+
+    class Bare:
+        @hookimpl
+        def mflux_post_transformer(step: Any, body: Any) -> Any:
+            return step, body
+
+    class Whole:
+        @hookimpl
+        def mflux_post_transformer(self, step: Any, body: Any) -> Any:
+            return step, body
+
+    class Unmarked:
+        def mflux_step_start(self, step: Any) -> Any:
+            return step
+
+    class Fails(Hears):
+        @hookimpl
+        def mflux_check(self) -> None:
+            raise OSError("no luck")
+
+    class Unreadable(Hears):
+        @property
+        def threshold(self) -> float:
+            raise OSError("not known yet")
+
+        @hookimpl
+        def mflux_pre_transformer(self) -> None: ...
+
+    def both_parameters() -> None:
+        assert PluginSet([Loaded("p", Whole)]).call("p", "mflux_post_transformer", step=1, body=2) == (1, 2)
+
+    return {
+        "a hook that is a generator": Case(used(Generates), "Write it without yield.", [used(Hears)]),
+        "a hook that waits": Case(used(Waits), "Write it without async.", [used(Hears)]),
+        "a hook without self": Case(
+            used(Bare),
+            "Write it as def mflux_post_transformer(self, step, body).",
+            [used(Whole, heard=False), both_parameters],
+        ),
+        "a hook without its marker": Case(used(Unmarked), "Put @hookimpl (from mflux_teacache", [used(Hears)]),
+        "a hook that fails before the image": Case(
+            used(Fails), "Leave out --plugin p, or report this to its authors.", [line(""), used(Hears)]
+        ),
+        "a threshold that cannot be read": Case(
+            used(Unreadable), "Leave out --plugin p, or report this to its authors.", [line(""), used(Hears)]
+        ),
+    }
+
+
+def _options() -> dict[str, Case]:
+    class OnTheInstance(Hears):
+        @hookimpl
+        def mflux_add_options(self, group: Any) -> None:
+            group.add_argument("--p-share", type=float)
+
+    class OnTheClass(Hears):
+        @classmethod
+        @hookimpl
+        def mflux_add_options(cls, group: Any) -> None:
+            group.add_argument("--p-share", type=float)
+
+    class Inverse(argparse.Action):
+        def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
+            setattr(namespace, self.dest, 1 / float(values))
+
+    def inverse(text: str) -> float:
+        return 1 / float(text)
+
+    failing, acting, default = _share(type=inverse), _share(action=Inverse), _share(type=inverse, default="0")
+    return {
+        "options that only an instance could declare": Case(
+            used(OnTheInstance, share=2),
+            "so it must be a staticmethod or classmethod, and it may do nothing but add options to its group. Leave "
+            "out --plugin p, or report this to its authors.",
+            [used(_share(type=float), share=2), used(OnTheClass, share=2), line("")],
+        ),
+        "a value at which an option fails": Case(
+            used(failing, share=0),
+            "Give another value, leave it out, or report this to the plugin's authors",
+            [used(failing, share=2), used(failing)],
+        ),
+        "a value at which an option's own action fails": Case(
+            used(acting, share=0), "Give other values, leave them out, or", [used(acting, share=2), used(acting)]
+        ),
+        "a default at which an option fails": Case(
+            used(default), "failed to read the default of --p-share '0'", [used(default, share=2)]
+        ),
+        "such a default, given": Case(
+            used(default, share=0),
+            "Give another value, or report this to the plugin's authors",
+            [used(default, share=2)],
+        ),
+    }
+
+
+def _share(**details: Any) -> type:
+    class P(Hears):
+        @staticmethod
+        @hookimpl
+        def mflux_add_options(group: Any) -> None:
+            group.add_argument("--p-share", **details)
+
+    return P
+
+
+def _arrays() -> dict[str, Case]:
+    branch = BodyBranch.without_body(None, 0)
+    return {
+        "the body of a branch that has none": Case(
+            lambda: branch.input, "Ask for at_output first.", [lambda: branch.at_output or branch.input]
+        ),
+    }
+
+
+def among(folder: Path, act: Callable[[], Any]) -> Callable[[], None]:
+    """With the packages of a folder installed."""
+
+    def acting() -> None:
+        with packages.on_path(folder):
+            act()
+
+    return acting
