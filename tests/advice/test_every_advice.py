@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 import advice_of_commands
+import advice_of_mflux
 import advice_of_plugins
 import advice_of_strategies
 import pytest
@@ -15,6 +16,7 @@ ABOUT = {
     "strategies": advice_of_strategies.cases,
     "commands": advice_of_commands.cases,
     "plugins": advice_of_plugins.cases,
+    "mflux": advice_of_mflux.cases,
 }
 
 
@@ -55,13 +57,10 @@ NONE = "it is no advice"
 OF_TUNE, OF_AUTO = "not yet: tests/tune look at its words", "not yet: tests/strategies/auto look at its words"
 INTERRUPTED = "it is followed where a run is interrupted: tests/tune/test_tuning.py, tests/bench/test_unfinished.py"
 UNTRIED = {
-    ("__main__.py", "none; pip install mflux"): OTHER_MFLUX,
     ("adapters/entry_check.py", "upgrade mflux-teacache-plugin."): OTHER_MFLUX,
     ("adapters/entry_check.py", "Attach again."): MODEL,
     ("adapters/entry_check.py", "use functools.wraps there."): MODEL,
     ("adapters/lifecycle.py", "Then attach first and wrap it afterwards."): MODEL,
-    ("adapters/pipelines.py", "lists every pipeline."): ELSEWHERE,
-    ("adapters/pipelines.py", "Turn it off, use a model without it"): ELSEWHERE,
     ("adapters/seam/compiled_blocks.py", "or upgrade mflux-teacache-plugin."): OTHER_MFLUX,
     ("adapters/seam/compiled_blocks.py", "Leave it out."): MODEL,
     ("attachment.py", "Give all of its options in one dict."): MODEL,
@@ -71,18 +70,12 @@ UNTRIED = {
     ("bench/quality.py", "every image's figures"): NONE,
     ("bench/settings.py", "run another package"): NONE,
     ("bench/speed.py", "write every run"): NONE,
-    ("bench/subjects.py", "Check the spelling"): MODEL,
-    ("bench/subjects.py", "takes no LoRAs. Leave them out."): MODEL,
-    ("bench/variants.py", "mflux compiles this model itself. Leave it out."): MODEL,
     ("charts/steps.py", "lower center"): NONE,
     ("cli/mflux/arguments.py", "Attach an installed plugin"): NONE,
-    ("cli/mflux/session.py", "Give them before the options of plugins."): ELSEWHERE,
-    ("cli/mflux/sidecar.py", "To let it decide anew, add "): ELSEWHERE,
     ("cli/own/doctor/mflux_commands.py", "of another environment than this one"): DOCTOR,
     ("cli/own/doctor/mlx_device.py", "Use a Python for Apple silicon"): DOCTOR,
     ("cli/own/doctor/start_up.py", "{}. Reinstall mflux."): DOCTOR,
     ("cli/own/doctor/start_up.py", "or install an earlier mflux."): DOCTOR,
-    ("cli/startup.py", "=0 to silence this."): OTHER_MFLUX,
     ("cli/own/presets_command.py", "Give --replace to put"): "tests/cli/own/test_presets_command.py",
     ("cli/own/presets_command.py", "Give --replace to replace it"): "tests/cli/own/test_presets_command.py",
     ("strategies/auto/sources.py", "or make a preset of this run's own"): OF_AUTO,

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import packages
 from advised import Case
 from advised_runs import line, own
+from packages import among, install
 from scripted import DEV
 
 from mflux_teacache import hookimpl
@@ -45,10 +45,10 @@ def none(): return None
 
 def _packages(folder: Path) -> dict[str, Case]:
     good, failing, both = folder / "good", folder / "failing", folder / "both"
-    packages.install(good, "skips", "1.1", {"skips": "skips_module:Plugin"}, skips_module=GOOD)
-    packages.install(failing, "skips", "1.0", {"skips": "skips_module:Plugin"}, skips_module="raise OSError('half')")
+    install(good, "skips", "1.1", {"skips": "skips_module:Plugin"}, skips_module=GOOD)
+    install(failing, "skips", "1.0", {"skips": "skips_module:Plugin"}, skips_module="raise OSError('half')")
     for name in ("skips", "jumps"):
-        packages.install(both, name, "1.0", {"skips": f"{name}_module:Plugin"}, **{f"{name}_module": GOOD})
+        install(both, name, "1.0", {"skips": f"{name}_module:Plugin"}, **{f"{name}_module": GOOD})
     use = line("--plugin skips")
     return {
         "a package that cannot be imported": Case(
@@ -65,7 +65,7 @@ def _packages(folder: Path) -> dict[str, Case]:
 def _unreadable(folder: Path) -> dict[str, Case]:
     damaged, mended, without = folder / "damaged", folder / "mended", folder / "without"
     for place, points in ((damaged, "[mflux.plugins]\nlost\n"), (mended, "[mflux.plugins]\nlost = lost_module:Plugin")):
-        packages.install(place, "loses", "1.0", {}, lost_module=GOOD)
+        install(place, "loses", "1.0", {}, lost_module=GOOD)
         (place / "loses-1.0.dist-info" / "entry_points.txt").write_text(points)
     without.mkdir()
 
@@ -91,7 +91,7 @@ def _unreadable(folder: Path) -> dict[str, Case]:
 def _makers(folder: Path) -> dict[str, Case]:
     def of(name: str) -> Callable[[], None]:
         place = folder / name
-        packages.install(place, "makes", "1.0", {"makes": f"makes_module:{name}"}, makes_module=GOOD)
+        install(place, "makes", "1.0", {"makes": f"makes_module:{name}"}, makes_module=GOOD)
         return among(place, line("--plugin makes"))
 
     return {
@@ -255,13 +255,3 @@ def _arrays() -> dict[str, Case]:
             lambda: branch.input, "Ask for at_output first.", [lambda: branch.at_output or branch.input]
         ),
     }
-
-
-def among(folder: Path, act: Callable[[], Any]) -> Callable[[], None]:
-    """With the packages of a folder installed."""
-
-    def acting() -> None:
-        with packages.on_path(folder):
-            act()
-
-    return acting

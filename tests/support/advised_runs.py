@@ -7,7 +7,7 @@ import io
 import json
 import shlex
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -59,21 +59,22 @@ def demo(words: str) -> Callable[[], None]:
     return act
 
 
-def bench_speed(words: str) -> Callable[[], None]:
-    """``mflux-teacache bench speed``, up to its settings."""
+def bench_speed(words: str) -> Callable[[], Any]:
+    """``mflux-teacache bench speed``, up to its settings, which it gives."""
     return _bench("speed", words, speed.settings_of)
 
 
-def bench_quality(words: str) -> Callable[[], None]:
+def bench_quality(words: str) -> Callable[[], Any]:
     """``mflux-teacache bench quality``, likewise."""
     return _bench("quality", words, quality.settings_of)
 
 
-def _bench(measurement: str, words: str, settings: Callable[[argparse.Namespace], Any]) -> Callable[[], None]:
-    def act() -> None:
+def _bench(measurement: str, words: str, settings: Callable[[argparse.Namespace], Any]) -> Callable[[], Any]:
+    def act() -> Any:
         arguments = build_parser().parse_args(["bench", measurement, *shlex.split(words)])
-        settings(arguments)
+        found = settings(arguments)
         outputs(arguments)
+        return found
 
     return act
 
@@ -92,6 +93,19 @@ def own(*words: object) -> Callable[[], str]:
         return out.getvalue()
 
     return act
+
+
+def announced(act: Callable[[], Any]) -> Callable[[], None]:
+    """An act that says on standard error what is wrong: raises that."""
+
+    def acting() -> None:
+        wrong = io.StringIO()
+        with redirect_stderr(wrong), redirect_stdout(io.StringIO()), suppress(SystemExit):
+            act()
+        if wrong.getvalue():
+            raise Refused(wrong.getvalue())
+
+    return acting
 
 
 def written(path: Path, content: Any) -> Path:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import importlib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,3 +40,13 @@ def on_path(folder: Path) -> Iterator[None]:
                 if str(folder) in str(getattr(sys.modules[name], "__file__", "")):
                     del sys.modules[name]
             importlib.invalidate_caches()
+
+
+def among(folder: Path, act: Callable[[], Any]) -> Callable[[], None]:
+    """An act with the packages of a folder installed."""
+
+    def acting() -> None:
+        with on_path(folder):
+            act()
+
+    return acting

@@ -193,7 +193,7 @@ def _read_again(
     if line.unknown_options:
         refuse_unknown(line, plugins, anybodys=bool(plugins))
     if asked_for(line) != asked:  # what looked like our option turns out to be the value of a plugin's option
-        names = ", ".join(plugin.plugin.name for plugin in plugins)
+        names = " or ".join(plugin.plugin.name for plugin in plugins)
         raise OptionError(
             f"--plugin, --plugin-compile-blocks or -C stands where an option of {names} takes whatever follows it. "
             f"Give them before the options of plugins."
