@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 
 import advice_of_commands
+import advice_of_images
 import advice_of_mflux
+import advice_of_models
 import advice_of_plugins
 import advice_of_strategies
 import pytest
@@ -20,63 +21,58 @@ ABOUT = {
     "plugins": advice_of_plugins.cases,
     "mflux": advice_of_mflux.cases,
 }
+ON_MODELS = {
+    "models": advice_of_models.cases,
+    "images": advice_of_images.cases,
+}
 
 
 @pytest.fixture(scope="module")
 def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Case]:
     found: dict[str, Case] = {}
-    for about, make in ABOUT.items():
+    for about, make in {**ABOUT, **ON_MODELS}.items():
         found |= make(tmp_path_factory.mktemp(about))
     return found
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "name" in metafunc.fixturenames:
-        names: list[str] = []
-        for make in ABOUT.values():
-            with tempfile.TemporaryDirectory() as folder:
-                names += make(Path(folder))
-        metafunc.parametrize("name", names)
+        slow = [pytest.param(name, marks=pytest.mark.slow) for name in _names(ON_MODELS)]
+        metafunc.parametrize("name", [*_names(ABOUT), *slow])
+
+
+def _names(about: dict[str, Callable[[Path], dict[str, Case]]]) -> list[str]:
+    names: list[str] = []
+    for make in about.values():
+        with tempfile.TemporaryDirectory() as folder:
+            names += make(Path(folder))
+    return names
 
 
 @pytest.fixture(scope="module")
-def message_of(cases: dict[str, Case]) -> Callable[[str], str]:
-    """What each case is answered with; it is provoked once, whoever asks first."""
-
-    @cache
-    def answer(name: str) -> str:
-        message = told(cases[name].wrong)
-        assert message is not None
-        return message
-
-    return answer
+def messages() -> dict[str, str]:
+    """What the cases are answered with, as far as they have been provoked."""
+    return {}
 
 
-def test_what_is_advised_helps(name: str, cases: dict[str, Case], message_of: Callable[[str], str]) -> None:
+def test_what_is_advised_helps(name: str, cases: dict[str, Case], messages: dict[str, str]) -> None:
     case = cases[name]
-    assert case.said in message_of(name)
+    message = told(case.wrong)
+    assert message is not None
+    messages[name] = message
+    assert case.said in message
     for number, right in enumerate(case.right):
         assert told(right) is None, number
 
 
 # By file and a part of the text: why these are not tried here.
-BROKEN = "it needs a package or plugin that is broken: tests/test_plugins.py, tests/test_options_broken.py"
-MODEL = "it needs a model: test_on_models.py beside this, tests/attachment, tests/adapters"
 SYSTEM = "it needs a system that denies something: tests/pieces/test_output_files.py, tests/presets/test_store.py"
 OTHER_MFLUX = "it needs a mflux or an environment that is not here"
 DOCTOR = "it needs an environment that is broken: tests/cli/own/doctor, .ci/installed"
-ELSEWHERE = "tests/cli/mflux runs it in mflux's commands"
 NONE = "it is no advice"
 OF_TUNE, OF_AUTO = "not yet: tests/tune look at its words", "not yet: tests/strategies/auto look at its words"
 INTERRUPTED = "it is followed where a run is interrupted: tests/tune/test_tuning.py, tests/bench/test_unfinished.py"
 UNTRIED = {
-    ("adapters/entry_check.py", "upgrade mflux-teacache-plugin."): OTHER_MFLUX,
-    ("adapters/entry_check.py", "Attach again."): MODEL,
-    ("adapters/entry_check.py", "use functools.wraps there."): MODEL,
-    ("adapters/lifecycle.py", "Then attach first and wrap it afterwards."): MODEL,
-    ("adapters/seam/compiled_blocks.py", "or upgrade mflux-teacache-plugin."): OTHER_MFLUX,
-    ("adapters/seam/compiled_blocks.py", "Leave it out."): MODEL,
-    ("attachment.py", "Give all of its options in one dict."): MODEL,
     ("bench/needs.py", "pip install"): OTHER_MFLUX,
     ("bench/pictures.py", "lower center"): NONE,
     ("bench/quality.py", "keeps what is done in"): INTERRUPTED,
@@ -105,11 +101,6 @@ UNTRIED = {
     ("tune/settings.py", "Write one in a line."): OF_TUNE,
     ("tune/settings.py", "Give --steps {}"): OF_TUNE,
     ("tune/settings.py", "Try --speedups {}."): OF_TUNE,
-    ("discovery.py", "Attach it by its name"): MODEL,
-    ("errors.py", "to go on."): BROKEN,
-    ("handle.py", "Call restore() on its handle first"): MODEL,
-    ("handle.py", "Attach when that is done."): MODEL,
-    ("handle.py", "Wait until that image is done"): MODEL,
     ("pieces/output_files.py", "which cannot be written. Name a file"): SYSTEM,
     ("pieces/output_files.py", "which cannot be written{}. Name a file"): SYSTEM,
     ("pieces/output_files.py", "Name another file."): SYSTEM,
@@ -120,16 +111,14 @@ UNTRIED = {
     ("presets/store.py", "could not be written to"): SYSTEM,
     ("presets/store.py", "Rename it."): "tests/presets/test_store.py",
     ("presets/store.py", "Write its name and folder"): "tests/cli/own/test_presets_command.py",
-    ("runtime.py", "Then attach again."): MODEL,
     ("show/comparison.py", "pip install"): "tests/show runs without scikit-image",
     ("show/comparison.py", "cannot be read: {}. Name an image"): "a file that is gone between two looks at it",
-    ("summary.py", "ask for fewer computed steps"): "tests/cli/mflux/test_advice.py, on a model",
 }
 
 
-def test_there_is_no_advice_that_nobody_tries(cases: dict[str, Case], message_of: Callable[[str], str]) -> None:
-    messages = [message_of(name) for name in cases]
-    left = [each for each in collected() if not any(each.is_in(message) for message in messages)]
+def test_there_is_no_advice_that_nobody_tries(cases: dict[str, Case], messages: dict[str, str]) -> None:
+    every = [messages.get(name) or told(case.wrong) or "" for name, case in cases.items()]
+    left = [each for each in collected() if not any(each.is_in(message) for message in every)]
     expected = {key: [each for each in left if each.file == key[0] and key[1] in each.text] for key in UNTRIED}
     assert [key for key, found in expected.items() if len(found) != 1] == []
     named = [each for found in expected.values() for each in found]

@@ -61,8 +61,8 @@ def _start(folder: Path) -> dict[str, Case]:
     return {
         "a parser of mflux that has changed": Case(
             announced(_started(changed)),
-            f"Upgrade mflux-teacache-plugin, or set {startup.OFF}=0 to silence this.",
-            # A later version of ours knows that parser, as this one knows the earlier parser.
+            f"Upgrade mflux-teacache-plugin or install an earlier mflux, or set {startup.OFF}=0 to silence this.",
+            # A later version of ours knows the new parser as this one knows the earlier one.
             [announced(_started(known, takes_plugins=True)), announced(_started(changed, **{startup.OFF: "0"}))],
         ),
         "no mflux": Case(

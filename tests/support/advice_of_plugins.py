@@ -16,7 +16,6 @@ from mflux_teacache import hookimpl
 from mflux_teacache.errors import PluginError
 from mflux_teacache.options import from_keywords
 from mflux_teacache.plugins import Loaded, PluginSet, Request, attach_all, check_all, check_fit
-from mflux_teacache.step import BodyBranch
 
 # What each of the plugins below is asked for where it works.
 HEARD = "the step"
@@ -28,7 +27,7 @@ def cases(folder: Path) -> dict[str, Case]:
     Args:
         folder: an empty one, for packages.
     """
-    return {**_packages(folder), **_unreadable(folder), **_makers(folder), **_hooks(), **_options(), **_arrays()}
+    return {**_packages(folder), **_unreadable(folder), **_makers(folder), **_hooks(), **_options()}
 
 
 # --- Packages ---------------------------------------------------------------------------------------------------------
@@ -246,12 +245,3 @@ def _share(**details: Any) -> type:
             group.add_argument("--p-share", **details)
 
     return P
-
-
-def _arrays() -> dict[str, Case]:
-    branch = BodyBranch.without_body(None, 0)
-    return {
-        "the body of a branch that has none": Case(
-            lambda: branch.input, "Ask for at_output first.", [lambda: branch.at_output or branch.input]
-        ),
-    }
