@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import advice_of_commands
 import advice_of_images
@@ -20,33 +20,30 @@ ABOUT = {
     "commands": advice_of_commands.cases,
     "plugins": advice_of_plugins.cases,
     "mflux": advice_of_mflux.cases,
-}
-ON_MODELS = {
     "models": advice_of_models.cases,
     "images": advice_of_images.cases,
 }
 
 
+SLOW = {"models", "images"}  # which draw images
+
+
 @pytest.fixture(scope="module")
 def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Case]:
     found: dict[str, Case] = {}
-    for about, make in {**ABOUT, **ON_MODELS}.items():
+    for about, make in ABOUT.items():
         found |= make(tmp_path_factory.mktemp(about))
     return found
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "name" in metafunc.fixturenames:
-        slow = [pytest.param(name, marks=pytest.mark.slow) for name in _names(ON_MODELS)]
-        metafunc.parametrize("name", [*_names(ABOUT), *slow])
-
-
-def _names(about: dict[str, Callable[[Path], dict[str, Case]]]) -> list[str]:
-    names: list[str] = []
-    for make in about.values():
-        with tempfile.TemporaryDirectory() as folder:
-            names += make(Path(folder))
-    return names
+        names: list[Any] = []
+        for about, make in ABOUT.items():
+            marks = [pytest.mark.slow] if about in SLOW else []
+            with tempfile.TemporaryDirectory() as folder:
+                names += [pytest.param(name, marks=marks) for name in make(Path(folder))]
+        metafunc.parametrize("name", names)
 
 
 @pytest.fixture(scope="module")
