@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import shlex
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -11,24 +12,32 @@ from typing import Any
 
 import all_cases
 import mlx.core as mx
+import packages
 import pytest
 import tiny_models
 from advised import Case
 from advised_models import IMAGE, Act, Model, drawing, draws, on, tiny
+from advised_runs import leaving, written
+from chosen import parser_of_mflux
 from faults import listening
 from mflux.models.flux2.model.flux2_transformer.transformer_block import Flux2TransformerBlock
 from mflux.models.flux2.variants.txt2img.flux2_klein import Flux2Klein
 from strategies import Observer, OutputPattern, Pattern, ReadsEverything
 
 from mflux_teacache import About, Body, Step, attach, attached, hookimpl
+from mflux_teacache.cli.mflux.session import session_for
 from mflux_teacache.errors import HookFailed, PluginError
 from mflux_teacache.plugins import load
 from mflux_teacache.summary import why_idle
 
 
-def cases(_: Path) -> dict[str, Case]:
-    """By name."""
-    return tiny({**_wrapped(), **_overlapping(), **_images()})
+def cases(folder: Path) -> dict[str, Case]:
+    """By name.
+
+    Args:
+        folder: an empty one, for packages and files.
+    """
+    return tiny({**_wrapped(), **_overlapping(), **_images(), **_by_command(folder)})
 
 
 def _wrapped() -> dict[str, Case]:
@@ -136,7 +145,7 @@ def _overlapping() -> dict[str, Case]:
     class Apart:
         about = About(keeps_images_apart=True)
 
-    def leaving(model: Model, *, waits: bool) -> None:
+    def taken_off(model: Model, *, waits: bool) -> None:
         def take_off() -> None:
             handle = attached(model)
             assert handle is not None
@@ -159,9 +168,9 @@ def _overlapping() -> dict[str, Case]:
 
     return {
         "plugins that are being taken off": Case(
-            on(functools.partial(leaving, waits=False)),
+            on(functools.partial(taken_off, waits=False)),
             "Attach when that is done.",
-            [on(functools.partial(leaving, waits=True))],
+            [on(functools.partial(taken_off, waits=True))],
         ),
         "one object for two images at a time": Case(
             on(lambda model: preview(model, one_for_all(Observer))),
@@ -247,5 +256,40 @@ def _images() -> dict[str, Case]:
             on(lambda model: budgeted(model, 10)),
             "ask for fewer computed steps than --teacache-max-computed 10 gives",
             [on(lambda model: budgeted(model, 9))],
+        ),
+    }
+
+
+FAILS = """
+from mflux_teacache import hookimpl
+class Fails:
+    @hookimpl
+    def mflux_step_start(self): raise OSError("out of luck")
+"""
+
+
+def _by_command(folder: Path) -> dict[str, Case]:
+    packages.install(folder, "fails", "1.0", {"fails": "fails_module:Fails"}, fails_module=FAILS)
+    entry = {"package": "fails", "version": "1.0", "options": {}}
+    record = {"schema": 1, "pattern": "C" * 10, "decider": None, "residual_after": 0, "plugins": {"fails": entry}}
+    file = written(folder / "run.metadata.json", {"mflux_plugins": record})
+
+    def command(words: str) -> Act:
+        def act(model: Model) -> None:
+            session = session_for(parser_of_mflux(), shlex.split(words), {})
+            if session is not None:
+                session.check(Flux2Klein, {"model_config": model.model_config})
+                session.attach(model)
+            model.generate_image(**IMAGE)
+
+        return packages.among(folder, leaving(on(act)))
+
+    return {
+        "a hook that fails, of a plugin that a file names": Case(
+            command(f"-C {file}"),
+            f"error: {file}: plugin 'fails' failed in mflux_step_start at step 0: OSError: out of luck. It is taken "
+            f"off, and the model is as it was before; run without --plugin fails to go on. Or run without the "
+            f"plugins of this file: --plugin none.",
+            [command(f"-C {file} --plugin none"), command("")],
         ),
     }

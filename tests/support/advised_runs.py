@@ -83,16 +83,27 @@ def own(*words: object) -> Callable[[], str]:
     """Our command as a whole: gives what it prints, or raises what it says is wrong."""
 
     def act() -> str:
-        wrong, out = io.StringIO(), io.StringIO()
-        try:
-            with redirect_stderr(wrong), redirect_stdout(out):
-                main([str(word) for word in words])
-        except SystemExit as leaving:
-            if leaving.code:
-                raise Refused(wrong.getvalue()) from None
+        out = io.StringIO()
+        with redirect_stdout(out):
+            leaving(lambda: main([str(word) for word in words]))()
         return out.getvalue()
 
     return act
+
+
+def leaving(act: Callable[[], Any]) -> Callable[[], None]:
+    """An act that leaves Python where something is wrong: raises what it says then."""
+
+    def acting() -> None:
+        wrong = io.StringIO()
+        try:
+            with redirect_stderr(wrong):
+                act()
+        except SystemExit as left:
+            if left.code:
+                raise Refused(wrong.getvalue()) from None
+
+    return acting
 
 
 def announced(act: Callable[[], Any]) -> Callable[[], None]:
