@@ -15,6 +15,7 @@ import pytest
 import tiny_models
 from advised import Case
 from advised_models import IMAGE, Act, Model, drawing, draws, on, tiny
+from mflux.callbacks.callback_registry import CallbackRegistry
 from mflux.models.flux2.model.flux2_transformer.transformer_block import Flux2TransformerBlock
 from mflux.models.flux2.variants.txt2img.flux2_klein import Flux2Klein
 from strategies import Observer, Pattern, ReadsEverything
@@ -104,7 +105,28 @@ def _no_pipeline() -> dict[str, Case]:
         model.transformer = None
         draws(model, "easycache")
 
+    def without_registry(model: Model) -> None:
+        del model.callbacks
+        draws(model, "easycache")
+
+    def with_registry(model: Model) -> None:
+        model.callbacks = CallbackRegistry()
+        draws(model, "easycache")
+
     return {
+        "a pipeline without a registry": Case(
+            on(without_registry),
+            "A pipeline of one's own needs self.callbacks = CallbackRegistry(), and a loop that tells it of each step",
+            [on(with_registry)],
+        ),
+        "no plugin": Case(
+            drawing(),
+            'attach(model, "teacache", thresh=0.2), or attach(model, teacache={...}).',
+            [on(lambda model: draws(model, "teacache", **FORCED)), drawing(teacache=FORCED)],
+        ),
+        "options without a plugin": Case(
+            drawing(thresh=0.5), 'attach(model, teacache={"thresh": 0.2}).', [drawing(teacache=FORCED)]
+        ),
         "a class in place of a model": Case(
             lambda: draws(Flux2Klein, "easycache"),
             "Load the model first, and attach to that.",

@@ -39,6 +39,7 @@ class Plugin:
     def mflux_check(self): ...
 def made(): return Plugin()
 def none(): return None
+VALUE = 3
 """
 
 
@@ -88,16 +89,18 @@ def _unreadable(folder: Path) -> dict[str, Case]:
 
 
 def _makers(folder: Path) -> dict[str, Case]:
-    def of(name: str) -> Callable[[], None]:
+    def naming(name: str) -> Callable[[], None]:
         place = folder / name
         install(place, "makes", "1.0", {"makes": f"makes_module:{name}"}, makes_module=GOOD)
         return among(place, line("--plugin makes"))
 
+    usable = [naming("Plugin"), naming("made")]
     return {
         "a factory that makes nothing": Case(
-            of("none"),
-            "Name the plugin's class, or a function that returns an instance of it.",
-            [of("Plugin"), of("made")],
+            naming("none"), "Name the plugin's class, or a function that returns an instance of it.", usable
+        ),
+        "an entry point that is a value": Case(
+            naming("VALUE"), "its entry point must name a class or a factory.", usable
         ),
     }
 
@@ -170,6 +173,20 @@ def _hooks() -> dict[str, Case]:
         @hookimpl
         def mflux_pre_transformer(self) -> None: ...
 
+    class Misspelt:
+        @hookimpl
+        def mflux_step_strat(self, step: Any) -> Any:
+            return step
+
+    class Demanding(Hears):
+        def __init__(self, share: float) -> None:
+            self.share = share
+
+    class Attached(_share(type=float)):  # type: ignore[misc]
+        @hookimpl
+        def mflux_attach(self, options: argparse.Namespace) -> None:
+            self.share = options.share
+
     def both_parameters() -> None:
         assert PluginSet([Loaded("p", Whole)]).call("p", "mflux_post_transformer", step=1, body=2) == (1, 2)
 
@@ -182,6 +199,12 @@ def _hooks() -> dict[str, Case]:
             [used(Whole, heard=False), both_parameters],
         ),
         "a hook without its marker": Case(used(Unmarked), "Put @hookimpl (from mflux_teacache", [used(Hears)]),
+        "a hook that is misspelt": Case(used(Misspelt), "Did you mean mflux_step_start?", [used(Hears)]),
+        "a class that takes arguments": Case(
+            used(Demanding),
+            "Its class is called without arguments; options come with mflux_attach.",
+            [used(Attached, share=2)],
+        ),
         "a hook that fails before the image": Case(
             used(Fails), "Leave out --plugin p, or report this to its authors.", [line(""), used(Hears)]
         ),
