@@ -17,7 +17,8 @@ import pytest
 import tiny_models
 from advised import Case
 from advised_models import IMAGE, Act, Model, drawing, draws, on, tiny
-from advised_runs import leaving, written
+from advised_runs import written
+from advised_streams import leaving
 from chosen import parser_of_mflux
 from faults import listening
 from mflux.models.flux2.model.flux2_transformer.transformer_block import Flux2TransformerBlock

@@ -13,7 +13,8 @@ from typing import Any
 import packages
 import pytest
 from advised import Case
-from advised_runs import announced, bench_quality, bench_speed, line, own, written
+from advised_runs import bench_quality, bench_speed, line, written
+from advised_streams import announced, plugins_page
 from chosen import parser_of_mflux
 from mflux.models.common.config.model_config import ModelConfig
 from mflux.models.fibo.variants.txt2img.fibo import FIBO
@@ -177,7 +178,7 @@ def _judged(words: str, pipeline: str, decider: str | None = None, **arguments: 
 
 def _pipelines() -> dict[str, Case]:
     def each_is_listed() -> None:
-        words = own("plugins")().split()
+        words = plugins_page()
         assert all(pipeline.name in words for pipeline in in_installed_mflux())
 
     def cached(words: str, ratio: float | None, decider: str | None) -> Callable[[], None]:

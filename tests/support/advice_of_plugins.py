@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from advised import Case
-from advised_runs import line, own
+from advised_runs import line
+from advised_streams import plugins_page
 from packages import among, install
 from scripted import DEV
 
@@ -70,7 +71,7 @@ def _unreadable(folder: Path) -> dict[str, Case]:
     without.mkdir()
 
     def all_known() -> None:
-        _, info, said = " ".join(own("plugins")().split()).partition("loses-1.0.dist-info")
+        _, info, said = " ".join(plugins_page()).partition("loses-1.0.dist-info")
         if info:
             raise PluginError(said[:300])
 

@@ -7,7 +7,7 @@ import io
 import json
 import shlex
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout, suppress
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -79,44 +79,19 @@ def _bench(measurement: str, words: str, settings: Callable[[argparse.Namespace]
     return act
 
 
-def own(*words: object) -> Callable[[], str]:
-    """Our command as a whole: gives what it prints, or raises what it says is wrong."""
+def own(*words: object) -> Callable[[], None]:
+    """Our command as a whole; raises what it prints."""
 
-    def act() -> str:
-        out = io.StringIO()
-        with redirect_stdout(out):
-            leaving(lambda: main([str(word) for word in words]))()
-        return out.getvalue()
+    def act() -> None:
+        said = io.StringIO()
+        try:
+            with redirect_stderr(said), redirect_stdout(io.StringIO()):
+                main([str(word) for word in words])
+        except SystemExit as leaving:
+            if leaving.code:
+                raise Refused(said.getvalue()) from None
 
     return act
-
-
-def leaving(act: Callable[[], Any]) -> Callable[[], None]:
-    """An act that leaves Python where something is wrong: raises what it says then."""
-
-    def acting() -> None:
-        wrong = io.StringIO()
-        try:
-            with redirect_stderr(wrong):
-                act()
-        except SystemExit as left:
-            if left.code:
-                raise Refused(wrong.getvalue()) from None
-
-    return acting
-
-
-def announced(act: Callable[[], Any]) -> Callable[[], None]:
-    """An act that says on standard error what is wrong: raises that."""
-
-    def acting() -> None:
-        wrong = io.StringIO()
-        with redirect_stderr(wrong), redirect_stdout(io.StringIO()), suppress(SystemExit):
-            act()
-        if wrong.getvalue():
-            raise Refused(wrong.getvalue())
-
-    return acting
 
 
 def written(path: Path, content: Any) -> Path:
