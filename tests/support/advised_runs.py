@@ -59,21 +59,22 @@ def demo(words: str) -> Callable[[], None]:
     return act
 
 
-def bench_speed(words: str) -> Callable[[], None]:
-    """``mflux-teacache bench speed``, up to its settings."""
+def bench_speed(words: str) -> Callable[[], Any]:
+    """``mflux-teacache bench speed``, up to its settings, which it gives."""
     return _bench("speed", words, speed.settings_of)
 
 
-def bench_quality(words: str) -> Callable[[], None]:
+def bench_quality(words: str) -> Callable[[], Any]:
     """``mflux-teacache bench quality``, likewise."""
     return _bench("quality", words, quality.settings_of)
 
 
-def _bench(measurement: str, words: str, settings: Callable[[argparse.Namespace], Any]) -> Callable[[], None]:
-    def act() -> None:
+def _bench(measurement: str, words: str, settings: Callable[[argparse.Namespace], Any]) -> Callable[[], Any]:
+    def act() -> Any:
         arguments = build_parser().parse_args(["bench", measurement, *shlex.split(words)])
-        settings(arguments)
+        found = settings(arguments)
         outputs(arguments)
+        return found
 
     return act
 
