@@ -9,16 +9,17 @@ import site
 import stat
 import sys
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, files
+from importlib.metadata import PackageNotFoundError, files, version
 from pathlib import Path
 from typing import Any
 
 from mflux_teacache.cli.mflux.arguments import OPTION
-from mflux_teacache.cli.own.doctor.installation import reinstall
-from mflux_teacache.cli.own.doctor.page import Part, as_word
+from mflux_teacache.cli.own.doctor.page import Part
 from mflux_teacache.cli.own.doctor.probe import Failed, answer_of
 from mflux_teacache.cli.startup import OFF, PARSERS, AfterImport
 from mflux_teacache.discovery import PACKAGE
+from mflux_teacache.installation import installing, reinstall
+from mflux_teacache.spelling import as_word
 
 WITHOUT = f"Until then, `{as_word(sys.executable)} -m mflux_teacache mflux-generate {OPTION} NAME ...` works."
 
@@ -115,9 +116,10 @@ def _reason(name: str, found: list[Path], tried: str) -> str:
     if os.environ.get(OFF) == "0":
         return f"{OFF}=0 in the environment switches this package off. Switch it on with `unset {OFF}`."
     if tried.startswith(_UNUSABLE):
-        return f"{why}. Reinstall mflux."
+        return f"{why}. Install mflux anew with `{installing('mflux', anew=True)}`."
     if tried == _CHANGED:
-        return f"{why}. Upgrade this package, or install an earlier mflux."
+        earlier = installing(f"mflux<{version('mflux')}")
+        return f"{why}. Install a newer {PACKAGE}, or an earlier mflux with `{earlier}`."
     if not found:
         return f"the start-up file {name} is missing. Put it back with `{reinstall()}`. {WITHOUT}"
     if hidden := [path for path in found if _is_hidden(path)]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from mflux_teacache.cli.own.doctor.page import Part, as_word
+from mflux_teacache.cli.own.doctor.page import Part
 from mflux_teacache.errors import OptionError
 from mflux_teacache.presets import store
 from mflux_teacache.presets.preset import Preset
+from mflux_teacache.spelling import as_word
 
 
 def user_presets() -> Part:
