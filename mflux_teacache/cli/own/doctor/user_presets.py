@@ -21,7 +21,7 @@ def user_presets() -> Part:
     except OptionError as error:
         return Part("presets", facts, [str(error)])
     facts |= {entry.name: "broken" if entry.preset is None else _of(entry.preset) for entry in stored}
-    broken = [f"{entry.problem} Or remove that file." for entry in stored if entry.preset is None]
+    broken = [entry.problem for entry in stored if entry.preset is None]
     return Part("presets", facts, broken)
 
 

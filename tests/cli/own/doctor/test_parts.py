@@ -27,7 +27,7 @@ def test_not_installed_at_all(monkeypatch):
 
 def test_versions_of_what_it_needs():
     part = versions.versions()
-    assert part.broken == []
+    assert not part.broken
     assert part.facts["mflux"] == version("mflux")
     assert "skimage" not in part.facts  # of an extra
     assert {"mlx", "numpy", "pluggy", "Python", "system"} <= set(part.facts)
@@ -50,7 +50,7 @@ def test_an_unmet_need(monkeypatch, asked, said):
 def test_mflux_s_commands_are_those_of_this_environment(monkeypatch):
     monkeypatch.setattr(mflux_commands.shutil, "which", lambda name: None)
     part = mflux_commands.mflux_commands()
-    assert part.broken == []
+    assert not part.broken
     assert part.facts["mflux-generate"].startswith("not on the PATH, but at ")
     assert part.facts["commands"].endswith(" make images")
 
@@ -74,7 +74,7 @@ def test_a_link_to_this_environment_s_is_none_of_another_one(monkeypatch, tmp_pa
     link = tmp_path / "mflux-generate"
     link.symlink_to(mflux_commands._here())
     monkeypatch.setattr(mflux_commands.shutil, "which", lambda name: str(link))
-    assert mflux_commands.mflux_commands().broken == []
+    assert mflux_commands.mflux_commands().broken == ()
 
 
 def said_by_mlx(monkeypatch, backends, system):
@@ -89,7 +89,7 @@ def said_by_mlx(monkeypatch, backends, system):
 def test_mlx_on_a_mac(monkeypatch):
     part = said_by_mlx(monkeypatch, {"metal": True, "cuda": False}, "Darwin")
     assert part.facts == {"default device": "Device(gpu, 0)", "backends": "metal, cpu", "machine": "Apple M4, 16 GiB"}
-    assert part.broken == []
+    assert not part.broken
 
 
 def test_mlx_without_metal(monkeypatch):
@@ -144,14 +144,14 @@ def test_presets(monkeypatch, tmp_path):
     }
     [broken] = part.broken
     assert broken.startswith(f"The preset {made.parent / 'corrupt.json'} is not JSON: ")
-    assert broken.endswith(" Or remove that file.")
+    assert broken.endswith(", or move it away.")
 
 
 def test_no_presets_yet_are_nothing_broken(monkeypatch, tmp_path):
     monkeypatch.setenv(store.VARIABLE, str(tmp_path / "data"))
     part = presets_part.user_presets()
     assert part.facts == {"data directory": f"{tmp_path / 'data'}, which is not there yet, named by {store.VARIABLE}"}
-    assert part.broken == []
+    assert not part.broken
     assert not (tmp_path / "data").exists()
 
 
