@@ -60,8 +60,10 @@ class Advice:
     text: str
 
     def is_in(self, message: str) -> bool:
-        pattern = ".*?".join(map(re.escape, self.text.split("{}")))
-        return re.search(pattern, message, re.DOTALL) is not None
+        parts = self.text.split("{}")
+        if not all(part in message for part in parts):  # which tells at once of nearly all
+            return False
+        return re.search(".*?".join(map(re.escape, parts)), message, re.DOTALL) is not None
 
 
 def collected() -> list[Advice]:

@@ -6,6 +6,7 @@ import argparse
 import io
 import json
 import shlex
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
@@ -103,7 +104,8 @@ def printed(*words: object) -> Callable[[], None]:
 def _ran(words: Sequence[object]) -> tuple[bool, str, str]:
     """Whether it failed, and what is on its two streams."""
     out, said = io.StringIO(), io.StringIO()
-    with redirect_stderr(said), redirect_stdout(out), pytest.raises(SystemExit) as leaving:
+    # A command shows warnings in its own way, from which ``told`` is to be kept.
+    with warnings.catch_warnings(), redirect_stderr(said), redirect_stdout(out), pytest.raises(SystemExit) as leaving:
         main([str(word) for word in words])
     return bool(leaving.value.code), out.getvalue(), said.getvalue()
 

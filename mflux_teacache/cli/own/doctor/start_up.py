@@ -25,15 +25,19 @@ WITHOUT = f"Until then, `{as_word(sys.executable)} -m mflux_teacache mflux-gener
 
 # Run as a file whose name begins like that of mflux's commands, since the start-up file looks at the name.
 AS_A_COMMAND = f"""
-import json, sys
+import importlib, json, sys
 said = {{"finder": any(type(finder).__name__ == {AfterImport.__name__!r} for finder in sys.meta_path)}}
 try:
-    from {PARSERS} import CommandLineParser
-    parser = CommandLineParser()
-    parser.add_output_arguments()
-    said["option"] = {OPTION!r} in parser._option_string_actions
+    parsers = importlib.import_module({PARSERS!r})
 except Exception as error:
     said["failure"] = f"{{type(error).__name__}}: {{error}}"
+else:
+    try:
+        parser = parsers.CommandLineParser()
+        parser.add_output_arguments()
+        said["option"] = {OPTION!r} in parser._option_string_actions
+    except AttributeError:
+        said["option"] = False
 print(json.dumps(said))
 """
 
