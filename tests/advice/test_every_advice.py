@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import advice_of_benches
 import advice_of_commands
 import advice_of_files
 import advice_of_strategies
@@ -15,6 +16,7 @@ from advised import Case, collected, told
 
 ABOUT = {
     "strategies": advice_of_strategies.cases,
+    "benches": advice_of_benches.cases,
     "commands": advice_of_commands.cases,
     "files": advice_of_files.cases,
     "tuning": advice_of_tuning.cases,

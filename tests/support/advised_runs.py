@@ -113,3 +113,17 @@ def _ran(words: Sequence[object]) -> tuple[bool, str, str]:
 def written(path: Path, content: Any) -> Path:
     path.write_text(content if isinstance(content, str) else json.dumps(content))
     return path
+
+
+def deleted(path: Path, act: Callable[[], Any]) -> Callable[[], Any]:
+    """With a file out of the way, which comes back afterwards: a case may be tried again."""
+
+    def again() -> None:
+        content = path.read_bytes()
+        path.unlink()
+        try:
+            act()
+        finally:
+            path.write_bytes(content)
+
+    return again
