@@ -9,6 +9,7 @@ from typing import Any
 import advice_of_benches
 import advice_of_commands
 import advice_of_files
+import advice_of_help
 import advice_of_strategies
 import advice_of_tuning
 import pytest
@@ -19,6 +20,7 @@ ABOUT = {
     "benches": advice_of_benches.cases,
     "commands": advice_of_commands.cases,
     "files": advice_of_files.cases,
+    "help": advice_of_help.cases,
     "tuning": advice_of_tuning.cases,
 }
 
@@ -75,10 +77,11 @@ UNTRIED = {
     ("adapters/lifecycle.py", "Then attach first and wrap it afterwards."): MODEL,
     ("adapters/lifecycle.py", "nothing is recorded in its metadata. Call"): MODEL,
     ("adapters/lifecycle.py", "no plugin takes part in the image. Call"): MODEL,
-    ("adapters/pipelines.py", "lists every pipeline."): ELSEWHERE,
+    ("adapters/pipelines.py", "Run it without --plugin and"): ELSEWHERE,
     ("adapters/pipelines.py", "Turn it off, use a model without it"): ELSEWHERE,
     ("adapters/seam/compiled_blocks.py", "or upgrade mflux-teacache-plugin."): OTHER_MFLUX,
     ("adapters/seam/compiled_blocks.py", "Leave it out."): MODEL,
+    ("adapters/swaps.py", "Attach first, and wrap it afterwards."): MODEL,
     ("attachment.py", "Give all of its options in one dict."): MODEL,
     ("bench/subjects.py", "Check the spelling"): MODEL,
     ("bench/subjects.py", "takes no LoRAs. Leave them out."): MODEL,
@@ -120,6 +123,7 @@ BESIDE = (
     ("cli/own/doctor/start_up.py", "Install mflux anew with"),
     ("cli/own/doctor/start_up.py", "or an earlier mflux with"),
     ("cli/own/doctor/start_up.py", "Put it back with"),
+    ("cli/own/doctor/start_up.py", "Until then"),
     ("cli/own/doctor/start_up.py", "does not work: {}. Install it anew with"),
     ("cli/own/doctor/versions.py", "Install it into this environment with"),
 )

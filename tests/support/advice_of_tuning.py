@@ -45,6 +45,7 @@ def cases(folder: Path) -> dict[str, Case]:
     """
     return {
         **_asked(folder),
+        **_without_presets(folder),
         **_interrupted(folder),
         **_denied(folder),
         **_processes(folder),
@@ -97,6 +98,25 @@ def tune(words: str) -> Callable[[], None]:
         tune_command._refuse_distilled(subject_of(settings.image))
 
     return act
+
+
+def _without_presets(folder: Path) -> dict[str, Case]:
+    data = folder / "empty"
+
+    def made() -> None:
+        tiny(own(*TUNE))()
+        [found] = store.usable()
+        own("presets", "show", found.name)()
+        shutil.rmtree(data)
+
+    return {
+        "no presets to list": Case(
+            in_data(data, printed("presets", "list")), "`mflux-teacache tune` makes one.", [in_data(data, made)]
+        ),
+        "no preset to show": Case(
+            in_data(data, own("presets", "show", "mine")), "`mflux-teacache tune` makes one.", [in_data(data, made)]
+        ),
+    }
 
 
 # --- Runs that are cut off --------------------------------------------------------------------------------------------

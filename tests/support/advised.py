@@ -15,12 +15,13 @@ from mflux_teacache.errors import PluginError, PluginWarning
 
 ROOT = Path(mflux_teacache.__file__).parent
 
-# What advice begins with, at the beginning of a sentence or after what is wrong; and what only begins a sentence, since
-# elsewhere it mostly is no advice.
+# What advice begins with, at the beginning of a sentence or after what is wrong; what only begins a sentence, since
+# elsewhere it mostly is no advice; and a command to be run.
 _ADVICE = re.compile(
-    r"(?i:(?:^|[.;:,] |\bor )(?:try|use|give|leave|name|add|ask|upgrade|lower|make|correct|write|reinstall|delete|"
+    r"(?i:(?:^|[.;:,?] |\bor )(?:try|use|give|leave|name|add|ask|upgrade|lower|make|correct|write|reinstall|delete|"
     r"rename|attach|pip install|export|sort|wait|run|compare|record|set|go on) )"
     r"|(?:^|[.;:] )(?:Call|Check|Import|Install|Keep|Let|Measure|Move|Or|Put|Remove|Say|Show|Switch|Take|Tune|Turn) "
+    r"|`(?:mflux-teacache|\{\}) "
 )
 _NOT_IN = ("demo/trainer/", "bench/laboratory/", "testing.py", "hookspecs.py")
 # Arguments that are shown by --help (the last ones are those of ``add_outputs``), and a place in a picture.
