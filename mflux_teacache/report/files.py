@@ -93,7 +93,7 @@ def _entries_have(content: Mapping[str, Any], field: str) -> bool:
 
 def _was_cut_off(content: Mapping[str, Any]) -> bool:
     """Whether it is of a comparison that ended before a setting was measured whole."""
-    return content.get("summary") == [] and "fewer_steps" in content
+    return content.get("interrupted") is True and content.get("summary") == [] and "fewer_steps" in content
 
 
 def _shadows(accounts: Sequence[Account]) -> list[Section]:

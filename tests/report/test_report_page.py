@@ -295,6 +295,7 @@ def test_names_with_dollar_signs_are_no_formulas(tmp_path: Path, axes: list[Any]
         ({"summary": [{**quality()["summary"][0], "psnr": "x"}]}, "it.json: summary[0].psnr is 'x', and it must be"),
         ({"summary": [{**quality()["summary"][0], "steps": 0}]}, "it.json has 'teacache thresh=0.1' with 3 of 0 steps"),
         ({"summary": []}, "is none of the files that a report is made of. Name images"),
+        ({"summary": [], "interrupted": True}, "it.json has no setting that was measured whole. Let its command go on"),
         ({"fewer_steps": {"summary": [1]}}, "it.json: fewer_steps.summary[0] is 1"),
     ],
 )
