@@ -17,10 +17,10 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
-import tiny_tune
 from advice_of_files import in_data, within
 from advised import Case
 from advised_runs import line, own, printed, written
+from cut_off import TUNE, Drawing, cut_off, goes_on, tiny, tiny_demo
 from denying import denied
 from shown_images import FAST, MADE, image
 
@@ -33,7 +33,6 @@ from mflux_teacache.presets import store
 from mflux_teacache.tune import ranks
 from mflux_teacache.tune.settings import settings_of
 
-TUNE = ("tune", "--demo", "--steps", "10", "--size", "32x32", "--speedups", "1.5,2", "--prompts", "2")
 BENCH = ("bench", "quality", "--setting", "schedule every=2", "--prompts", "1", "--seeds", "2", "--size", "32x32")
 
 
@@ -122,61 +121,17 @@ def _without_presets(folder: Path) -> dict[str, Case]:
 # --- Runs that are cut off --------------------------------------------------------------------------------------------
 
 
-class Drawing:
-    """A callback of mflux that counts images, and lets the one of a number fail with Ctrl-C.
-
-    Attributes:
-        images: how many were begun.
-    """
-
-    def __init__(self, fails: int | None = None) -> None:
-        self.images, self._fails = 0, fails
-
-    def call_before_loop(self, **_: Any) -> None:
-        if self.images == self._fails:
-            raise KeyboardInterrupt
-        self.images += 1
-
-
-@contextlib.contextmanager
-def _tiny(drawing: Drawing | None = None) -> Iterator[None]:
-    """The demo's model is a tiny one."""
-    with tiny_tune.tiny() as model, mock.patch.object(demo, "tiny_klein", return_value=contextlib.nullcontext(model)):
-        model.callbacks.register(drawing or Drawing())
-        yield
-
-
-def tiny(act: Callable[[], Any]) -> Callable[[], Any]:
-    return within(_tiny, act)
-
-
-def _cut_off(act: Callable[[], Any], image: int, *results: Path) -> Callable[[], Any]:
-    """From nothing up to Ctrl-C in the image of a number."""
-
-    def cut_off() -> None:
-        for path in results:
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        within(lambda: _tiny(Drawing(fails=image)), act)()
-
-    return cut_off
-
-
-def _goes_on(act: Callable[[], Any], images: int) -> Callable[[], Any]:
-    """To the end, for which it draws so many images."""
-
-    def on() -> None:
-        drawing = Drawing()
-        within(lambda: _tiny(drawing), act)()
-        assert drawing.images == images
-
-    return on
-
-
 def _interrupted(folder: Path) -> dict[str, Case]:
     none, some, measured, short = (folder / name for name in ("none", "some", "measured.json", "short.json"))
     bench, shorter = (*BENCH, "--json", measured), (*BENCH, "--json", short)
-    tuned, page = own(*TUNE), own("report", short, "--output", folder / "short.html")
-    cut_short = _cut_off(printed(*shorter), 3, short)
+    page = own("report", short, "--output", folder / "short.html")
+    cut_short = cut_off(printed(*shorter), 3, short)
+
+    def measured_on() -> None:
+        drawing = Drawing()
+        within(lambda: tiny_demo(drawing), own(*bench))()
+        fewer = json.loads(measured.read_text())["fewer_steps"]["runs"]
+        assert drawing.images == 2 + 1 + len(fewer)  # full runs are drawn again; of two images one was kept
 
     def reported_on() -> None:
         with contextlib.suppress(Exception):
@@ -189,19 +144,19 @@ def _interrupted(folder: Path) -> dict[str, Case]:
 
     return {
         "a tuning that is cut off in its first image": Case(
-            in_data(none, _cut_off(printed(*TUNE), 0, none)),
+            in_data(none, cut_off(printed(*TUNE), 0, none)),
             "no image was finished. Run the same command to begin again.",
-            [in_data(none, _goes_on(tuned, 11))],
+            [in_data(none, goes_on(0))],
         ),
         "a tuning that is cut off": Case(
-            in_data(some, _cut_off(printed(*TUNE), 5, some)),
+            in_data(some, cut_off(printed(*TUNE), 5, some)),
             "5 finished images are kept in ",
-            [in_data(some, _goes_on(tuned, 6))],
+            [in_data(some, goes_on(5))],
         ),
         "a measurement that is cut off": Case(
-            _cut_off(printed(*bench), 3, measured),
+            cut_off(printed(*bench), 3, measured),
             f"keeps what is done in {measured}. Run the same command to go on.",
-            [_goes_on(own(*bench), 5)],
+            [measured_on],
         ),
         "a report of a measurement that was cut off": Case(
             reported_on, "Let its command go on to the end.", [reported_at_the_end]
@@ -231,7 +186,7 @@ def _denied(folder: Path) -> dict[str, Case]:
         "a disk that is full while tuning": Case(
             in_data(full, filled(tuned)),
             "make room, and run the same command to go on; or name another data directory in",
-            [filled(in_data(folder / "third", tuned)), in_data(full, _goes_on(own(*TUNE), 9))],
+            [filled(in_data(folder / "third", tuned)), in_data(full, goes_on(2))],
         ),
     }
 
@@ -260,7 +215,7 @@ def _processes(folder: Path) -> dict[str, Case]:
         "a process of several that has ended": Case(
             in_data(data, _beside_another_that_ends(own(*TUNE), data)),
             "another process has ended, and said why above or on its machine. The finished images are kept. Run",
-            [in_data(data, _goes_on(own(*TUNE), 10))],
+            [in_data(data, goes_on(1))],
         ),
         "hosts that cannot be connected": Case(
             within(lambda: mock.patch.dict(os.environ, several), ranks.Ranks),
@@ -284,7 +239,7 @@ def _beside_another_that_ends(act: Callable[[], Any], data: Path) -> Callable[[]
             mock.patch.object(ranks.mx.distributed, "init", return_value=group),
             mock.patch.object(ranks.Ranks, "_all", gathered),
         ):
-            within(lambda: _tiny(drawing), act)()
+            within(lambda: tiny_demo(drawing), act)()
 
     return beside
 
