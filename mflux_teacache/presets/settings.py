@@ -52,8 +52,10 @@ def check_setting(setting: Setting, what: str) -> None:
             raise OptionError(
                 f"{what} has {name} = {brief(value)}; it must be a text, a number, true, false, or a list of those."
             )
-    if len(json.dumps(dict(setting.options))) > MOST_CHARACTERS:
-        raise OptionError(f"{what} has options of more than {MOST_CHARACTERS} characters. Leave some out.")
+    if (characters := len(json.dumps(dict(setting.options)))) > MOST_CHARACTERS:
+        raise OptionError(
+            f"{what} has options of {characters} characters; {MOST_CHARACTERS} are allowed. Leave some out."
+        )
     _check_values(setting, what)
     _check_budget(setting, what)
 

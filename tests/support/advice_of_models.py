@@ -208,6 +208,19 @@ def _changed() -> dict[str, Case]:
         if again:
             draws(model, Pattern)
 
+    def sealed(model: Model, *, first: bool) -> None:
+        block = model.transformer.transformer_blocks[0]
+        with contextlib.nullcontext() if first else attach(model, "schedule", every=2):
+
+            class Sealed(type(block)):  # type: ignore[misc]
+                def __init_subclass__(cls) -> None:
+                    raise TypeError("this class is final")
+
+            block.__class__ = Sealed
+            if first:
+                attach(model, "schedule", every=2)
+            model.generate_image(**IMAGE)
+
     def numbering(model: Model, *plugins: Any, **options: Any) -> None:
         block = model.transformer.transformer_blocks[1]
         cls = type(block)
@@ -235,6 +248,11 @@ def _changed() -> dict[str, Case]:
             on(functools.partial(replaced, again=False)),
             "Has it been replaced in the model since? Then attach again.",
             [on(functools.partial(replaced, again=True))],
+        ),
+        "a part that allows no subclass": Case(
+            on(functools.partial(sealed, first=True)),
+            "Has something wrapped it? Attach first, and wrap it afterwards.",
+            [on(functools.partial(sealed, first=False))],
         ),
         "blocks that read their numbers": Case(
             numbered("easycache", compile_blocks=True),
