@@ -76,11 +76,13 @@ def test_what_the_readme_says_of_it() -> None:
     skipping = sorted(row[3] for row in ROWS_OF_OUTPUTS if row[2] == "0.400")
     took = f"the models that we timed with outputs reused took {skipping[0]} to {skipping[-1]} of it"
     assert f"0.400 of mflux's time is the least that is possible, and {took}" in readme
-    by_setting = summaries("reuse-demo")
-    best = by_setting[f"schedule pattern={spread(28, 14)} reuse=output forecast=2"]["psnr"]
-    fewer = by_setting["fewer steps: 14"]["psnr"]
-    said = f"14 computed steps of 28 come to {best:.1f} dB, and a run of 14 steps to {fewer:.1f}"
-    assert f"On the demo's tiny model, {said}" in readme
+    auto, tuned = (summaries(name) for name in ("auto-demo", "auto-tuned-3-demo"))
+    said = [auto["auto speedup=2"], tuned["auto speedup=2"], auto["fewer steps: 14"]]
+    without, with_preset, fewer = (f"{entry['psnr']:.1f}" for entry in said)
+    assert (
+        f"14 computed steps of 28 come to {without} dB, to {with_preset} once `mflux-teacache tune` has found which "
+        f"ones, and a run of 14 steps to {fewer}" in readme
+    )
 
 
 def test_the_demo_on_a_processor() -> None:
