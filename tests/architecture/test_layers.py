@@ -28,6 +28,7 @@ ALLOWED = {
     "step": {"errors", "records"},
     "stats": {"records"},
     "family": {"records"},
+    "entry_fields": {"errors", "family", "pieces", "spelling"},
     "forward": set(),
     "hookspecs": {"family", "records", "step"},
     "pieces": {
