@@ -28,7 +28,7 @@ _STEPS = {
 _COLUMNS = """\
 loop     seconds of the denoising loop, without encoding the prompt and decoding the image
 ratio    loop seconds over those of the plain run of the same repetition
-floor    computed steps over all steps: the ratio if skipped steps took no time"""
+floor    computed steps over all steps: the ratio if skipped steps took no time; noise can pass it"""
 
 _OF_PARTS = """\
 partly   steps in which some guidance branches computed and the others reused: the floor counts the computed share"""

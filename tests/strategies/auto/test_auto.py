@@ -23,6 +23,7 @@ from mflux_teacache.attachment import Request, attach_requests
 from mflux_teacache.errors import OptionError, PluginWarning, Refused
 from mflux_teacache.image_record.read import parse
 from mflux_teacache.options import from_keywords
+from mflux_teacache.pieces.patterns import even, letters
 from mflux_teacache.plugins import Loaded, load
 from mflux_teacache.presets import store
 from mflux_teacache.presets.preset import PresetKey, Setting
@@ -30,7 +31,6 @@ from mflux_teacache.records import GenerationStats, Target
 from mflux_teacache.runtime import Runtime
 from mflux_teacache.strategies.auto import plugin as auto
 from mflux_teacache.strategies.auto.levels import LEVELS, of_level
-from mflux_teacache.strategies.schedule.plans import even, letters
 
 MODEL = "me/dreams"
 KEY = PresetKey(model=MODEL, pipeline="Dreams", width=64, height=64, steps=12, guidance=1.0)
