@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from report_files import ALL, quality, shadow, speed
 from shown_images import ENTRY, FAST, MADE, image, sidecar
 
 from mflux_teacache.bench import unfinished
+from mflux_teacache.bench.quality import check_json
 from mflux_teacache.bench.settings import SpeedSettings
 from mflux_teacache.presets import reading
 from mflux_teacache.report.files import sections_of
@@ -156,6 +158,11 @@ def _bench(folder: Path) -> dict[str, Case]:
         ),
         "no prompts": Case(
             bench_quality(f"{plan} --model dev --prompts {empty}"), "Write one in a line.", [bench_quality(own_prompts)]
+        ),
+        "a prompt that is no JSON": Case(
+            partial(check_json, str(prompts)),
+            "Write an object, such as",
+            [partial(check_json, str(written(folder / "objects.txt", {"short_description": "a lighthouse"})))],
         ),
         "one file for two pictures": Case(
             bench_quality(f"{plan} --png {folder / 'a.png'} --sheet {folder / 'a.png'}"),
