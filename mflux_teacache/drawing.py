@@ -18,6 +18,8 @@ FILL = {"C": COMPUTED, "P": PARTIAL, "S": SKIPPED}  # by the letter of a pattern
 MEANING = {"C": "computed", "P": "partly reused", "S": "skipped"}
 LIMIT = "#B3003B"
 
+MOST_STEPS = 1000  # drawn of a run: each has a patch of its own, and a picture is some 1600 pixels wide
+
 # Okabe and Ito's palette without the yellow, which is too faint on white for lines.
 LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
@@ -33,6 +35,14 @@ def new_figure(width: float, height: float, title: str, *, fold: int = 90, dpi: 
     # A title has a prompt in it, where a dollar sign is no formula.
     figure.suptitle(textwrap.fill(title, fold), fontsize=11, parse_math=False)
     return figure
+
+
+def name_steps(axes: Axes, steps: int) -> None:
+    """Fit an axis to the steps of a run, and say which of them are drawn."""
+    axes.set_xlim(-0.6, min(steps, MOST_STEPS) - 0.4)
+    axes.locator_params(axis="x", integer=True)
+    which = f" (the first {MOST_STEPS} of {steps})" if steps > MOST_STEPS else ""
+    axes.set_xlabel(f"denoising step{which}", fontsize=10)
 
 
 def make_plain(axes: Axes, *, grid: Any = "both", **ticks: Any) -> None:

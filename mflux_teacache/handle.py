@@ -109,7 +109,7 @@ def attach_requests(
         compile_blocks: as in ``attach``.
         judged: the requested plugins, if they already exist and their ``mflux_check`` has run.
     """
-    _refuse_what_is_no_pipeline(model)
+    refuse_what_is_no_pipeline(model)
     _refuse_attached(model, "this model")
     _refuse_mlx_teacache(model)
     plugins = PluginSet([request.plugin for request in requests]) if judged is None else judged
@@ -185,7 +185,7 @@ def _third_party_families(plugins: PluginSet) -> list[Family]:
     return found
 
 
-def _refuse_what_is_no_pipeline(model: Any) -> None:
+def refuse_what_is_no_pipeline(model: Any) -> None:
     missing = [name for name in ("generate_image", "callbacks") if getattr(model, name, None) is None]
     if isinstance(model, type) or "generate_image" in missing:
         raise UnsupportedModel(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -13,9 +14,16 @@ import mlx.core as mx
 from mlx import nn
 
 from mflux_teacache.demo.clock import listening
-from mflux_teacache.errors import UnsupportedModel
+from mflux_teacache.entry_fields import (
+    WrongFunctionError,
+    check_fields,
+    first_line,
+    with_checked_functions,
+    wrong_function,
+)
+from mflux_teacache.errors import Refused, UnsupportedModel
 from mflux_teacache.family import Arguments, Family
-from mflux_teacache.handle import attach_requests
+from mflux_teacache.handle import attach_requests, refuse_what_is_no_pipeline
 from mflux_teacache.hookspecs import hookimpl
 from mflux_teacache.plugins import Loaded, Request
 from mflux_teacache.step import Body, Decision, Step
@@ -38,21 +46,61 @@ def check_family(model: Any, family: Family, **image: Any) -> None:
         image: arguments of ``generate_image``, such as a small size and 4 steps.
 
     Raises:
-        UnsupportedModel: the entry does not describe the model. The message says what is wrong, and which of the
-            entry's fields to look at.
+        UnsupportedModel: the model is no pipeline, or the entry does not describe it. The message says what is wrong,
+            and which of the entry's fields to look at.
     """
-    plain = _latents(model, image)
+    check_fields(family)
+    refuse_what_is_no_pipeline(model)
+    plain, checked = _latents(model, image), with_checked_functions(family)
     if len(plain) < REUSED + 2:
         raise UnsupportedModel(f"the image has {len(plain) - 1} steps; it takes {REUSED + 1} at least to reuse one.")
+    try:
+        _check(model, checked, image, plain)
+    except Exception as error:
+        if (explained := _explained(model, checked, image, error)) is error:
+            raise
+        raise explained from error
+
+
+def _check(model: Any, family: Family, image: dict[str, Any], plain: list[mx.array]) -> None:
     observed = _observe(model, family, image, plain)
     _check_latents(family, observed, plain)
     _check_signals(family, observed)
     _check_grid(family, observed)
     _check_noise(family, observed.sigmas)
     _check_branches(family, observed.branches)
-    _check_block_0(model, family, image, observed.block)
     for residual_after in (0, 1):  # those that our strategies use
         _check_residual(model, family, image, plain, residual_after)
+    _check_block_0(model, family, image, observed.block)  # last, since it leaves mx.compile switched on
+
+
+def _explained(model: Any, family: Family, image: dict[str, Any], error: Exception) -> Exception:
+    """What a check has raised, as one line that names the fields to look at; plain images are known to work."""
+    if (wrong := wrong_function(error)) is not None:
+        return _off(family, str(wrong), wrong.field)
+    cause = error.__cause__ or error  # of a hook that failed, what failed in it
+    what = str(error).partition(". ")[0] if isinstance(error, Refused) else first_line(cause)
+    if _passes_as_python(model, family, image):
+        return _off(
+            family,
+            f"with mx.compile switched off it does, and otherwise not: {what}",
+            "predict and compiles: they must name every mx.compile around the body, and must_compute must not look at "
+            "an array's value",
+        )
+    if isinstance(error, Refused):
+        return error
+    return _off(
+        family,
+        f"an image of the plain model works, and with plugins attached it fails: {what}",
+        "body: the kind of each list, its streams, methods, image_rows and returns_more; and at predict and caller",
+    )
+
+
+def _passes_as_python(model: Any, family: Family, image: dict[str, Any]) -> bool:
+    with _eager(), contextlib.suppress(Exception):
+        _check(model, family, image, _latents(model, image))
+        return True
+    return False
 
 
 class _Observing:
@@ -85,6 +133,13 @@ class _Observing:
         self.signals.append((step.modulated_input, step.first_block_residual))
         self.parts.append(step.target_part(step.modulated_input).shape)
         self.grid = step.generation.token_grid
+        rows = step.modulated_input.shape[1]
+        if self.grid is not None and math.prod(self.grid) <= rows:
+            try:
+                step.on_grid(step.modulated_input)
+            except ValueError as error:
+                what = f"after its function token_grid.after, the signal's {rows} rows are too few for the tokens"
+                raise WrongFunctionError(what, "token_grid") from error
         self.latents.append(step.latents)
         self.sigmas.append(step.sigma)
 
@@ -236,6 +291,13 @@ def _check_residual(
         _latents(model, image)
     nothing = [None if residual is None else mx.zeros_like(residual) for residual in computing.kept]
     without = _distance(model, family, image, plain, residual_after, nothing)
+    if not without:
+        raise _off(
+            family,
+            f"step {REUSED} runs in full, or its body (after {residual_after} blocks) changes nothing, so nothing can "
+            f"be reused",
+            "must_compute and body",
+        )
     own = _distance(model, family, image, plain, residual_after, computing.kept)
     if not own <= ROUNDING * without:
         raise _off(

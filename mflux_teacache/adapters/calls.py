@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import sys
 import threading
 import types
@@ -96,7 +97,14 @@ class LooseCall(Call):
 
 def _frames_of(thread: int) -> Iterator[types.FrameType]:
     """The frames that a thread is running, from the innermost call outwards."""
-    frame = sys._current_frames().get(thread)
+    # Python 3.11 holds a lock meanwhile that a garbage collection may wait for, and then for ever (CPython gh-106883).
+    collects = gc.isenabled()
+    try:
+        gc.disable()
+        frame = sys._current_frames().get(thread)
+    finally:
+        if collects:
+            gc.enable()
     while frame is not None:
         yield frame
         frame = frame.f_back

@@ -52,6 +52,7 @@ class Speed:
         peak_bytes, active_bytes: of each phase, the largest.
         finite: no run ended in NaN or infinity.
         notes: of its runs, each once: why nothing was skipped.
+        told: likewise: what a plugin that chooses its setting has chosen.
     """
 
     variant: str
@@ -74,6 +75,7 @@ class Speed:
     active_bytes: dict[str, int]
     finite: bool
     notes: tuple[str, ...] = ()
+    told: tuple[str, ...] = ()
 
 
 def speeds(runs: Sequence[TimedRun]) -> list[Speed]:
@@ -107,7 +109,12 @@ def _speed(runs: Sequence[TimedRun], plain: dict[int, float]) -> Speed:
         active_bytes={phase: max(getattr(run, phase).active_bytes for run in runs) for phase in _PHASES},
         finite=all(run.finite for run in runs),
         notes=tuple(dict.fromkeys(run.note for run in runs if run.note)),
+        told=_told(runs),
     )
+
+
+def _told(runs: Sequence[TimedRun | JudgedRun]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(run.told for run in runs if run.told))
 
 
 def _step(runs: Sequence[TimedRun], letter: str) -> Spread | None:
@@ -131,6 +138,7 @@ class Quality:
         speed_up: steps over computed steps: what the denoising loop would gain if skipped steps took no time.
         psnr, worst_psnr: in dB, mean over images and lowest; ``None`` if all are equal.
         ssim, worst_ssim: the same of structural similarity.
+        told: of its runs, each once: what a plugin that chooses its setting has chosen.
     """
 
     setting: str
@@ -146,6 +154,7 @@ class Quality:
     worst_ssim: float
     speed_up: float
     reuse: str | None = None
+    told: tuple[str, ...] = ()
 
     @property
     def is_baseline(self) -> bool:
@@ -182,6 +191,7 @@ def _quality(row: Row, runs: Sequence[JudgedRun], steps: int) -> Quality:
         ssim=fmean(run.ssim for run in runs),
         worst_ssim=min(run.ssim for run in runs),
         speed_up=steps / computed,
+        told=_told(runs),
     )
 
 

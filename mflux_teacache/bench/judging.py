@@ -138,15 +138,12 @@ class _Session:
         with self._attached(row) as last_image:
             for case in cases:
                 image, reference = self._draw(row, case), self.full[case]
-                pattern, computed, note = last_image()
                 self.judged.drawn[str(row), case] = JudgedRun(
                     setting=str(row),
                     case=case,
-                    pattern=pattern,
-                    computed=computed,
                     squared_error=squared_error(image, reference),
                     ssim=ssim(image, reference),
-                    note=note,
+                    **last_image()._asdict(),
                 )
                 self.keep(self.judged)
 

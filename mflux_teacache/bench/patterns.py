@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mflux_teacache.errors import OptionError
+from mflux_teacache.pieces.patterns import even, letters
 
 
 def spread(steps: int, skipped: int) -> str:
@@ -16,10 +17,7 @@ def spread(steps: int, skipped: int) -> str:
             f"--skip is {skipped}; it must be a whole number from 0 to {steps - 1}, one less than --steps: "
             f"the first step is always computed."
         )
-    computed = steps - skipped
-    gaps = max(computed - 1, 1)
-    places = {(2 * place * (steps - 1) + gaps) // (2 * gaps) for place in range(computed)}  # rounded, half up
-    return "".join("C" if index in places else "S" for index in range(steps))
+    return letters(even(steps, steps - skipped), steps)
 
 
 def checked(pattern: str, steps: int, option: str = "--pattern") -> str:

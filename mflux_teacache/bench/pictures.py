@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from itertools import cycle, groupby
+from itertools import cycle, groupby, islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from matplotlib.patches import Patch
 
 from mflux_teacache.bench.figures import Quality, Speed, chosen, pareto
 from mflux_teacache.bench.runs import FULL, Case, JudgedRun
-from mflux_teacache.drawing import COMPUTED, FILL, LIMIT, LINES, MEANING, make_plain, new_figure
+from mflux_teacache.drawing import COMPUTED, FILL, LIMIT, LINES, MEANING, MOST_STEPS, make_plain, name_steps, new_figure
 from mflux_teacache.image_quality import psnr
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def of_speed(title: str, speeds: Sequence[Speed]) -> Figure:
     for axes, entry in zip(timelines, others, strict=True):
         _draw_timeline(axes, entry, plain)
     timelines[-1].set_ylim(0, 1.05e3 * max(seconds for entry in speeds for seconds in entry.step_seconds))
-    timelines[-1].set_xlabel("denoising step", fontsize=10)
+    name_steps(timelines[-1], len(plain.pattern))
     there = {letter for entry in others for letter in entry.pattern}
     colours = [Patch(label=f"step {meaning}", **FILL[letter]) for letter, meaning in MEANING.items() if letter in there]
     handles = [*colours, Line2D([], [], label="plain, the same step", **_PLAIN)]
@@ -81,14 +81,13 @@ def of_speed(title: str, speeds: Sequence[Speed]) -> Figure:
 
 def _draw_timeline(axes: Axes, entry: Speed, plain: Speed) -> None:
     """Median milliseconds of each step."""
-    for index, (letter, seconds) in enumerate(zip(entry.pattern, entry.step_seconds, strict=True)):
+    steps = zip(entry.pattern, entry.step_seconds, strict=True)
+    for index, (letter, seconds) in enumerate(islice(steps, MOST_STEPS)):
         axes.bar(index, 1e3 * seconds, width=0.8, linewidth=0.6, **FILL[letter])
     edges = [index - 0.5 for index in range(len(plain.pattern) + 1)]
     axes.stairs([1e3 * seconds for seconds in plain.step_seconds], edges, baseline=None, **_PLAIN)
     axes.set_title(entry.variant, fontsize=10, loc="left", pad=3)
     axes.set_ylabel("ms", fontsize=10)
-    axes.set_xlim(-0.6, len(entry.pattern) - 0.4)
-    axes.locator_params(axis="x", integer=True)
     make_plain(axes, grid="y", length=2)
 
 

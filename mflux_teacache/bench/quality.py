@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Collection, Sequence
+import json
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from mflux_teacache.bench import plugin_settings
@@ -15,6 +16,7 @@ from mflux_teacache.demo import prompts as demo_prompts
 from mflux_teacache.demo import vocabulary
 from mflux_teacache.errors import OptionError
 from mflux_teacache.pieces.input_files import Unreadable, read_text
+from mflux_teacache.spelling import brief
 
 PROMPTS = 8
 MOST_PROMPTS = 10_000
@@ -94,6 +96,8 @@ def run(args: argparse.Namespace) -> int:
     from mflux_teacache.bench.subjects import subject_of
 
     subject = subject_of(settings.image)
+    if subject.takes_json:
+        check_json(args.prompts)
     file = files.get("--json")
     drawn = unfinished.drawn(file, results.question_of(settings, subject)) if file else []
     print(f"{subject.title}; {settings.images}\n{_plan(settings, drawn, file)}", flush=True)
@@ -158,11 +162,16 @@ def _compared(texts: Sequence[str], patterns: Sequence[str] | None, steps: int) 
 
 def _prompts(text: str | None, *, demo: bool) -> tuple[str, ...]:
     """Raises ``OptionError``: a file that is missing or empty, a count below 1, a prompt that the demo cannot draw."""
-    if text is None or text.removeprefix("-").isdecimal():
+    if text is None or not names_a_file(text):
         if not demo:
             raise OptionError("--model needs prompts of its own: give --prompts a file with one prompt in a line.")
         return _random_prompts(PROMPTS if text is None else int(text))
     return prompts_in(text, demo=demo)
+
+
+def names_a_file(text: str) -> bool:
+    """Whether what ``--prompts`` is given is a file, and not how many."""
+    return not text.removeprefix("-").isdecimal()
 
 
 def prompts_in(text: str, *, demo: bool) -> tuple[str, ...]:
@@ -171,25 +180,58 @@ def prompts_in(text: str, *, demo: bool) -> tuple[str, ...]:
     Raises:
         OptionError: it is missing, or has none or too many, or one that the demo cannot draw.
     """
-    prompts = tuple(dict.fromkeys(filter(None, map(str.strip, _lines(Path(text))))))
-    if not prompts:
+    lines = _lines(text)
+    if not lines:
         raise OptionError(f"--prompts is {text}, which has no prompt in it. Write one in a line.")
-    if len(prompts) > MOST_PROMPTS:
-        raise OptionError(f"--prompts is {text}, which has {len(prompts)}; {MOST_PROMPTS} are allowed. Take some out.")
+    if len(lines) > MOST_PROMPTS:
+        raise OptionError(f"--prompts is {text}, which has {len(lines)}; {MOST_PROMPTS} are allowed. Take some out.")
     if demo:
-        for prompt in prompts:
-            vocabulary.parse(prompt)
-    return prompts
+        _check_each(text, vocabulary.parse)
+    return tuple(lines)
 
 
-def _lines(path: Path) -> list[str]:
+def check_json(text: str | None) -> None:
+    """Refuse a file with a prompt that is no JSON, for a model that takes no other.
+
+    Raises:
+        OptionError: there is one.
+    """
+    if text is not None and names_a_file(text):
+        _check_each(text, _parse_json)
+
+
+def _parse_json(prompt: str) -> None:
     try:
-        return read_text(path, MOST_BYTES).splitlines()
+        json.loads(prompt)  # as mflux does once its weights are loaded
+    except ValueError as error:
+        raise OptionError(
+            f"this model takes prompts as JSON, and {brief(prompt)} is none. Write an object, such as "
+            f'{{"short_description": "a lighthouse"}}.'
+        ) from error
+
+
+def _check_each(text: str, check: Callable[[str], object]) -> None:
+    for prompt, line in _lines(text).items():
+        try:
+            check(prompt)
+        except OptionError as error:
+            raise OptionError(f"--prompts is {text}, line {line}: {error}") from error
+
+
+def _lines(text: str) -> dict[str, int]:
+    """Each prompt of a file, with the first line that has it, from 1."""
+    try:
+        lines = read_text(Path(text), MOST_BYTES).splitlines()
     except Unreadable as error:
         raise OptionError(
-            f"--prompts is {path}, which cannot be read: {error}. "
+            f"--prompts is {text}, which cannot be read: {error}. "
             f"Give a number, or a text file with one prompt in a line."
         ) from error
+    prompts: dict[str, int] = {}
+    for number, line in enumerate(map(str.strip, lines), 1):
+        if line:
+            prompts.setdefault(line, number)
+    return prompts
 
 
 def _random_prompts(count: int) -> tuple[str, ...]:

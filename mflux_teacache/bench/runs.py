@@ -81,11 +81,13 @@ class Done(NamedTuple):
         pattern: a letter for each step, C computed, S skipped, P partly reused.
         computed: how many steps' worth of work was done; a partly reused step counts for the share of its branches.
         note: where a plugin that decides skipped nothing: why, and what to try.
+        told: what a plugin that chooses its setting has chosen, such as ``auto``.
     """
 
     pattern: str
     computed: float
     note: str | None = None
+    told: str | None = None
 
 
 def by_letters(pattern: str) -> Done:
@@ -115,7 +117,7 @@ class TimedRun:
     Attributes:
         variant: what was attached to the model.
         repetition: from 0; the runs of one repetition came right after each other.
-        pattern, computed, note: as in ``Done``.
+        pattern, computed, note, told: as in ``Done``.
         encode: from the call of ``generate_image`` until prompt and latents were evaluated.
         loop: the denoising loop.
         decode: from the loop's end until ``generate_image`` returned.
@@ -133,6 +135,7 @@ class TimedRun:
     step_seconds: tuple[float, ...]
     finite: bool
     note: str | None = None
+    told: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +152,7 @@ class JudgedRun:
 
     Attributes:
         setting: as the row is spelt.
-        pattern, computed, note: as in ``Done``.
+        pattern, computed, note, told: as in ``Done``.
         squared_error: mean over pixels and channels, in squared levels of 8 bits.
         ssim: structural similarity.
     """
@@ -161,6 +164,7 @@ class JudgedRun:
     squared_error: float
     ssim: float
     note: str | None = None
+    told: str | None = None
 
 
 def whole(batches: Iterable[Sequence[R]]) -> tuple[tuple[R, ...], bool]:

@@ -28,7 +28,7 @@ _STEPS = {
 _COLUMNS = """\
 loop     seconds of the denoising loop, without encoding the prompt and decoding the image
 ratio    loop seconds over those of the plain run of the same repetition
-floor    computed steps over all steps: the ratio if skipped steps took no time"""
+floor    computed steps over all steps: the ratio if skipped steps took no time; noise can pass it"""
 
 _OF_PARTS = """\
 partly   steps in which some guidance branches computed and the others reused: the floor counts the computed share"""
@@ -73,7 +73,17 @@ def run_line(run: TimedRun, names: Sequence[str]) -> str:
 def of_speed(speeds: Sequence[Speed], loads: Sequence[Phase], first_images: Sequence[TimedRun]) -> str:
     once = [_once(speeds, first_images)] if first_images else []
     notes = [note for entry in speeds for note in entry.notes]
-    return "\n\n".join([_ratios(speeds), *notes, _steps(speeds), *once, _memory(speeds, loads), legend(speeds)])
+    return "\n\n".join(
+        [
+            _ratios(speeds),
+            *told({entry.variant: entry.told for entry in speeds}),
+            *notes,
+            _steps(speeds),
+            *once,
+            _memory(speeds, loads),
+            legend(speeds),
+        ]
+    )
 
 
 def legend(speeds: Sequence[Speed]) -> str:
@@ -140,6 +150,11 @@ def _memory(speeds: Sequence[Speed], loads: Sequence[Phase]) -> str:
     return _table(("peak memory", *speeds[0].peak_bytes, "after the loop"), rows, load)
 
 
+def told(chosen: Mapping[str, Sequence[str]]) -> list[str]:
+    """In lines: what plugins that choose their setting have chosen, by variant or setting."""
+    return [f"{name} chose {choice}" for name, choices in chosen.items() for choice in choices]
+
+
 def of_quality(qualities: Sequence[Quality], refusals: Mapping[str, str], idle: Mapping[str, str]) -> str:
     """Args:
     refusals, idle: by setting, why it was refused, or skipped nothing.
@@ -150,6 +165,7 @@ def of_quality(qualities: Sequence[Quality], refusals: Mapping[str, str], idle: 
     before = (
         "\n".join(f"refused: {setting}: {reason}" for setting, reason in refusals.items()),
         "\n".join(f"no image skipped anything: {setting}: {reason}" for setting, reason in idle.items()),
+        "\n".join(told({entry.setting: entry.told for entry in qualities})),
     )
     said = "\n".join(verdict(qualities)) if any(entry.is_baseline for entry in qualities) else ""
     return "\n\n".join(filter(None, [*before, _table(heading, rows, left=2), said, OF_QUALITY]))

@@ -23,7 +23,8 @@ from mflux_teacache.demo.early import refuse_early
 from mflux_teacache.errors import OptionError
 from mflux_teacache.handle import attach_requests
 from mflux_teacache.plugins import Loaded, Request
-from mflux_teacache.summary import why_idle
+from mflux_teacache.records import GenerationStats
+from mflux_teacache.summary import told_by, why_idle
 
 # Tells of the latest image that was made with what is attached.
 LastImage = Callable[[], Done]
@@ -93,13 +94,18 @@ def _attaching(name: str, plugin: Loaded, keywords: Mapping[str, Any], compile_b
     @contextlib.contextmanager
     def attached(model: Any) -> Iterator[LastImage]:
         request = Request(plugin, options.from_keywords(plugin, keywords))
-        with attach_requests(model, [request], compile_blocks=compile_blocks) as handle:
+        recorded: dict[str, Any] = {}
+
+        def keep(_: GenerationStats, values: Mapping[str, Any]) -> None:
+            recorded.update(values)
+
+        with attach_requests(model, [request], keep, compile_blocks=compile_blocks) as handle:
 
             def last_image() -> Done:
                 stats = handle.stats.last_generation
                 assert stats is not None, "an image was made"
                 note = None if plugin is _FOLLOW else why_idle(stats, plugin, keywords)
-                return Done(stats.pattern, stats.cost, note)
+                return Done(stats.pattern, stats.cost, note, told_by(plugin, recorded.get(plugin.name)))
 
             yield last_image
 

@@ -15,7 +15,7 @@ from matplotlib.figure import SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from mflux_teacache.drawing import FILL, LIMIT, MEANING, make_plain
+from mflux_teacache.drawing import FILL, LIMIT, MEANING, MOST_STEPS, make_plain, name_steps
 from mflux_teacache.records import LETTERS, StepRecord
 
 _LETTER_COLOUR = {"C": "white", "P": "black", "S": "black"}
@@ -32,14 +32,16 @@ def has_numbers(records: Sequence[StepRecord]) -> bool:
 
 def draw(figure: SubFigure, records: Sequence[StepRecord]) -> None:
     """The row of decisions, and above it the numbers that they were made from, if there are any."""
+    shown = records[:MOST_STEPS]
     if has_numbers(records):
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(1.0, 0.09))
-        more = _draw_numbers(upper, records)
+        more = _draw_numbers(upper, shown)
     else:
         upper = lower = figure.subplots()
         more = []
-    _draw_decisions(lower, records)
-    _add_legend(upper, [*_colours(records), *more])
+    _draw_decisions(lower, shown)
+    name_steps(lower, len(records))
+    _add_legend(upper, [*_colours(shown), *more])
 
 
 def _draw_numbers(axes: Axes, records: Sequence[StepRecord]) -> list[Artist]:
@@ -92,11 +94,8 @@ def _draw_decisions(axes: Axes, records: Sequence[StepRecord]) -> None:
             axes.text(record.index, 0.5, letter, color=colour, fontsize=8, ha="center", va="center_baseline")
     axes.set_ylim(0, 1)
     axes.set_yticks([])
-    axes.set_xlim(-0.6, len(records) - 0.4)
-    axes.locator_params(axis="x", integer=True)
     axes.tick_params(labelsize=9, bottom=False)
     axes.spines[:].set_visible(False)
-    axes.set_xlabel("denoising step", fontsize=10)
 
 
 def _colours(records: Sequence[StepRecord]) -> list[Artist]:

@@ -317,7 +317,7 @@ def report(settings: Settings, result: Result) -> str:
             "seconds     of the denoising loop, one run each after a warm-up; other work on the machine shows in them",
             "steps       computed of all, whoever decided: the plugin's judgement or a rule such as its first steps",
             "PSNR        of the image with skipped steps against the plain one; infinite = equal",
-            "time ratio  seconds over plain's; floor: what it would be if skipped steps took no time",
+            "time ratio  seconds over plain's; floor: what it would be if skipped ones took no time; noise can pass it",
             "",
             f"pattern     {result.stats.pattern} (C computed, S skipped{partly})",
             *((f"setting     {result.told}",) if result.told else ()),

@@ -39,11 +39,11 @@ def as_json(records: Sequence[StepRecord]) -> dict[str, Any]:
     """The columns; empty if there are none, or if they would take too much room."""
     columns: dict[str, Any] = {name: [_rounded(getattr(record, name)) for record in records] for name in NUMBERS}
     texts = [shortened(record.reason, LONGEST_REASON) for record in records]
-    reasons = list(dict.fromkeys(filter(None, texts)))
+    places = {text: place for place, text in enumerate(dict.fromkeys(filter(None, texts)))}
     columns[FORCED] = [place for place, record in enumerate(records) if record.decision == "forced"]
-    columns[REASON] = [reasons.index(text) if text else None for text in texts]
+    columns[REASON] = [places.get(text) for text in texts]
     known = {name: column for name, column in columns.items() if any(value is not None for value in column)}
-    made = {**known, **({REASONS: reasons} if reasons else {})}
+    made = {**known, **({REASONS: list(places)} if places else {})}
     return made if len(json.dumps(made)) <= MOST else {}
 
 

@@ -8,7 +8,9 @@ running number can offer this. The threshold for the number is worked out anew i
 The steps between the windows fall into runs, each of which ends with a computed step or at the last window. The
 threshold is the value to which the number may grow in each run if it is to reach the same value in all of them, and if
 the remaining steps change, on average, as much as the last three did. When as many computed steps are left as steps,
-all of them are computed; when none is left, the rest is skipped. So the budget is spent in full and never exceeded.
+all of them are computed; when none is left, the rest is skipped. So the budget is spent in full and never exceeded,
+unless a number is not finite: its step is computed, and so is the next, which has nothing to reuse. They are taken off
+what is left. Windows and cap are not, so where what is left does not do, the budget is exceeded and the steps say so.
 
 In most strategies the number is a sum, to which each step adds its change. First-block cache's number is the distance
 from the last computed step, which is no sum: the changes of two steps add up to it if they go the same way, and to less

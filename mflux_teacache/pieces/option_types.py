@@ -22,6 +22,7 @@ LONGEST_TEXT = 10_000
 LONGEST_NAME = 200  # messages show it, and images record it
 
 LARGEST = 1e100  # of numbers that are drawn: their sums, and the ranges of axes, are finite too
+LARGEST_COUNT = 1_000_000  # of steps, pixels and images in a file; JSON has whole numbers of any length
 
 
 class Allowed(NamedTuple):
@@ -62,8 +63,8 @@ def is_amount(value: Any) -> bool:
     return is_number(value) and value >= 0
 
 
-def is_count_from(least: int) -> Test:
-    return lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= least
+def is_count_from(least: int, most: float = math.inf) -> Test:
+    return lambda value: isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
 def is_list_of(test: Test, at_least: int = 0, at_most: float = math.inf) -> Test:
@@ -81,8 +82,8 @@ def is_pair_of(test: Test) -> Test:
 # --- Fields of JSON files ---------------------------------------------------------------------------------------------
 
 
-def whole_number_from(least: int) -> Allowed:
-    return Allowed(is_count_from(least), f"a whole number from {least}")
+def whole_number_from(least: int, most: int = LARGEST_COUNT) -> Allowed:
+    return Allowed(is_count_from(least, most), f"a whole number from {least} to {most}")
 
 
 def one_of(literal: Any) -> Allowed:

@@ -1,7 +1,7 @@
 """Files that a plugin or command writes at its end: checked before its work begins, and never left half. No mlx.
 
 Each is written beside its place and then moved there. Whatever happens (a full disk, a kill, Ctrl-C), either the old
-file or the new one is there as a whole.
+file or the new one is there as a whole. What a killed writer left beside it is removed by a later one.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import contextlib
 import errno
 import io
 import os
+import re
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,9 @@ from mflux_teacache.pieces.input_files import reason
 from mflux_teacache.pieces.option_types import file_path
 
 _OUTPUT = "_mflux_output"
+
+_BESIDE = re.compile(r"\.mflux-teacache-[0-9a-f]{16}\.tmp")
+_LEFT_AFTER = 24 * 60 * 60  # seconds; writing takes a few
 
 
 def add_output(group: argparse._ActionsContainer, *names: str, **details: Any) -> None:
@@ -90,11 +94,13 @@ def replace_file(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())  # else a crash after the move could leave an empty file
+            written = os.fstat(file.fileno()).st_mtime
         os.replace(beside, target)
     except BaseException:  # Ctrl-C must not leave the file beside it either
         with contextlib.suppress(OSError):
             beside.unlink()
         raise
+    _remove_left(target.parent, written)
     _sync_folder(target.parent)
 
 
@@ -188,6 +194,15 @@ def _target(path: Path) -> Path:
 def _beside(target: Path) -> Path:
     """A name in the same folder that no file has, short enough for every file system."""
     return target.with_name(f".mflux-teacache-{os.urandom(8).hex()}.tmp")
+
+
+def _remove_left(folder: Path, now: float) -> None:
+    """Remove what writers that were killed have left in a folder; ``now`` is the time by its file system's clock."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:  # another writer may remove the same
+        for entry in entries:
+            if _BESIDE.fullmatch(entry.name) and now - entry.stat(follow_symlinks=False).st_mtime > _LEFT_AFTER:
+                with contextlib.suppress(OSError):  # somebody else's
+                    os.unlink(entry)
 
 
 def _keep_owner_and_mode(descriptor: int, old: os.stat_result) -> None:

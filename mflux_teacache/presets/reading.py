@@ -48,11 +48,12 @@ _OF_AN_IMAGE = {"mflux_version", "mflux_plugins"}
 
 _OBJECT = Allowed(lambda value: isinstance(value, dict), "an object")
 _PROMPTS = Allowed(is_list_of(is_text, at_most=MOST_PROMPTS), f"a list of at most {MOST_PROMPTS} texts")
-_SEEDS = Allowed(is_list_of(is_count_from(0), at_most=MOST_PROMPTS), f"a list of at most {MOST_PROMPTS} whole numbers")
-_SHARE = Allowed(lambda value: is_number(value) and -1 <= value <= 1, "a number from -1 to 1")
-_STEPS = Allowed(
-    lambda value: is_count_from(1)(value) and value <= MOST_STEPS, f"a whole number from 1 to {MOST_STEPS}"
+_SEEDS = Allowed(
+    is_list_of(is_count_from(0, 2**64 - 1), at_most=MOST_PROMPTS),
+    f"a list of at most {MOST_PROMPTS} whole numbers below 2^64",
 )
+_SHARE = Allowed(lambda value: is_number(value) and -1 <= value <= 1, "a number from -1 to 1")
+_STEPS = whole_number_from(1, MOST_STEPS)
 
 
 def is_preset_name(text: object) -> bool:
@@ -100,7 +101,7 @@ _TESTS: Mapping[type, Mapping[str, Allowed]] = {
             {
                 **dict.fromkeys(("model", "base_model"), _MODEL),
                 **dict.fromkeys(("pipeline", "scheduler"), NAME),
-                "bits": whole_number_from(1),
+                "bits": whole_number_from(1, 64),
                 "loras": _LORAS,
                 "steps": _STEPS,
                 "guidance": AMOUNT,

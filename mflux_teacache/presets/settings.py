@@ -10,7 +10,7 @@ from functools import cache
 from mflux_teacache.errors import OptionError
 from mflux_teacache.options import Declared
 from mflux_teacache.pieces.budget import BUDGETS
-from mflux_teacache.pieces.option_types import file_path
+from mflux_teacache.pieces.option_types import LARGEST_COUNT, file_path
 from mflux_teacache.plugins import load, our_own
 from mflux_teacache.presets.preset import Setting
 from mflux_teacache.spelling import brief
@@ -52,6 +52,8 @@ def check_setting(setting: Setting, what: str) -> None:
             raise OptionError(
                 f"{what} has {name} = {brief(value)}; it must be a text, a number, true, false, or a list of those."
             )
+        if type(value) is int and abs(value) > LARGEST_COUNT:
+            raise OptionError(f"{what} has {name} = {brief(value)}; a whole number must be at most {LARGEST_COUNT}.")
     if (characters := len(json.dumps(dict(setting.options)))) > MOST_CHARACTERS:
         raise OptionError(
             f"{what} has options of {characters} characters; {MOST_CHARACTERS} are allowed. Leave some out."

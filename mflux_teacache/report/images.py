@@ -13,7 +13,7 @@ from mflux_teacache.image_record import keys
 from mflux_teacache.image_record.account import Account
 from mflux_teacache.report import facts, full_runs
 from mflux_teacache.report.page import Details, Pair, Picture, Section, chart, picture
-from mflux_teacache.show.comparison import Seen, compared, decibels, pixels_of
+from mflux_teacache.show.comparison import Seen, compared, decibels, looked_at
 from mflux_teacache.show.text import image_of, lines, sums
 from mflux_teacache.spelling import shortened
 
@@ -26,9 +26,8 @@ def sections(accounts: Sequence[Account]) -> list[Section]:
     Raises:
         OptionError: one has no pixels that can be read.
     """
-    images = [Seen(account=account, image=pixels_of(account.path)) for account in accounts]
-    of = {id(seen.account): seen for seen in images}
-    pairs = [(of[id(full_runs.reference(seen.account, accounts))], seen) for seen in images]
+    of = {id(account): looked_at(account) for account in accounts}
+    pairs = [(of[id(full_runs.reference(seen.account, accounts))], seen) for seen in of.values()]
     pairs = [(first, seen if seen is first else compared(first, seen)) for first, seen in pairs]
     shown = {id(first.account) for first, other in pairs if other.psnr is not None}
     made = [
@@ -48,6 +47,7 @@ def _alone(seen: Seen) -> Section:
         summary=_said(seen),
         pictures=shown,
         charts=_steps(seen),
+        notes=_shown_as(seen),
         facts=_facts(seen.account.made),
         details=_details(seen),
     )
@@ -57,7 +57,7 @@ def _beside(first: Seen, other: Seen) -> Section:
     names = first.account.path.name, other.account.path.name
     if first.image is None or other.image is None or other.psnr is None:
         section = _alone(other)
-        section.notes = [f"Not compared with {names[0]}: {other.why_not}."]
+        section.notes = [f"Not compared with {names[0]}: {other.why_not}.", *section.notes]
         return section
     difference, factor = amplified_difference(first.image, other.image)
     role = "full run" if full_runs.is_full(first.account) else _role(first)
@@ -71,7 +71,10 @@ def _beside(first: Seen, other: Seen) -> Section:
         ),
         pictures=[picture(difference, between, between)],
         charts=_steps(other),
-        notes=[f"The two also differ in {', '.join(other.unlike)}."] if other.unlike else [],
+        notes=[
+            *([f"The two also differ in {', '.join(other.unlike)}."] if other.unlike else []),
+            *_shown_as(first, other),
+        ],
         facts=_facts(other.account.made),
         details=_details(other, first),
     )
@@ -102,6 +105,10 @@ def _steps(seen: Seen) -> list[Picture]:
         return []
     draw = partial(comparison.drawn, "", [Block((), seen.account.records)])
     return [chart(draw, f"the steps of {seen.account.path.name}: {seen.account.pattern}", "Step by step.")]
+
+
+def _shown_as(*images: Seen) -> list[str]:
+    return [f"{seen.account.path.name}: {'; '.join(seen.shown_as)}." for seen in images if seen.shown_as]
 
 
 def _facts(made: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -88,6 +88,7 @@ def _notes(qualities: Sequence[Quality], *, interrupted: bool) -> list[str]:
         left += tables.verdict(qualities)
     else:
         left.append("The file has no fewer steps to compare with: it is of an earlier version, or was interrupted.")
+    left += tables.told({entry.setting: entry.told for entry in qualities})
     return [*left, "Settings that stand out: no other is both faster and closer to the full run in mean PSNR."]
 
 
@@ -122,7 +123,10 @@ def of_speed(content: Mapping[str, Any], where: str) -> Section:
         summary=said,
         charts=[chart(partial(pictures.of_speed, "", speeds), said, "Milliseconds of each step, and the ratios.")],
         table=Table(tables.SPEED_HEADING, list(map(tables.speed_cells, speeds))),
-        notes=[f"{plain.variant} is mflux without a plugin, timed in the same {len(plain.ratios)} repetitions."],
+        notes=[
+            f"{plain.variant} is mflux without a plugin, timed in the same {len(plain.ratios)} repetitions.",
+            *tables.told({entry.variant: entry.told for entry in speeds}),
+        ],
         facts=facts.of_bench(content),
         details=[Details("What the rows and columns mean", tables.legend(speeds))],
     )

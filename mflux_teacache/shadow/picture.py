@@ -23,6 +23,7 @@ _WIDTH = 9.0
 _DPI = 160
 _UPPER = 3.6
 _ROW = 0.2
+_MOST_PARTED = 200  # steps: lines between more would hide them
 
 # Errors are spread over decades, so their axes are logarithmic. Smaller errors, such as 0, are drawn as this one.
 _SMALLEST = 1e-4
@@ -93,7 +94,7 @@ def _draw_steps(figure: Figure, axes: Axes, report: Report) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.tick_params(axis="x", labelsize=9)
     axes.tick_params(length=0)
-    for place in range(report.steps + 1):
+    for place in range(report.steps + 1 if report.steps <= _MOST_PARTED else 0):
         axes.axvline(place - 0.5, color="white", linewidth=0.8)
     for place, (row, above) in enumerate(zip(report.rows[1:], report.rows, strict=False), 1):
         axes.axhline(place - 0.5, color="white", linewidth=4 if row.strategy != above.strategy else 0.8)

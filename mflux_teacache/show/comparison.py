@@ -6,9 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from pathlib import Path
 
+import numpy as np
 import PIL.Image
+import PIL.ImageOps
 
 from mflux_teacache.discovery import PACKAGE
 from mflux_teacache.errors import OptionError
@@ -37,7 +38,8 @@ class Seen:
     """An image, and how far it is from the first one.
 
     Attributes:
-        image: its pixels; ``None`` for a sidecar.
+        image: its pixels as a viewer shows them, in RGB with 8 bits; ``None`` for a sidecar.
+        shown_as: what these pixels leave out of the file or add to it, in words.
         psnr: in dB, infinite for equal images; ``None`` for the first image, and where the two cannot be compared.
         ssim: ``None`` as well where scikit-image is missing or the images are too small.
         unlike: settings, as mflux names them, that are not the same in both.
@@ -46,6 +48,7 @@ class Seen:
 
     account: Account
     image: PIL.Image.Image | None
+    shown_as: tuple[str, ...] = ()
     psnr: float | None = None
     ssim: float | None = None
     unlike: tuple[str, ...] = ()
@@ -58,21 +61,22 @@ def seen(accounts: Sequence[Account]) -> list[Seen]:
     Raises:
         OptionError: one has no pixels that can be read.
     """
-    first, *others = [Seen(account=account, image=pixels_of(account.path)) for account in accounts]
+    first, *others = map(looked_at, accounts)
     return [first, *(compared(first, other) for other in others)]
 
 
-def pixels_of(path: Path) -> PIL.Image.Image | None:
-    """An image's pixels, in RGB; ``None`` for a sidecar.
+def looked_at(account: Account) -> Seen:
+    """What a file says, with its pixels.
 
     Raises:
         OptionError: it is no image that can be read.
     """
+    path = account.path
     if not is_image(path):
-        return None
+        return Seen(account=account, image=None)
     try:
         with open_file(path) as file, PIL.Image.open(file) as image:
-            return image.convert("RGB")
+            pixels, shown_as = _as_shown(image)
     except Unreadable as error:
         raise OptionError(f"{path} cannot be read: {error}. Name an image, or its .metadata.json.") from error
     except PIL.UnidentifiedImageError as error:
@@ -82,6 +86,21 @@ def pixels_of(path: Path) -> PIL.Image.Image | None:
         raise OptionError(
             f"{path} has no pixels that can be read: {described(error)}. Name another image, or its .metadata.json."
         ) from error
+    return Seen(account=account, image=pixels, shown_as=shown_as)
+
+
+def _as_shown(image: PIL.Image.Image) -> tuple[PIL.Image.Image, tuple[str, ...]]:
+    """Turned as its EXIF says, in RGB, and what that leaves out or adds."""
+    frames = getattr(image, "n_frames", 1)
+    deep = ";16" in str(image.tile)  # Pillow reads 16 bits of a colour as 8, and its mode tells no more of them
+    pixels = PIL.ImageOps.exif_transpose(image)
+    if pixels.mode.startswith("I"):  # 16 bits of grey, which ``convert`` would clip
+        pixels = PIL.Image.fromarray((np.asarray(pixels) >> 8).astype(np.uint8))
+    clear = pixels.has_transparency_data and pixels.convert("RGBA").getextrema()[3] != (255, 255)
+    if clear:
+        pixels = PIL.Image.alpha_composite(PIL.Image.new("RGBA", pixels.size, "white"), pixels.convert("RGBA"))
+    said = ((frames > 1, f"first of {frames} frames"), (deep, "8 of 16 bits"), (clear, "transparent, on white"))
+    return pixels.convert("RGB"), tuple(what for is_so, what in said if is_so)
 
 
 def compared(first: Seen, other: Seen) -> Seen:
@@ -124,7 +143,8 @@ def as_text(images: Sequence[Seen]) -> str:
     hint = [] if all(other.psnr is None or other.ssim is not None for other in others) else [_hint()]
     width = max(len(line[-1]) for line in lines)
     table = aligned([(*cells, last.ljust(width)) for *cells, last in lines], left=2)
-    return "\n".join([f"compared with {visible(first.account.path)}", *table, *hint])
+    shown_as = f" ({'; '.join(first.shown_as)})" if first.shown_as else ""
+    return "\n".join([f"compared with {visible(first.account.path)}{shown_as}", *table, *hint])
 
 
 def decibels(found: Seen) -> str:
@@ -139,7 +159,7 @@ def _share(value: float | None) -> str:
 
 def _remarks(found: Seen) -> str:
     why = [f"not compared: {found.why_not}"] if found.why_not else []
-    return "; ".join([*why, *([f"other {', '.join(found.unlike)}"] if found.unlike else [])])
+    return "; ".join([*why, *found.shown_as, *([f"other {', '.join(found.unlike)}"] if found.unlike else [])])
 
 
 def _hint() -> str:

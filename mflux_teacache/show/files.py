@@ -8,7 +8,7 @@ from pathlib import Path
 from mflux_teacache.errors import OptionError
 from mflux_teacache.image_record.account import Account, account
 from mflux_teacache.image_record.read import is_image
-from mflux_teacache.show.comparison import pixels_of
+from mflux_teacache.show.comparison import looked_at
 
 MOST_DRAWN = 8  # images in one picture, which is 2 to 7 inches high for each
 
@@ -41,7 +41,7 @@ def check_told(accounts: Sequence[Account]) -> None:
     """
     for each in accounts:
         if not each.made and not each.plugins and (len(accounts) == 1 or not is_image(each.path)):
-            pixels_of(each.path)  # what is no image at all is refused as such
+            looked_at(each)  # what is no image at all is refused as such
             raise OptionError(
                 f"{each.path} says nothing about how it was made. Name an image that mflux wrote, or its "
                 f".metadata.json."

@@ -13,9 +13,9 @@ from typing import TypeAlias
 from mflux_teacache.bench.runs import Setting
 from mflux_teacache.pieces.cache import ORDER_OF_OUTPUTS
 from mflux_teacache.pieces.forecast import ORDERS
+from mflux_teacache.pieces.patterns import letters
 from mflux_teacache.plugins import our_own
 from mflux_teacache.records import LETTERS
-from mflux_teacache.strategies.schedule.plans import letters
 from mflux_teacache.tune.optimum import plans
 from mflux_teacache.tune.recorded import Recorded
 from mflux_teacache.tune.segments import Nodes, Segments

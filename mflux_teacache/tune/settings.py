@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from mflux_teacache.bench.quality import prompts_in
+from mflux_teacache.bench.quality import names_a_file, prompts_in
 from mflux_teacache.bench.runs import Case
 from mflux_teacache.bench.settings import ImageSettings, check_least
 from mflux_teacache.demo import prompts as demo_prompts
@@ -110,7 +110,7 @@ def settings_of(args: argparse.Namespace) -> TuneSettings:
 
 def _prompts(text: str | None, *, demo: bool) -> tuple[str, ...]:
     most = len(PROMPTS)
-    if text is None or text.removeprefix("-").isdecimal():
+    if text is None or not names_a_file(text):
         count = USUAL_PROMPTS if text is None else int(text)
         if not FEWEST_PROMPTS <= count <= most:
             raise OptionError(

@@ -223,6 +223,14 @@ def test_the_legend_explains_the_colours_that_are_there(tmp_path: Path, monkeypa
 
 
 @pytest.mark.slow
+def test_of_very_many_steps_the_first_are_drawn() -> None:
+    runs = [bench_runs.run(name, 0, "C" * 1001, [0.1] * 1001) for name in ("plain", "all computed")]
+    timeline = pictures.of_speed("a model", figures.speeds(runs)).axes[0]
+    assert len([bar for bar in timeline.patches if hasattr(bar, "get_height")]) == 1000
+    assert timeline.get_xlabel() == "denoising step (the first 1000 of 1001)"
+
+
+@pytest.mark.slow
 def test_a_longer_step_is_a_taller_bar(tmp_path: Path) -> None:
     """Also in the second row, next to a first one with short steps only."""
 

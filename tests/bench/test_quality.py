@@ -45,10 +45,10 @@ def test_prompts_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "prompts.txt"
     file.write_text("a large fox on blue\n\n  a cat on green\na large fox on blue\n")
     assert from_words("--prompts", str(file)).prompts == ("a large fox on blue", "a cat on green")
-    file.write_text("a photo of a cat\n")
-    with pytest.raises(OptionError, match="does not know"):
+    file.write_text("a cat on green\n\na photo of a cat\na photo of a cat\n")
+    with pytest.raises(OptionError, match=r"prompts\.txt, line 3: the demo cannot draw this prompt: it does not know"):
         from_words("--prompts", str(file))
-    assert from_words("--model", "dev", "--prompts", str(file)).prompts == ("a photo of a cat",)
+    assert from_words("--model", "dev", "--prompts", str(file)).prompts == ("a cat on green", "a photo of a cat")
 
 
 @pytest.mark.parametrize(
@@ -180,3 +180,15 @@ def test_a_file_of_more_prompts_than_anybody_draws(tmp_path: Path) -> None:
     path.write_text("\n".join(map(str, range(10_001))))
     with pytest.raises(OptionError, match=r"many\.txt, which has 10001; 10000 are allowed\. Take some out\."):
         quality._prompts(str(path), demo=False)
+
+
+@pytest.mark.parametrize("command", [("bench", "quality"), ("tune",)])
+def test_a_prompt_that_is_no_json_is_refused_before_the_weights_of_a_model_that_takes_no_other_load(
+    command: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "prompts.txt"
+    path.write_text('{"short_description": "a cat"}\na cat\n')
+    with pytest.raises(SystemExit) as left:
+        main([*command, "--model", "fibo", "--prompts", str(path)])
+    assert left.value.code == 2
+    assert "prompts.txt, line 2: this model takes prompts as JSON, and 'a cat' is none." in capsys.readouterr().err

@@ -111,6 +111,17 @@ def test_why_nothing_was_skipped_stands_below_the_ratios() -> None:
     assert entry.notes == ("a", "b")
 
 
+def test_what_a_plugin_has_chosen_stands_above_all_and_in_the_figures(runs: list[JudgedRun]) -> None:
+    """Each choice once."""
+    *others, last = made("auto", pattern="CSSC")
+    summaries = speeds([*others, *(replace(last, told=told) for told in ("sea: a rule", "schedule: a plan", None) * 2)])
+    lines = tables.of_speed(summaries, [bench_runs.phase()], []).splitlines()
+    assert [line for line in lines if " chose " in line] == ["auto chose sea: a rule", "auto chose schedule: a plan"]
+    summary = qualities(default_grid()[:1], [replace(run, told="sea: a rule") for run in runs])
+    assert summary[0].told == ("sea: a rule",)
+    assert tables.of_quality(summary, {}, {}).startswith(f"{summary[0].setting} chose sea: a rule\n\n ")
+
+
 def test_what_the_first_image_takes_once() -> None:
     """Of several processes the median."""
     names = ("plain", "all computed", "skipping")

@@ -41,7 +41,7 @@ def test_blocks_are_compiled_in_the_variants_that_say_so(monkeypatch: pytest.Mon
     compiled: list[bool] = []
 
     @contextlib.contextmanager
-    def attaching(model: Any, requests: Any, *, compile_blocks: bool) -> Iterator[None]:
+    def attaching(model: Any, requests: Any, report: Any, *, compile_blocks: bool) -> Iterator[None]:
         compiled.append(compile_blocks)
         yield
 
@@ -63,6 +63,13 @@ def test_a_plugin_decides_with_its_options(model: Any) -> None:
 
     assert pattern("0") == "CCCCC"
     assert pattern("1000") == "CSSSS"
+
+
+def test_what_auto_has_chosen_is_told(model: Any) -> None:
+    *_, variant = compared_by_speed(SpeedSettings(steps=5, plugin="auto"))
+    told = timed(model, variant, ARGUMENTS, 0, "test").told
+    assert told is not None
+    assert told.endswith("a rule, not measured on this model")
 
 
 def test_a_run_is_frozen() -> None:

@@ -200,6 +200,16 @@ def test_many_steps_and_a_long_title_still_fit(tmp_path: Path) -> None:
     assert (border == 255).all()
 
 
+def test_of_very_many_steps_the_first_are_drawn_and_the_axis_says_so(axes: list[Axes], tmp_path: Path) -> None:
+    """A patch for each of ten thousand takes half a minute."""
+    drawn(tmp_path / "a.png", records("CS" * 501, **CHANGES))
+    numbers, decisions = axes[3:]
+    assert [len(bars(part)) for part in (numbers, decisions)] == [1000, 1000]
+    assert decisions.get_xlabel() == "denoising step (the first 1000 of 1002)"
+    drawn(tmp_path / "b.png", records("CS" * 500))
+    assert axes[-1].get_xlabel() == "denoising step"
+
+
 @pytest.mark.parametrize(
     ("off_by", "factor"), [(0, 100), (1, 100), (2, 100), (3, 50), (26, 5), (127, 2), (128, 1), (165, 1)]
 )

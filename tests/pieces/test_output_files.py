@@ -316,3 +316,17 @@ def test_what_turns_out_not_to_be_writable_is_named():
         replace_file(Path("folder.png"), b"x")
     with pytest.raises(ZeroDivisionError), writing("--png", Path("new.png")):
         1 / 0  # noqa: B018
+
+
+def test_what_killed_writers_have_left_is_removed_by_a_later_one():
+    day, now = 24 * 60 * 60, time.time()
+    left = {f".mflux-teacache-{digit * 16}.tmp": now - age for digit, age in (("0", 2 * day), ("a", 60))}
+    others = {".mflux-teacache-mine.tmp": 0, "x.mflux-teacache-0000000000000000.tmp": 0, "notes.tmp": 0}
+    for name, changed in {**left, **others}.items():
+        Path(name).touch()
+        os.utime(name, (changed, changed))
+    Path(f".mflux-teacache-{'b' * 16}.tmp").mkdir()  # cannot be removed in this way, and is of no account
+    os.utime(f".mflux-teacache-{'b' * 16}.tmp", (0, 0))
+    before = set(os.listdir())
+    replace_file(Path("old.png"), b"new")
+    assert before - set(os.listdir()) == {f".mflux-teacache-{'0' * 16}.tmp"}

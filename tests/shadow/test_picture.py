@@ -114,3 +114,10 @@ def test_rows_that_skip_nothing_or_went_wrong_are_drawn(tmp_path: Path) -> None:
     drawn(tmp_path / "still.png", STILL)
     drawn(tmp_path / "exact.png", Row("teacache", None, (None, 0.0, 0.0)))
     drawn(tmp_path / "nan.png", STILL, Row("teacache", 0.2, (None, math.nan, 0.1, math.inf, None, None)))
+
+
+def test_lines_between_very_many_steps_do_not_hide_them() -> None:
+    def parted(steps: int) -> int:
+        return len(picture.drawn(Report([Row("teacache", 0.1, (None, 0.1) * (steps // 2))], {})).axes[1].lines)
+
+    assert (parted(200), parted(202)) == (201, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import PIL.Image
@@ -9,6 +10,7 @@ from advised import Case
 from advised_runs import bench_quality, bench_speed, deleted, written
 
 from mflux_teacache.bench import unfinished
+from mflux_teacache.bench.quality import check_json
 from mflux_teacache.bench.settings import SpeedSettings
 
 _PLAN = "--setting 'schedule every=2'"
@@ -136,6 +138,11 @@ def _images(folder: Path, own_prompts: str, photo: Path) -> dict[str, Case]:
             bench_quality(f"{_PLAN} --model dev --prompts {empty}"),
             "Write one in a line.",
             [bench_quality(own_prompts)],
+        ),
+        "a prompt that is no JSON": Case(
+            partial(check_json, str(written(folder / "words.txt", "a lighthouse\n"))),
+            "Write an object, such as",
+            [partial(check_json, str(written(folder / "objects.txt", {"short_description": "a lighthouse"})))],
         ),
     }
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mflux_teacache.bench.needs import require
 from mflux_teacache.bench.outputs import add_outputs, outputs
+from mflux_teacache.bench.quality import check_json
 from mflux_teacache.bench.settings import add_options
 from mflux_teacache.errors import PluginWarning, Refused, is_interruption
 from mflux_teacache.pieces import option_types
@@ -84,7 +85,9 @@ def run(args: argparse.Namespace) -> int:
 
     subject, ranks = subject_of(settings.image), Ranks()
     _refuse_distilled(subject)
-    settings = settings.with_json if subject.takes_json else settings
+    if subject.takes_json:
+        check_json(args.prompts)
+        settings = settings.with_json
     folder = Folder({**made_with(()), **asked_of(subject, settings.image)})
     if ranks.speaks:
         print(outcome.plan(settings, subject, folder), flush=True)

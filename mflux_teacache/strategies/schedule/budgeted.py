@@ -8,8 +8,9 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from mflux_teacache.errors import Refused
+from mflux_teacache.pieces.patterns import even, letters
 from mflux_teacache.strategies.schedule.lists import Listed, Lists
-from mflux_teacache.strategies.schedule.plans import LEAST, carried_over, even, letters
+from mflux_teacache.strategies.schedule.plans import LEAST, carried_over
 
 EVEN = "even"  # what the plan of a model without lists is called
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from mflux_teacache.errors import OptionError, Refused
 from mflux_teacache.pieces.budget import BUDGETS, computed_steps
 from mflux_teacache.pieces.limits import Limits
+from mflux_teacache.pieces.patterns import letters
 from mflux_teacache.strategies.schedule.budgeted import Computed, Plan, Run, budgeted
 from mflux_teacache.strategies.schedule.lists import Lists
-from mflux_teacache.strategies.schedule.plans import letters
 
 PLUGIN = "schedule"
 WAYS = ("pattern", "every", "ratio", *BUDGETS)

@@ -18,6 +18,7 @@ from mflux_teacache.pieces.option_types import (
     is_list_of,
     is_number,
     tests_of,
+    whole_number_from,
 )
 from mflux_teacache.records import Target
 from mflux_teacache.spelling import brief
@@ -88,9 +89,7 @@ class Lists(Figures):
 
 _ALLOWED: Mapping[str, Allowed] = {
     "computed": Allowed(is_list_of(is_count_from(0), at_least=2), "a list of steps from 0, at least two"),
-    "steps": Allowed(
-        lambda value: is_count_from(3)(value) and value <= _MOST_STEPS, f"a whole number from 3 to {_MOST_STEPS}"
-    ),
+    "steps": whole_number_from(3, _MOST_STEPS),
     "shift": Allowed(
         lambda value: is_number(value) and abs(value) <= _LARGEST_SHIFT,
         f"a number from -{_LARGEST_SHIFT} to {_LARGEST_SHIFT}",

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from typing import NamedTuple, TypeAlias
 
@@ -57,17 +57,6 @@ def carried_over(lists: Sequence[Sequence[float]], run: Sequence[float], compute
     shares = _enclosing(held, computed - 1)
     mixed = [sum(share * densities[number][step] for number, share in shares.items()) for step in range(len(run) - 1)]
     return Carried(_crossings(_filled(mixed, computed - 1), computed), tuple(sorted(shares)))
-
-
-def even(total: int, computed: int) -> tuple[int, ...]:
-    """The steps that a run computes of a model without lists: the first, the last, and an even spread between them.
-
-    Args:
-        total: steps of the run.
-        computed: how many are computed, from 2 to ``total``.
-    """
-    last, gaps = total - 1, computed - 1
-    return tuple((2 * last * place + gaps) // (2 * gaps) for place in range(computed))  # rounded, half up
 
 
 def _density(places: Sequence[float], run: Sequence[float]) -> Density:
@@ -119,11 +108,6 @@ def _crossings(density: Density, computed: int) -> tuple[int, ...]:
         if step and len(chosen) < computed - 1 and reached - held / 2 >= len(chosen) - _TIE:
             chosen.append(step)
     return (*chosen, last)
-
-
-def letters(computed: Collection[int], total: int) -> str:
-    """A run of ``total`` steps with one letter for each: C computed, S skipped."""
-    return "".join("C" if step in computed else "S" for step in range(total))
 
 
 def shifted(steps: int, shift: float, terminal: float | None = None) -> list[float]:

@@ -16,6 +16,7 @@ from mflux_teacache.pieces import limits
 from mflux_teacache.pieces.controller import Bounds, unlimited
 from mflux_teacache.pieces.data_files import Chosen
 from mflux_teacache.pieces.option_types import count_from, factor, fraction
+from mflux_teacache.pieces.patterns import letters
 from mflux_teacache.pieces.strategy import COMMON, Strategy
 from mflux_teacache.pieces.verdict import Verdict
 from mflux_teacache.records import Generation, Target
@@ -23,7 +24,7 @@ from mflux_teacache.step import Step
 from mflux_teacache.strategies.schedule.budgeted import Plan, Run
 from mflux_teacache.strategies.schedule.config import DEFAULTS, PLUGIN, WAYS, Config
 from mflux_teacache.strategies.schedule.lists import FILES, Lists, of_model
-from mflux_teacache.strategies.schedule.plans import LEAST, letters
+from mflux_teacache.strategies.schedule.plans import LEAST
 
 
 class Schedule(Strategy):

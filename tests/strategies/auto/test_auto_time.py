@@ -14,8 +14,8 @@ from dreams import FAMILY, Dreams, Layer
 
 from mflux_teacache import TokenGrid
 from mflux_teacache.errors import OptionError
+from mflux_teacache.pieces.patterns import even, letters
 from mflux_teacache.strategies.auto import plugin as auto
-from mflux_teacache.strategies.schedule.plans import even, letters
 
 pytestmark = pytest.mark.usefixtures("data")
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mflux_teacache.strategies.schedule.plans import carried_over, even, letters, shifted
+from mflux_teacache.pieces.patterns import even, letters
+from mflux_teacache.strategies.schedule.plans import carried_over, shifted
 
 
 @st.composite

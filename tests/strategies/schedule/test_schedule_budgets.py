@@ -15,12 +15,13 @@ from tiny_models import generate
 from mflux_teacache import attach
 from mflux_teacache.errors import OptionError, PluginWarning, Refused
 from mflux_teacache.options import from_keywords
+from mflux_teacache.pieces.patterns import even
 from mflux_teacache.plugins import Loaded
 from mflux_teacache.records import Target
 from mflux_teacache.strategies.schedule.budgeted import Run
 from mflux_teacache.strategies.schedule.config import Config
 from mflux_teacache.strategies.schedule.lists import shipped
-from mflux_teacache.strategies.schedule.plans import even, shifted
+from mflux_teacache.strategies.schedule.plans import shifted
 from mflux_teacache.strategies.schedule.plugin import Schedule
 
 PLUGIN = Loaded("schedule", Schedule)
