@@ -8,6 +8,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 from itertools import cycle, groupby, islice
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -150,12 +151,14 @@ def _draw_lines(axes: Axes, qualities: Sequence[Quality], height: str) -> None:
     ordered = sorted(qualities, key=lambda entry: (plugins.index(_plugin(entry)), entry.series, entry.speed_up))
     for series, members in groupby(ordered, key=lambda entry: entry.series):
         entries = list(members)
-        axes.plot(
-            [entry.speed_up for entry in entries],
-            [getattr(entry, height) for entry in entries],
-            label=series,
-            **_line(entries[0], colours),
-        )
+        look = _line(entries[0], colours)
+        rising = sorted(entries, key=attrgetter(height))
+        best = {entry.speed_up: getattr(entry, height) for entry in rising}
+        axes.plot(*zip(*sorted(best.items()), strict=True), label=series, **look)
+        # A line through others that compute as many steps would go up and down.
+        for entry in rising:
+            if (place := (entry.speed_up, getattr(entry, height))) not in best.items():
+                axes.plot(*place, **{**look, "linestyle": "none"})
     make_plain(axes, length=2)
 
 

@@ -18,7 +18,7 @@ from mflux_teacache.bench import figures, pictures
 from mflux_teacache.bench.figures import qualities
 from mflux_teacache.bench.judging import Judged
 from mflux_teacache.bench.plugin_settings import default_grid
-from mflux_teacache.bench.runs import FULL, Case, FewerSteps, JudgedRun, TimedRun
+from mflux_teacache.bench.runs import FULL, Case, FewerSteps, JudgedRun, Setting, TimedRun
 from mflux_teacache.drawing import LIMIT
 from mflux_teacache.pieces.output_files import png_of
 
@@ -34,6 +34,24 @@ def test_the_picture_has_a_line_for_each_series(runs: list[JudgedRun]) -> None:
     assert {line.get_label() for line in mean.lines} == {*series, "no other is better"}
     assert {line.get_label() for line in worst.lines} == series
     assert len(set(map(look, worst.lines))) == len(series)
+
+
+def test_of_settings_that_compute_as_many_steps_the_line_joins_the_best(runs: list[JudgedRun]) -> None:
+    patterns = {pattern: Setting("schedule", {"pattern": pattern}) for pattern in ("CSCSC", "CCSSC", "CSSSC")}
+    levels = {"CSCSC": 4.0, "CCSSC": 9.0, "CSSSC": 16.0}
+    drawn = [
+        replace(
+            runs[0], setting=str(setting), pattern=pattern, computed=pattern.count("C"), squared_error=levels[pattern]
+        )
+        for pattern, setting in patterns.items()
+    ]
+    summaries = qualities(list(patterns.values()), drawn)
+    for axes in pictures.of_quality("title", summaries).axes:
+        [line] = [line for line in axes.lines if line.get_label() == "schedule"]
+        best, lesser, fewest = (summary.psnr for summary in summaries)
+        assert line.get_ydata() == pytest.approx([best, fewest])
+        [alone] = [other for other in axes.lines if other.get_linestyle() == "None"]
+        assert alone.get_ydata() == pytest.approx([lesser])
 
 
 def test_fewer_steps_have_a_line_of_their_own(runs: list[JudgedRun]) -> None:
