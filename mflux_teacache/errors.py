@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from mflux_teacache.spelling import described, visible_lines
 
+NEWER_MFLUX = (
+    "this version of mflux may be newer than the newest supported one: upgrade mflux-teacache-plugin, or install an "
+    "earlier mflux."
+)
+"""What to do where mflux is not as an adapter knows it, as the end of a sentence."""
+
 
 class PluginError(Exception):
     """Base class of every error that this package raises on purpose."""

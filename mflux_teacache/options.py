@@ -354,7 +354,8 @@ class _Parser(argparse.ArgumentParser):
         except PluginError:
             raise
         except (Exception, SystemExit) as error:
-            raise self._broken(f"its options ({brief(' '.join(words))})", error) from error
+            what = f"its options ({brief(' '.join(words))})"
+            raise self._broken(what, error, "Give other values, leave them out") from error
         finally:
             for each in required:
                 each.required = True
@@ -368,15 +369,15 @@ class _Parser(argparse.ArgumentParser):
             return super()._get_value(action, arg_string)
         except (Exception, SystemExit) as error:
             what = f"{'/'.join(action.option_strings)} {brief(arg_string)}"
+            if isinstance(action.default, str) and arg_string == action.default:
+                # Left out, it would be read all the same.
+                raise self._broken(f"the default of {what}", error, "Give another value") from error
             if isinstance(error, argparse.ArgumentError):
-                if arg_string is not action.default:
-                    raise
-                what = f"the default of {what}"
-            raise self._broken(what, error) from error
+                raise
+            raise self._broken(what, error, "Give another value, leave it out") from error
 
-    def _broken(self, what: str, error: BaseException) -> BrokenPlugin:
+    def _broken(self, what: str, error: BaseException, instead: str) -> BrokenPlugin:
         return BrokenPlugin(
-            f"plugin {self._plugin.name!r} failed to read {what}: {described(error)}. Give another value, "
-            f"leave it out, or report this to the plugin's authors: for a value that is not allowed, an option's type "
-            f"raises argparse.ArgumentTypeError."
+            f"plugin {self._plugin.name!r} failed to read {what}: {described(error)}. {instead}, or report this to the "
+            f"plugin's authors: for a value that is not allowed, an option's type raises argparse.ArgumentTypeError."
         )

@@ -128,11 +128,11 @@ def _refuse_without_self(manager: pluggy.PluginManager, name: str, plugin: Any) 
     for caller, implementation in _implementations(manager, plugin):
         function = implementation.function
         if inspect.ismethod(function) and not isinstance(function.__self__, type):
-            first = next(iter(inspect.signature(function.__func__).parameters), None)
-            if caller.spec is not None and first in caller.spec.argnames:
+            parameters = list(inspect.signature(function.__func__).parameters)
+            if caller.spec is not None and parameters and parameters[0] in caller.spec.argnames:
                 raise BrokenPlugin(
-                    f"plugin {name!r}: the first parameter of {caller.name} is {first!r}, and Python passes the plugin "
-                    f"itself there. Write it as def {caller.name}(self, {first})."
+                    f"plugin {name!r}: the first parameter of {caller.name} is {parameters[0]!r}, and Python passes "
+                    f"the plugin itself there. Write it as def {caller.name}({', '.join(['self', *parameters])})."
                 )
 
 

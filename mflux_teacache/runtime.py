@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 
 from mflux_teacache.errors import (
+    NEWER_MFLUX,
     BrokenPlugin,
     HookFailed,
     ModelFailed,
@@ -211,8 +212,7 @@ class Runtime:
         if self._index == 0 and (self._open is None or not self._open.branches):
             raise UnsupportedModel(
                 "the transformer that the plugins are attached to was not called for the first denoising step, so they "
-                "would do nothing. Has it been replaced in the model since? Then attach again. Else this version of "
-                "mflux may be newer than the newest supported one: upgrade mflux-teacache-plugin."
+                f"would do nothing. Has it been replaced in the model since? Then attach again. Else {NEWER_MFLUX}"
             )
         if self._open is not None:
             # Together with the new latents, for which mflux is about to wait: residuals that stay lazy

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 import reprlib
+import shlex
+from pathlib import Path
 from typing import Any
 from unicodedata import category
 
@@ -84,3 +86,11 @@ def kind_of(value: Any) -> str:
         return f"an {type(value).__name__}" if hasattr(value, "shape") else brief(value)
     except Exception:  # noqa: BLE001 - whatever its attributes raise
         return f"a value of the type {type(value).__name__}"
+
+
+def as_word(path: Path | str) -> str:
+    """A path as a word of a command line that can be pasted into a shell."""
+    whole, home = Path(path), Path.home()
+    if home != Path(home.anchor) and whole.is_relative_to(home):
+        return f"~/{shlex.quote(str(whole.relative_to(home)))}"  # a shell replaces ~ only outside quotes
+    return shlex.quote(str(whole))

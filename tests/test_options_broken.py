@@ -71,7 +71,8 @@ def test_options_that_would_get_in_the_way_are_refused(add: Any, message: str) -
         ),
         (
             {"type": _raises(ZeroDivisionError("division by zero")), "default": "1"}, None,
-            "plugin 'p' failed to read --p-x '1': ZeroDivisionError",
+            "plugin 'p' failed to read the default of --p-x '1': ZeroDivisionError: division by zero. Give another "
+            "value, or report",
         ),
         ({"action": "version", "version": "1"}, (), "plugin 'p' failed to read its options ('--p-x'): SystemExit: 0"),
         (

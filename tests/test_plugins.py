@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import tomllib
+from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+import packages
 import pytest
 
 from mflux_teacache import Decision, hookimpl, hookspecs
@@ -19,21 +22,10 @@ HOOKS = [name for name in vars(hookspecs) if name.startswith("mflux_")]
 
 
 @pytest.fixture
-def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def package(tmp_path: Path) -> Iterator[Any]:
     """Puts a distribution with entry points on the path, as pip would."""
-
-    def make(name: str, version: str, points: dict[str, str], **modules: str) -> None:
-        info = tmp_path / f"{name}-{version}.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-        lines = "".join(f"{point} = {value}\n" for point, value in points.items())
-        (info / "entry_points.txt").write_text(f"[{GROUP}]\n{lines}")
-        for module, source in modules.items():
-            (tmp_path / f"{module}.py").write_text(source)
-            monkeypatch.delitem(sys.modules, module, raising=False)
-
-    monkeypatch.syspath_prepend(str(tmp_path))
-    return make
+    with packages.on_path(tmp_path):
+        yield functools.partial(packages.install, tmp_path)
 
 
 def test_ours_are_installed() -> None:

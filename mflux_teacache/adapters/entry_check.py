@@ -11,13 +11,17 @@ import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mflux_teacache.errors import AlreadyAttached, UnsupportedModel
+from mflux_teacache.errors import NEWER_MFLUX, AlreadyAttached, UnsupportedModel
 from mflux_teacache.family import Dual, Family, Joint
 
 if TYPE_CHECKING:
     import mlx.core as mx
 
 _ANY = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+_WRAPPED = (
+    ", and plugins read them by name. Something has wrapped a part of the model: use functools.wraps there, and attach "
+    "again."
+)
 
 
 def takes_any(signature: inspect.Signature) -> bool:
@@ -49,8 +53,7 @@ def flat(bound: inspect.BoundArguments) -> dict[str, Any]:
     arguments, unnamed = _flat(bound)
     if unnamed:
         raise UnsupportedModel(
-            f"mflux calls the model with {len(unnamed)} arguments that {bound.signature} does not name, and plugins "
-            f"read them by name. Something has wrapped a part of the model: use functools.wraps there."
+            f"mflux calls the model with {len(unnamed)} arguments that {bound.signature} does not name{_WRAPPED}"
         )
     return arguments
 
@@ -118,10 +121,7 @@ def read_by(family: Family, arguments: Mapping[str, Any]) -> set[str]:
 
 def changed(what: str, family: Family) -> UnsupportedModel:
     """The error for something that an entry names and the model does not have."""
-    return UnsupportedModel(
-        f"{what}, which the entry for {family.name} names. "
-        f"This version of mflux may be newer than the newest supported one: upgrade mflux-teacache-plugin."
-    )
+    return UnsupportedModel(f"{what}, which the entry for {family.name} names; {NEWER_MFLUX}")
 
 
 def other_length(transformer: Any, before: int, now: int) -> UnsupportedModel:
@@ -183,7 +183,10 @@ def _entry(cls: type, method: str, place: int, stage: Dual | Joint, family: Fami
     where = cls.__name__ if method == "__call__" else f"{cls.__name__}.{method}"
     signature = of_method(cls, method)
     streams = _streams_of(stage)
-    if missing := [name for name in streams if name not in signature.parameters]:
+    missing = [name for name in streams if name not in signature.parameters]
+    if missing and takes_any(signature):
+        raise UnsupportedModel(f"{where} in {stage.blocks!r} does not name its argument {missing[0]!r}{_WRAPPED}")
+    if missing:
         has = ", ".join(signature.parameters)
         raise changed(f"{where} in {stage.blocks!r} has no argument {missing[0]!r} (it has {has})", family)
     given = given_of(f"{cls.__name__} in {stage.blocks!r}", family)

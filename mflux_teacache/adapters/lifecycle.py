@@ -20,7 +20,7 @@ from mflux_teacache.adapters.seam.compiled import compiling_itself, deferring, f
 from mflux_teacache.adapters.seam.image import IMAGE, Body, Image, loop_methods
 from mflux_teacache.adapters.seam.run import calling
 from mflux_teacache.adapters.swaps import Swaps, subclass
-from mflux_teacache.errors import HookFailed, PluginWarning, UnsupportedModel, is_interruption
+from mflux_teacache.errors import NEWER_MFLUX, HookFailed, PluginWarning, UnsupportedModel, is_interruption
 from mflux_teacache.records import Status, Target
 
 _PASSED_BY = (
@@ -329,8 +329,7 @@ def _unseen(model: Any) -> str:
     return (
         f"{type(model).__name__} called its transformer by another predict function than the one that plugins run on. "
         f"Has its generate_image been overridden? Then it must call super().generate_image(...). "
-        f"Has it been wrapped? Then attach first and wrap it afterwards. Else this "
-        f"version of mflux may be newer than the newest supported one: upgrade mflux-teacache-plugin."
+        f"Has it been wrapped? Then attach first and wrap it afterwards. Else {NEWER_MFLUX}"
     )
 
 

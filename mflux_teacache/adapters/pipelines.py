@@ -203,7 +203,7 @@ def refuse_partly(pipeline: Pipeline, arguments: Mapping[str, Any], *, deciding:
     if asking := pipeline.asks_for_refused(arguments):
         raise UnsupportedModel(
             f"plugins run on the pipeline {pipeline.name}, but {pipeline.note}: {asking}. "
-            f"Turn it off, use a model without it, or run without plugins."
+            f"Turn it off, or run without plugins."
         )
 
 

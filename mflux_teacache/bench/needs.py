@@ -6,7 +6,9 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+from mflux_teacache.discovery import PACKAGE
 from mflux_teacache.errors import Refused
+from mflux_teacache.installation import installing
 
 LABORATORY = "mflux_teacache.bench.laboratory"
 
@@ -17,7 +19,7 @@ def require(*modules: str, extra: str = "bench") -> None:
     """
     if missing := [module for module in modules if find_spec(module) is None]:
         raise Refused(
-            f"this needs {', '.join(missing)}, which is missing. pip install 'mflux-teacache-plugin[{extra}]'"
+            f"this needs {', '.join(missing)}, which is missing. Install it with `{installing(f'{PACKAGE}[{extra}]')}`."
         )
 
 

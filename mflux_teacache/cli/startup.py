@@ -75,8 +75,8 @@ def extend(parsers: ModuleType) -> None:
         say(
             os.path.basename(sys.argv[0]),
             "warning",
-            f"--plugin is off: the parser of the installed mflux has changed ({error}). Upgrade mflux-teacache-plugin, "
-            f"or set {OFF}=0 to silence this.",
+            f"--plugin is off: the parser of the installed mflux has changed ({error}). Upgrade mflux-teacache-plugin "
+            f"or install an earlier mflux, or set {OFF}=0 to silence this.",
         )
         return
     parser.add_output_arguments = _with_options(add_arguments)

@@ -54,8 +54,10 @@ def check_setting(setting: Setting, what: str) -> None:
             )
         if type(value) is int and abs(value) > LARGEST_COUNT:
             raise OptionError(f"{what} has {name} = {brief(value)}; a whole number must be at most {LARGEST_COUNT}.")
-    if len(json.dumps(dict(setting.options))) > MOST_CHARACTERS:
-        raise OptionError(f"{what} has options of more than {MOST_CHARACTERS} characters. Leave some out.")
+    if (characters := len(json.dumps(dict(setting.options)))) > MOST_CHARACTERS:
+        raise OptionError(
+            f"{what} has options of {characters} characters; {MOST_CHARACTERS} are allowed. Leave some out."
+        )
     _check_values(setting, what)
     _check_budget(setting, what)
 

@@ -29,7 +29,7 @@ SUFFIX = ".json"
 
 _APPLICATION = "mflux-teacache"
 _FOLDER = "presets"
-_ANEW = "Import it anew, or move it away."
+_ANEW = "Import it anew with `mflux-teacache presets import FILE --replace`, or move it away."
 
 
 class Stored(NamedTuple):
@@ -118,12 +118,15 @@ def check_there(name: str) -> Path:
 def is_there(path: Path) -> bool:
     """Whether a file of the store exists; raises ``OptionError`` where that cannot be found out."""
     try:
-        return path.exists()
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
     except OSError as error:
         raise OptionError(
             f"{path} cannot be looked at: {reason(error)}. Correct its permissions, or name another data directory in "
             f"{VARIABLE}."
         ) from error
+    return True
 
 
 def save(preset: Preset) -> Path:
@@ -196,7 +199,9 @@ def _read(path: Path) -> Stored:
     name = path.name.removesuffix(SUFFIX)
     try:
         if not is_preset_name(name):
-            raise OptionError(f"The preset {path} cannot have this name; it must be {PRESET_NAME.words}. Rename it.")
+            raise OptionError(
+                f"The preset {path} cannot have this name; it must be {PRESET_NAME.words}. Rename it, or move it away."
+            )
         return Stored(name, replace(read_file(path, _ANEW), name=name))
     except OptionError as error:
         return Stored(name, None, str(error))

@@ -78,7 +78,7 @@ def _section(path: Path, content: dict[str, Any]) -> Section:
         return calibrations.of_calibration(FILES.parse(json.dumps(content), str(path)))
     if shadow.is_of_shadow(content):
         return shadow.of_shadow(content, path.name, [])
-    if isinstance(content.get("runs"), list) and _entries_have(content, "setting"):
+    if isinstance(content.get("runs"), list) and (_entries_have(content, "setting") or _was_cut_off(content)):
         tuned = isinstance(content.get("candidates"), list)
         return (tuning.of_tuning if tuned else measurements.of_quality)(content, path.name)
     if isinstance(content.get("runs"), list) and _entries_have(content, "variant"):
@@ -89,6 +89,11 @@ def _section(path: Path, content: dict[str, Any]) -> Section:
 def _entries_have(content: Mapping[str, Any], field: str) -> bool:
     summary = content.get("summary")
     return isinstance(summary, list) and bool(summary) and isinstance(summary[0], dict) and field in summary[0]
+
+
+def _was_cut_off(content: Mapping[str, Any]) -> bool:
+    """Whether it is of a comparison that ended before a setting was measured whole."""
+    return content.get("interrupted") is True and content.get("summary") == [] and "fewer_steps" in content
 
 
 def _shadows(accounts: Sequence[Account]) -> list[Section]:

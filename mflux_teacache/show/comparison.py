@@ -11,11 +11,13 @@ import numpy as np
 import PIL.Image
 import PIL.ImageOps
 
+from mflux_teacache.discovery import PACKAGE
 from mflux_teacache.errors import OptionError
 from mflux_teacache.image_quality import levels, psnr, squared_error, ssim
 from mflux_teacache.image_record import keys
 from mflux_teacache.image_record.account import Account
 from mflux_teacache.image_record.read import is_image
+from mflux_teacache.installation import installing
 from mflux_teacache.pieces.input_files import Unreadable, open_file
 from mflux_teacache.show.text import sums
 from mflux_teacache.spelling import brief, described, visible
@@ -164,5 +166,5 @@ def _hint() -> str:
     return (
         "SSIM needs images of at least 7x7 pixels."
         if find_spec(_SSIM_NEEDS)
-        else "For SSIM: pip install 'mflux-teacache-plugin[bench]'"
+        else f"SSIM needs scikit-image. Install it with `{installing(f'{PACKAGE}[bench]')}`."
     )

@@ -1,6 +1,8 @@
 """The plan with the least error for each number of computed steps: a dynamic programme over segments. Pure.
 
-Single steps are never ranked: how much a step matters depends on which steps are computed before it.
+Single steps are never ranked: how much a step matters depends on which steps are computed before it. What segments do
+not tell is how their errors add up over the whole run. So a plan is the programme's optimum, from which steps are moved
+as long as the error of the whole run falls.
 """
 
 from __future__ import annotations
@@ -18,20 +20,49 @@ DEPTH = 3
 # In place of steps before the first one; step s has the place s + 1.
 _NONE = 0
 
+# By how many steps a computed one is moved at once.
+_FARTHEST = 3
+
 
 def plans(segments: Segments, budgets: Sequence[int]) -> Mapping[int, Nodes]:
-    """The computed steps of the best plan for each budget: exactly so many, the first and the last among them.
+    """The computed steps of the best plan for each budget: exactly so many, the first among them.
+
+    The last step is one like the others: where outputs can be forecast, it is often not worth one of few computed ones.
 
     Args:
         budgets: from 2 to the number of steps.
     """
+    return {budget: _settled(nodes, segments) for budget, nodes in by_segments(segments, budgets).items()}
+
+
+def by_segments(segments: Segments, budgets: Sequence[int]) -> Mapping[int, Nodes]:
+    """The plans whose segments err least, each taken by itself. Arguments as for ``plans``."""
     layers = [_first_layer(segments.steps)]
     choices: list[np.ndarray[Any, np.dtype[np.int32]]] = []
     for _ in range(max(budgets) - 1):
         layer, choice = _next_layer(layers[-1], segments)
         layers.append(layer)
         choices.append(choice)
-    return {budget: _traced(layers[budget - 1], choices[: budget - 1]) for budget in budgets}
+    return {budget: _traced(layers[budget - 1], choices[: budget - 1], segments) for budget in budgets}
+
+
+def _settled(nodes: Nodes, segments: Segments) -> Nodes:
+    """Moves one computed step at a time, as long as that makes the whole run's error smaller."""
+    least = segments.of_run(nodes)
+    while moved := set(_moved(nodes, segments.steps)):
+        error, best = min((segments.of_run(other), other) for other in moved)
+        if error >= least:
+            break
+        least, nodes = error, best
+    return nodes
+
+
+def _moved(nodes: Nodes, steps: int) -> Iterator[Nodes]:
+    for step in nodes[1:]:
+        others = set(nodes) - {step}
+        for place in range(max(1, step - _FARTHEST), min(steps, step + _FARTHEST + 1)):
+            if place not in nodes:
+                yield tuple(sorted(others | {place}))
 
 
 def _first_layer(steps: int) -> Array:
@@ -62,14 +93,14 @@ def _pairs(layer: Array) -> Iterator[tuple[int, int]]:
     yield from ((int(middle), int(last)) for middle, last in reached)
 
 
-def _traced(layer: Array, choices: Sequence[np.ndarray[Any, np.dtype[np.int32]]]) -> Nodes:
-    """The whole plan that ends with the run's last step."""
-    last = len(layer) - 1
-    before, middle = np.unravel_index(layer[:, :, last].argmin(), layer.shape[:2])
-    places = [int(before), int(middle), last]
+def _traced(layer: Array, choices: Sequence[np.ndarray[Any, np.dtype[np.int32]]], segments: Segments) -> Nodes:
+    """The whole plan whose error is least, with all steps skipped after its last computed one."""
+    ends = [tuple(map(int, places)) for places in np.argwhere(np.isfinite(layer))[::-1]]  # of equal ones the latest
+    errors = [layer[places] + segments.after(_nodes(*places))[segments.steps] for places in ends]
+    plan = list(ends[int(np.argmin(errors))])
     for choice in reversed(choices[DEPTH - 1 :]):
-        places.insert(0, int(choice[places[0], places[1], places[2]]))
-    return _nodes(*places)
+        plan.insert(0, int(choice[plan[0], plan[1], plan[2]]))
+    return _nodes(*plan)
 
 
 def _nodes(*places: int | np.integer[Any]) -> Nodes:

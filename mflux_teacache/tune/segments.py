@@ -17,28 +17,33 @@ from mflux_teacache.tune.recorded import Recorded
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Nodes: TypeAlias = tuple[int, ...]  # computed steps, rising
 
+_POWER = 4
+
+# Of latents, in place of none at all.
+_LEAST_IMAGE = 1e-3
+
 
 class Segments:
     """The errors of segments, over some full runs of one schedule.
 
-    The error of a segment is the sum over its steps of what is reused less the real output, squared: what one step errs
-    one way and the next one the other way is no error. That of several images is their mean; each counts by its own
-    size. MeanCache (arXiv 2601.19961) has the fourth power, by which a single large error counts for more than many
-    small ones.
+    The error of a segment is the sum over its steps of what is reused less the real output: what one step errs one way
+    and the next one the other way is no error. Its length is taken to the fourth power, as in MeanCache (arXiv
+    2601.19961), by which a single large error counts for more than many small ones. That of several images is their
+    mean; each counts by its own size.
 
-    In a step, the latents move by an error times the step's length in noise level. But an error also grows on its way
-    to the picture, the more noise is left, and schedules have short steps where that is so. How far the one outweighs
-    the other is a matter of the model.
+    In a step, the latents move by an error times the step's length in noise level. The image in them, whose share is 1
+    less the noise level, moves by more, and the sampler goes on with that image. How far it does so differs from model
+    to model, which ``growth`` says.
 
     Args:
         runs: of the same noise levels; one or more.
         order: of the forecast.
-        by_length: with 1, an error counts times the length of its step; with 0, each step's alike.
-        power: of an error; 2 or more.
+        growth: with 0, an error counts times the length of its step; with 1, also divided by the image's share of the
+            latents that the step leaves.
     """
 
-    def __init__(self, runs: Sequence[Recorded], order: int, by_length: float = 0.0, power: int = 2) -> None:
-        self._by_length, self._power = by_length, power
+    def __init__(self, runs: Sequence[Recorded], order: int, growth: float = 0.0) -> None:
+        self._growth = growth
         self.steps = runs[0].steps
         self._order = order
         self._sigmas = runs[0].sigmas
@@ -83,7 +88,7 @@ class Segments:
     def _powers(self, off: Array) -> Array:
         """Of each line of ``off`` the error, mean over runs."""
         squares = np.einsum("ks,rst,kt->rk", off, self._products, off)
-        return np.asarray(np.mean(np.maximum(squares, 0) ** (self._power / 2), axis=0))  # rounding may leave less
+        return np.asarray(np.mean(np.maximum(squares, 0) ** (_POWER / 2), axis=0))  # rounding may leave less
 
     def _off(self, used: Nodes) -> Array:
         """For each later step, by how much of each output what is reused differs from its own."""
@@ -104,8 +109,9 @@ class Segments:
         """By what the error of each step is multiplied."""
         if self._sigmas is None:
             return np.ones(self.steps)
-        lengths = np.abs(np.diff([*self._sigmas, 0.0]))
-        return np.asarray((lengths / lengths.mean()) ** self._by_length)
+        levels = np.array([*self._sigmas, 0.0])
+        moves = np.abs(np.diff(levels)) / np.maximum(1 - levels[1:], _LEAST_IMAGE) ** self._growth
+        return np.asarray(moves / moves.mean())
 
 
 def _scaled(run: Recorded) -> Array:

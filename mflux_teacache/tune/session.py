@@ -23,7 +23,7 @@ from mflux_teacache.demo.clock import listening
 from mflux_teacache.handle import attach_requests
 from mflux_teacache.image_quality import Levels, levels, squared_error, ssim
 from mflux_teacache.plugins import Loaded, Request
-from mflux_teacache.tune.candidates import adaptive
+from mflux_teacache.tune.candidates import by_budget
 from mflux_teacache.tune.folder import Folder, Full
 from mflux_teacache.tune.ranks import Ranks
 from mflux_teacache.tune.recorded import Recorded, from_json
@@ -68,7 +68,7 @@ class Session:
 
     def __init__(self, subject: Subject, folder: Folder, ranks: Ranks, work: Work) -> None:
         self._subject, self._folder, self._ranks = subject, folder, ranks
-        self._simulated, self._steps = adaptive(work.budgets), work.steps
+        self._simulated, self._steps = by_budget(work.budgets), work.steps
         self._stack = ExitStack()
         self._full: dict[Case, Full] = {}
         self.bar: Any = tqdm(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from mflux_teacache.bench.runs import FewerSteps, JudgedRun, Row
@@ -95,7 +95,7 @@ def _timed(
     per_step = first.seconds / first.steps / ranks.size
     taken = asked if settings.minutes is None else asked.within(60 * settings.minutes / per_step)
     if taken is None:
-        raise _too_short(settings, first.seconds, asked.least.computed * per_step)
+        raise _too_short(settings, asked, first.seconds, per_step)
     before = _before(taken, session, subject, new)
     session.bar.total = taken.computed / ranks.size
     session.bar.refresh()
@@ -104,11 +104,15 @@ def _timed(
     return taken, before.check
 
 
-def _too_short(settings: TuneSettings, full: float, least: float) -> Refused:
+def _too_short(settings: TuneSettings, asked: Work, full: float, per_step: float) -> Refused:
+    """What is too short, and what is not: other minutes, or the one speed-up that takes the least."""
+    assert settings.minutes is not None, "else it is long enough"
+    least, fastest = asked.least.computed * per_step, max(settings.speed_ups)
+    alone = replace(asked, budgets=asked.budgets[-1:]).within(60 * settings.minutes / per_step)
     return Refused(
         f"--minutes {settings.minutes:g} is too short: a full run takes {duration(full)}, and the least that says "
-        f"anything takes {duration(least)}. What is drawn is kept; go on with --minutes {least / 60:.0f} or more, or "
-        f"with fewer --speedups."
+        f"anything takes {duration(least)}. What is drawn is kept; go on with --minutes {int(least / 60) + 1} or more"
+        f"{f', or with --speedups {fastest:g} alone' if alone else ''}."
     )
 
 

@@ -19,7 +19,7 @@ from mflux_teacache.errors import UnsupportedModel
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
-ADVICE = r", which the entry for flux2 names\. .* upgrade mflux-teacache-plugin\.$"
+ADVICE = r", which the entry for flux2 names; .* upgrade mflux-teacache-plugin, or install .*\.$"
 
 
 @pytest.fixture

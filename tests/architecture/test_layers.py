@@ -23,6 +23,7 @@ ALLOWED = {
     "messages": {"errors", "spelling"},
     "spelling": set(),
     "discovery": {"errors", "messages", "spelling"},
+    "installation": {"discovery", "spelling"},
     "words": {"errors"},
     "records": set(),
     "step": {"errors", "records"},
@@ -52,7 +53,18 @@ ALLOWED = {
     },
     "charts": {"charts", "drawing", "image_quality", "records"},
     "show": {
-        *("charts", "errors", "image_quality", "image_record", "pieces", "records", "show", "spelling", "text_tables"),
+        *(
+            "charts",
+            "discovery",
+            "errors",
+            "image_quality",
+            "image_record",
+            "installation",
+            "pieces",
+            "records",
+            "show",
+        ),
+        *("spelling", "text_tables"),
     },
     "report": {
         *("bench", "charts", "discovery", "errors", "image_record", "pieces", "presets", "report", "shadow", "show"),
@@ -95,9 +107,11 @@ ALLOWED = {
         "cli",
         "discovery",
         "errors",
+        "installation",
         "messages",
         "pieces",
         "presets",
+        "spelling",
     },
 }
 

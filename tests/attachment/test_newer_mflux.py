@@ -18,8 +18,8 @@ from mflux_teacache.errors import UnsupportedModel
 pytestmark = pytest.mark.usefixtures("tiny")
 
 ADVICE = (
-    ", which the entry for flux2 names. This version of mflux may be newer than the newest supported one: "
-    "upgrade mflux-teacache-plugin."
+    ", which the entry for flux2 names; this version of mflux may be newer than the newest supported one: upgrade "
+    "mflux-teacache-plugin, or install an earlier mflux."
 )
 
 

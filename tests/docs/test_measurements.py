@@ -76,11 +76,13 @@ def test_what_the_readme_says_of_it() -> None:
     skipping = sorted(row[3] for row in ROWS_OF_OUTPUTS if row[2] == "0.400")
     took = f"the models that we timed with outputs reused took {skipping[0]} to {skipping[-1]} of it"
     assert f"0.400 of mflux's time is the least that is possible, and {took}" in readme
-    by_setting = summaries("reuse-demo")
-    best = by_setting[f"schedule pattern={spread(28, 14)} reuse=output forecast=2"]["psnr"]
-    fewer = by_setting["fewer steps: 14"]["psnr"]
-    said = f"14 computed steps of 28 come to {best:.1f} dB, and a run of 14 steps to {fewer:.1f}"
-    assert f"On the demo's tiny model, {said}" in readme
+    auto, tuned = (summaries(name) for name in ("auto-demo", "auto-tuned-3-demo"))
+    said = [auto["auto speedup=2"], tuned["auto speedup=2"], auto["fewer steps: 14"]]
+    without, with_preset, fewer = (f"{entry['psnr']:.1f}" for entry in said)
+    assert (
+        f"14 computed steps of 28 come to {without} dB, to {with_preset} once `mflux-teacache tune` has found which "
+        f"ones, and a run of 14 steps to {fewer}" in readme
+    )
 
 
 def test_the_demo_on_a_processor() -> None:
@@ -169,6 +171,14 @@ def test_what_compiled_blocks_gave_is_said_alike_everywhere() -> None:
         assert said in " ".join((text or "").split())
 
 
+def test_memory_with_outputs_reused() -> None:
+    for name, said in {"z-image": "Z-Image", "qwen": "Qwen-Image"}.items():
+        plain, _, skipping = (
+            entry["peak_bytes"]["loop"] / 2**30 for entry in measured(f"{name}-1024-output")["summary"]
+        )
+        assert re.search(rf"With outputs reused: .*{said} {plain:.2f} and {skipping:.2f} GiB", TEXT), said
+
+
 STRATEGIES = (ROOT / "docs" / "strategies.md").read_text(encoding="utf-8")
 
 
@@ -248,3 +258,34 @@ def test_what_is_said_of_what_is_reused() -> None:
         assert max(held, outputs_held) <= fewer
         best = outputs_linear if computed == 7 else outputs_quadratic
         assert best == max(linear, quadratic, outputs_linear, outputs_quadratic, fewer)
+
+
+TUNING = (ROOT / "docs" / "tuning.md").read_text(encoding="utf-8")
+ROWS_OF_AUTO = re.findall(r"(?m)^\| ([\d.]+) \| (\d+) \| (.+, .+) \|$", TUNING)
+
+
+def test_the_rows_of_auto_are_there() -> None:
+    assert [float(row[0]) for row in ROWS_OF_AUTO] == [1.5, 2, 2.5, 3]
+
+
+@pytest.mark.parametrize("row", ROWS_OF_AUTO, ids=lambda row: str(row[0]))
+def test_a_row_of_auto(row: tuple[str, str, str]) -> None:
+    speedup, computed, cells = row
+    fewer, *auto = cells.split(" | ")
+    assert fewer == psnr_of(summaries("auto-demo")[f"fewer steps: {computed}"])
+    for name, cell in zip(("auto-demo", "auto-tuned-3-demo", "auto-tuned-24-demo"), auto, strict=True):
+        entry = summaries(name)[f"auto speedup={speedup}"]
+        assert (entry["images"], round(entry["computed"])) == (32, int(computed))
+        assert psnr_of(entry) == cell
+
+
+def test_what_auto_computes_without_a_preset_is_the_best_measured() -> None:
+    auto = summaries("auto-demo")
+    for speedup, computed in ((2, 14), (3, 9)):
+        others = [
+            entry["psnr"]
+            for name in ("quality-demo", "reuse-demo", "budgets-demo")
+            for entry in summaries(name).values()
+            if entry["computed"] <= computed
+        ]
+        assert auto[f"auto speedup={speedup}"]["psnr"] >= max(others) - 0.005

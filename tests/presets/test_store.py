@@ -94,8 +94,9 @@ def test_a_folder_and_a_pipe_in_the_store(folder: Path) -> None:
     (folder / "a.json").mkdir()
     os.mkfifo(folder / "b.json")
     assert [entry.problem.partition(": ")[2] for entry in store.stored() if entry.preset is None] == [
-        "it is a folder, and only regular files are read. Import it anew, or move it away.",
-        "it is a pipe, and only regular files are read. Import it anew, or move it away.",
+        f"it is a {kind}, and only regular files are read. Import it anew with `mflux-teacache presets import FILE "
+        "--replace`, or move it away."
+        for kind in ("folder", "pipe")
     ]
 
 

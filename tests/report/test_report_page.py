@@ -16,6 +16,7 @@ from shown_images import ENTRY, FAST, MADE, image, sidecar
 from mflux_teacache.bench import needs
 from mflux_teacache.cli.own.main import main
 from mflux_teacache.errors import OptionError, PluginWarning
+from mflux_teacache.installation import installing
 from mflux_teacache.report.files import sections_of
 from mflux_teacache.report.page import Section, rendered
 
@@ -294,6 +295,7 @@ def test_names_with_dollar_signs_are_no_formulas(tmp_path: Path, axes: list[Any]
         ({"summary": [{**quality()["summary"][0], "psnr": "x"}]}, "it.json: summary[0].psnr is 'x', and it must be"),
         ({"summary": [{**quality()["summary"][0], "steps": 0}]}, "it.json has 'teacache thresh=0.1' with 3 of 0 steps"),
         ({"summary": []}, "is none of the files that a report is made of. Name images"),
+        ({"summary": [], "interrupted": True}, "it.json has no setting that was measured whole. Let its command go on"),
         ({"fewer_steps": {"summary": [1]}}, "it.json: fewer_steps.summary[0] is 1"),
     ],
 )
@@ -328,7 +330,8 @@ def test_without_jinja2_it_says_what_to_install(tmp_path: Path, capsys: Any, mon
     monkeypatch.setattr(needs, "find_spec", lambda name: None if name == "jinja2" else name)
     code, said = ran(capsys, image(tmp_path, "a.png", MADE))
     assert code == 2
-    assert "needs jinja2, which is missing. pip install 'mflux-teacache-plugin[report]'" in said
+    how = installing("mflux-teacache-plugin[report]")
+    assert f"needs jinja2, which is missing. Install it with `{how}`." in said
 
 
 @pytest.mark.parametrize("name", ["quality.json", "tune.json", "shadow.json", "speed.json"])

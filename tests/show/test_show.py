@@ -12,6 +12,7 @@ import pytest
 from shown_images import ENTRY, FAST, MADE, image, sidecar
 
 from mflux_teacache.cli.own.main import main
+from mflux_teacache.installation import installing
 
 FIRST_VERSION = Path(__file__).parents[1] / "data" / "first-version"
 
@@ -111,7 +112,7 @@ def test_without_scikit_image_there_is_no_ssim_but_how_to_get_it(
         capsys, image(tmp_path, "a.png", MADE), image(tmp_path, "b.png", MADE, shade=93)
     ).splitlines()
     assert last.split()[-2:] == ["dB", "-"]
-    assert hint == "For SSIM: pip install 'mflux-teacache-plugin[bench]'"
+    assert hint == f"SSIM needs scikit-image. Install it with `{installing('mflux-teacache-plugin[bench]')}`."
 
 
 @pytest.mark.slow

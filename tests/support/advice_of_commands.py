@@ -7,21 +7,16 @@ import os
 import socket
 import sys
 from collections.abc import Callable
-from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import PIL.Image
 from advised import Case
-from advised_runs import bench_quality, bench_speed, demo, line, own, written
+from advised_runs import deleted, demo, line, own, written
 from report_files import ALL, quality, shadow, speed
 from shown_images import ENTRY, FAST, MADE, image, sidecar
 
-from mflux_teacache.bench import unfinished
-from mflux_teacache.bench.quality import check_json
-from mflux_teacache.bench.settings import SpeedSettings
 from mflux_teacache.presets import reading
 from mflux_teacache.report.files import sections_of
 from mflux_teacache.strategies.schedule.lists import FILES
@@ -33,7 +28,7 @@ def cases(folder: Path) -> dict[str, Case]:
     Args:
         folder: an empty one, for the files that they are about.
     """
-    return {**_demo(), **_bench(folder), **_show(folder), **_report(folder), **_files(folder), **_sidecars(folder)}
+    return {**_demo(), **_show(folder), **_report(folder), **_files(folder), **_sidecars(folder)}
 
 
 def _demo() -> dict[str, Case]:
@@ -60,145 +55,6 @@ def _demo() -> dict[str, Case]:
     }
 
 
-def _bench(folder: Path) -> dict[str, Case]:
-    prompts, empty = written(folder / "prompts.txt", "a fox\n"), written(folder / "empty.txt", "\n")
-    photo, plan = folder / "photo.png", "--setting 'schedule every=2'"
-    PIL.Image.new("RGB", (16, 16)).save(photo)
-    left = written(folder / "left.json", {"interrupted": True, "runs": [1], "fewer_steps": {"runs": []}})
-    other = written(folder / "other.json", {"interrupted": True, "model": "another"})
-    own_prompts = f"{plan} --model dev --prompts {prompts}"
-    return {
-        "a pattern of other steps": Case(
-            bench_speed("--pattern CSC --steps 5"),
-            "Give --steps 3, or another pattern.",
-            [bench_speed("--pattern CSC --steps 3"), bench_speed("--pattern CSCSC --steps 5")],
-        ),
-        "two models": Case(
-            bench_speed("--random-weights fibo --model dev"),
-            "Leave one out.",
-            [bench_speed("--random-weights fibo"), bench_speed("--model dev")],
-        ),
-        "a base model alone": Case(
-            bench_speed("--skip 3 --base-model dev"),
-            "Give --model, or leave it out.",
-            [bench_speed("--skip 3 --base-model dev --model me/mine"), bench_speed("--skip 3")],
-        ),
-        "LoRAs alone": Case(
-            bench_quality(f"{plan} --lora-paths a.safetensors"),
-            "which goes with --model. Give --model, or leave it out.",
-            [bench_quality(f"{own_prompts} --lora-paths a.safetensors"), bench_quality(plan)],
-        ),
-        "an input image alone": Case(
-            bench_quality(f"{plan} --image-path {photo}"),
-            "which goes with --model. Give --model, or leave it out.",
-            [bench_quality(f"{own_prompts} --image-path {photo}"), bench_quality(plan)],
-        ),
-        "bits of the demo's model": Case(
-            bench_quality(f"{plan} -q 8"),
-            "Leave it out, or name a model with --model in place of the demo's.",
-            [bench_quality(plan), bench_quality(f"{own_prompts} -q 8")],
-        ),
-        "mflux's name of a size": Case(
-            bench_quality(f"{plan} --width 192"), "Use --size 192x192", [bench_quality(f"{plan} --size 192x192")]
-        ),
-        "an image's strength alone": Case(
-            bench_quality(f"{own_prompts} --image-strength 0.4"),
-            "and there is no --image-path. Give it too.",
-            [bench_quality(f"{own_prompts} --image-strength 0.4 --image-path {photo}")],
-        ),
-        "an image's strength that leaves nothing": Case(
-            bench_quality(f"{own_prompts} --image-strength 0.9 --image-path {photo} --steps 10"),
-            "Give a lower one, or more --steps.",
-            [
-                bench_quality(f"{own_prompts} --image-strength 0.3 --image-path {photo} --steps 10"),
-                bench_quality(f"{own_prompts} --image-strength 0.9 --image-path {photo} --steps 80"),
-            ],
-        ),
-        "an input that is no image": Case(
-            bench_quality(f"{own_prompts} --image-path {prompts}"),
-            "Name a PNG or JPEG.",
-            [bench_quality(f"{own_prompts} --image-path {photo}")],
-        ),
-        "nothing that says which steps": Case(
-            lambda: SpeedSettings(steps=10),
-            "Give --pattern, --skip or --plugin.",
-            [
-                bench_speed("--pattern CSC"),
-                bench_speed("--skip 3"),
-                bench_speed("--plugin schedule --schedule-every 2"),
-            ],
-        ),
-        "a pattern and a plugin": Case(
-            lambda: SpeedSettings(steps=3, pattern="CSC", plugin="teacache"),
-            "Leave out --pattern, or it.",
-            [bench_speed("--plugin teacache"), bench_speed("--pattern CSC")],
-        ),
-        "a comparison without a pattern": Case(
-            bench_speed("--plugin teacache --compare mlx-teacache"),
-            "Use --pattern or --skip instead of --plugin teacache.",
-            [bench_speed("--pattern CSC --compare mlx-teacache"), bench_speed("--skip 3 --compare mlx-teacache")],
-        ),
-        "an option given twice": Case(
-            bench_speed("--plugin teacache --plugin-option thresh=0.1 --teacache-thresh 0.2"),
-            "Leave one of them out.",
-            [
-                bench_speed("--plugin teacache --plugin-option thresh=0.1"),
-                bench_speed("--plugin teacache --teacache-thresh 0.2"),
-            ],
-        ),
-        "a model without prompts": Case(
-            bench_quality(f"{plan} --model dev"),
-            "give --prompts a file with one prompt in a line.",
-            [bench_quality(own_prompts)],
-        ),
-        "prompts that cannot be read": Case(
-            bench_quality(f"{plan} --prompts {folder / 'none.txt'}"),
-            "Give a number, or a text file with one prompt in a line.",
-            [bench_quality(f"{plan} --prompts 2"), bench_quality(own_prompts)],
-        ),
-        "no prompts": Case(
-            bench_quality(f"{plan} --model dev --prompts {empty}"), "Write one in a line.", [bench_quality(own_prompts)]
-        ),
-        "a prompt that is no JSON": Case(
-            partial(check_json, str(prompts)),
-            "Write an object, such as",
-            [partial(check_json, str(written(folder / "objects.txt", {"short_description": "a lighthouse"})))],
-        ),
-        "one file for two pictures": Case(
-            bench_quality(f"{plan} --png {folder / 'a.png'} --sheet {folder / 'a.png'}"),
-            "Give each a file of its own.",
-            [bench_quality(f"{plan} --png {folder / 'a.png'} --sheet {folder / 'b.png'}")],
-        ),
-        "an unfinished run of something else": Case(
-            lambda: unfinished.drawn(other, {"model": "this one"}),
-            "Go on with its own command, give --json another name, or delete ",
-            [
-                lambda: unfinished.drawn(folder / "not-there.json", {"model": "this one"}),
-                _deleted(other, lambda: unfinished.drawn(other, {"model": "this one"})),
-            ],
-        ),
-        "an unfinished run that is broken": Case(
-            lambda: unfinished.drawn(left, {}),
-            "Delete it, or give another name.",
-            [_deleted(left, lambda: unfinished.drawn(left, {}))],
-        ),
-    }
-
-
-def _deleted(path: Path, act: Callable[[], Any]) -> Callable[[], Any]:
-    """With a file out of the way, which comes back afterwards: a case may be tried again."""
-
-    def again() -> None:
-        content = path.read_bytes()
-        path.unlink()
-        try:
-            act()
-        finally:
-            path.write_bytes(content)
-
-    return again
-
-
 def _show(folder: Path) -> dict[str, Case]:
     full, fast = image(folder, "full.png", MADE), image(folder, "fast.png", FAST, shade=93)
     bare, text = image(folder, "bare.png", None), written(folder / "text.png", "no image")
@@ -221,7 +77,7 @@ def _show(folder: Path) -> dict[str, Case]:
         "a picture in place of an image": Case(
             own("show", fast, "--png", full),
             "Name a file that is new, or delete it first.",
-            [own("show", fast, "--png", png), _deleted(full, own("show", fast, "--png", full))],
+            [own("show", fast, "--png", png), deleted(full, own("show", fast, "--png", full))],
         ),
         "no image at all": Case(
             own("show", full, text),

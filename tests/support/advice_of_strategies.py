@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -132,29 +133,17 @@ def _schedules() -> dict[str, Case]:
 
 def _calibrations(folder: Path) -> dict[str, Case]:
     good = json.loads(_calibration().read_text())
-    files = {
-        "schema": {**good, "schema": 9},
-        "upper": {**good, "range": None, "derived_upper": 7.0, "polynomial": [1.0, 0.0]},
-        "negative": {**good, "range": None, "polynomial": [-1.0]},
-        "poor": {**good, "r2": 0.1, "r2_held_out": 0.1},
-        "good": good,
-        "retired": {**good, "model": "mflux-teacache/demo-tinyflux"},
-        "untold": {**good, "threshold": None},
-        "computed": {**good, "range": None, "polynomial": [1.0, 0.0]},
-    }
-    for name, content in files.items():
+    for name, content in {"good": good, "untold": {**good, "threshold": None}}.items():
         (folder / f"{name}.json").write_text(json.dumps(content))
-    (folder / "broken.json").write_text("{")
-    (folder / "twice.json").write_text('{"schema": 1, "schema": 1}')
 
-    def own(name: str, more: str = "") -> Any:
-        return line(
-            f"--plugin teacache --teacache-calibration {folder / name}.json --teacache-thresh 0.3{more}", **demo
-        )
+    def own(name: str, more: str = " --teacache-thresh 0.3") -> Any:
+        where = f"--plugin teacache --teacache-calibration {folder / name}.json"
+        return line(f"{where}{more}", pipeline="DemoKlein", model=good["model"])
 
-    demo = {"pipeline": "DemoKlein", "model": good["model"]}
-    untold = f"--plugin teacache --teacache-calibration {folder / 'untold'}.json"
-    without_threshold = line(untold, **demo)
+    return {**_choosing_a_calibration(folder, own), **_thresholds(own), **_calibration_files(folder, own, good)}
+
+
+def _choosing_a_calibration(folder: Path, own: Callable[..., Any]) -> dict[str, Case]:
     return {
         "a model without a calibration": Case(
             line("--plugin teacache", **FIBO),
@@ -180,6 +169,43 @@ def _calibrations(folder: Path) -> dict[str, Case]:
         "a calibration that is not there": Case(
             own("missing"), "Give the path of a UTF-8 JSON file, or one of the names", [own("good")]
         ),
+    }
+
+
+def _thresholds(own: Callable[..., Any]) -> dict[str, Case]:
+    return {
+        "a threshold that skips nothing": Case(
+            line("--plugin teacache --teacache-coefficients=1,0.5 --teacache-thresh 0.1"),
+            "Use a threshold above that",
+            [line("--plugin teacache --teacache-coefficients=1,0.5 --teacache-thresh 0.51")],
+        ),
+        "a calibration without a threshold": Case(
+            own("untold", ""),
+            "the smallest change that it predicts; or a budget with --teacache-speedup.",
+            [own("untold"), own("untold", " --teacache-speedup 2")],
+        ),
+        "coefficients too far apart": Case(
+            line("--plugin teacache --teacache-coefficients=1e308,1e308,1e-300,0 --teacache-thresh 0.2"),
+            "Set to 0 what is next to nothing.",
+            [line("--plugin teacache --teacache-coefficients=1,0,0 --teacache-thresh 0.2")],
+        ),
+    }
+
+
+def _calibration_files(folder: Path, own: Callable[..., Any], good: dict[str, Any]) -> dict[str, Case]:
+    files = {
+        "schema": {**good, "schema": 9},
+        "upper": {**good, "range": None, "derived_upper": 7.0, "polynomial": [1.0, 0.0]},
+        "negative": {**good, "range": None, "polynomial": [-1.0]},
+        "poor": {**good, "r2": 0.1, "r2_held_out": 0.1},
+        "retired": {**good, "model": "mflux-teacache/demo-tinyflux"},
+        "computed": {**good, "range": None, "polynomial": [1.0, 0.0]},
+    }
+    for name, content in files.items():
+        (folder / f"{name}.json").write_text(json.dumps(content))
+    (folder / "broken.json").write_text("{")
+    (folder / "twice.json").write_text('{"schema": 1, "schema": 1}')
+    return {
         "a calibration of another schema": Case(
             own("schema"), "Write it anew, or upgrade mflux-teacache-plugin.", [own("good")]
         ),
@@ -198,21 +224,6 @@ def _calibrations(folder: Path) -> dict[str, Case]:
             own("poor"),
             "or use a plugin that needs no calibration, such as easycache or first-block-cache",
             [line("--plugin easycache"), line("--plugin first-block-cache"), own("good")],
-        ),
-        "a threshold that skips nothing": Case(
-            line("--plugin teacache --teacache-coefficients=1,0.5 --teacache-thresh 0.1"),
-            "Use a threshold above that",
-            [line("--plugin teacache --teacache-coefficients=1,0.5 --teacache-thresh 0.51")],
-        ),
-        "a calibration without a threshold": Case(
-            without_threshold,
-            "the smallest change that it predicts; or a budget with --teacache-speedup.",
-            [own("untold"), line(f"{untold} --teacache-speedup 2", **demo)],
-        ),
-        "coefficients too far apart": Case(
-            line("--plugin teacache --teacache-coefficients=1e308,1e308,1e-300,0 --teacache-thresh 0.2"),
-            "Set to 0 what is next to nothing.",
-            [line("--plugin teacache --teacache-coefficients=1,0,0 --teacache-thresh 0.2")],
         ),
     }
 

@@ -15,14 +15,17 @@ from mflux_teacache.errors import PluginError, PluginWarning
 
 ROOT = Path(mflux_teacache.__file__).parent
 
-# What advice begins with, at the beginning of a sentence or after what is wrong.
+# What advice begins with, at the beginning of a sentence or after what is wrong; what only begins a sentence, since
+# elsewhere it mostly is no advice; and a command to be run.
 _ADVICE = re.compile(
-    r"(?:^|[.;:,] |\bor )(?:try|use|give|leave|name|add|ask|upgrade|lower|make|correct|write|reinstall|delete|rename|"
-    r"attach|pip install|export|sort|wait|run|compare|record|set) ",
-    re.IGNORECASE,
+    r"(?i:(?:^|[.;:,?] |\bor )(?:try|use|give|leave|name|add|ask|upgrade|lower|make|correct|write|reinstall|delete|"
+    r"rename|attach|pip install|export|sort|wait|run|compare|record|set|go on) )"
+    r"|(?:^|[.;:] )(?:Call|Check|Import|Install|Keep|Let|Measure|Move|Or|Put|Remove|Say|Show|Switch|Take|Tune|Turn) "
+    r"|`(?:mflux-teacache|\{\}) "
 )
 _NOT_IN = ("demo/trainer/", "bench/laboratory/", "testing.py", "hookspecs.py")
-_NO_MESSAGES = {"help", "description", "epilog"}  # of options and commands
+# Arguments that are shown by --help (the last ones are those of ``add_outputs``), and a place in a picture.
+_NO_MESSAGES = {"help", "description", "epilog", "json", "png", "sheet", "loc"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +61,10 @@ class Advice:
     text: str
 
     def is_in(self, message: str) -> bool:
-        pattern = ".*?".join(map(re.escape, self.text.split("{}")))
-        return re.search(pattern, message, re.DOTALL) is not None
+        parts = self.text.split("{}")
+        if not all(part in message for part in parts):  # which tells at once of nearly all
+            return False
+        return re.search(".*?".join(map(re.escape, parts)), message, re.DOTALL) is not None
 
 
 def collected() -> list[Advice]:
@@ -80,12 +85,16 @@ def _in_file(path: Path) -> Iterator[Advice]:
 
 
 def _no_messages(tree: ast.AST) -> Iterator[ast.AST]:
-    """Docstrings, and what ``--help`` shows."""
+    """Docstrings, what ``--help`` shows, and what a picture needs."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             yield node
-        if isinstance(node, ast.keyword) and node.arg in _NO_MESSAGES:
+        elif (isinstance(node, ast.keyword) and node.arg in _NO_MESSAGES) or (
+            isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).endswith("HELP")
+        ):
             yield node.value
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "option":  # of bench/settings.py: its help
+            yield from node.args[:1]
 
 
 def _text(node: ast.AST) -> str | None:

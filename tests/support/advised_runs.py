@@ -6,12 +6,14 @@ import argparse
 import io
 import json
 import shlex
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from chosen import parser_of_mflux
 from scripted import DEV
 
@@ -59,40 +61,70 @@ def demo(words: str) -> Callable[[], None]:
     return act
 
 
-def bench_speed(words: str) -> Callable[[], None]:
-    """``mflux-teacache bench speed``, up to its settings."""
+def bench_speed(words: str) -> Callable[[], Any]:
+    """``mflux-teacache bench speed``, up to its settings, which it gives."""
     return _bench("speed", words, speed.settings_of)
 
 
-def bench_quality(words: str) -> Callable[[], None]:
+def bench_quality(words: str) -> Callable[[], Any]:
     """``mflux-teacache bench quality``, likewise."""
     return _bench("quality", words, quality.settings_of)
 
 
-def _bench(measurement: str, words: str, settings: Callable[[argparse.Namespace], Any]) -> Callable[[], None]:
-    def act() -> None:
+def _bench(measurement: str, words: str, settings: Callable[[argparse.Namespace], Any]) -> Callable[[], Any]:
+    def act() -> Any:
         arguments = build_parser().parse_args(["bench", measurement, *shlex.split(words)])
-        settings(arguments)
+        found = settings(arguments)
         outputs(arguments)
+        return found
 
     return act
 
 
 def own(*words: object) -> Callable[[], None]:
-    """Our command as a whole; raises what it prints."""
+    """Our command as a whole; raises what it prints of an error."""
 
     def act() -> None:
-        said = io.StringIO()
-        try:
-            with redirect_stderr(said), redirect_stdout(io.StringIO()):
-                main([str(word) for word in words])
-        except SystemExit as leaving:
-            if leaving.code:
-                raise Refused(said.getvalue()) from None
+        failed, _, said = _ran(words)
+        if failed:
+            raise Refused(said)
 
     return act
+
+
+def printed(*words: object) -> Callable[[], None]:
+    """The same for advice that is no error: raises all that it prints."""
+
+    def act() -> None:
+        _, *said = _ran(words)
+        raise Refused("".join(said))
+
+    return act
+
+
+def _ran(words: Sequence[object]) -> tuple[bool, str, str]:
+    """Whether it failed, and what is on its two streams."""
+    out, said = io.StringIO(), io.StringIO()
+    # A command shows warnings in its own way, from which ``told`` is to be kept.
+    with warnings.catch_warnings(), redirect_stderr(said), redirect_stdout(out), pytest.raises(SystemExit) as leaving:
+        main([str(word) for word in words])
+    return bool(leaving.value.code), out.getvalue(), said.getvalue()
 
 
 def written(path: Path, content: Any) -> Path:
     path.write_text(content if isinstance(content, str) else json.dumps(content))
     return path
+
+
+def deleted(path: Path, act: Callable[[], Any]) -> Callable[[], Any]:
+    """With a file out of the way, which comes back afterwards: a case may be tried again."""
+
+    def again() -> None:
+        content = path.read_bytes()
+        path.unlink()
+        try:
+            act()
+        finally:
+            path.write_bytes(content)
+
+    return again

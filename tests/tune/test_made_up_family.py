@@ -23,13 +23,13 @@ def test_it_gets_the_plan_that_computes_the_first_third_and_no_forecast(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(handle, "FAMILIES", [early_dreams.FAMILY])
-    settings = TuneSettings(image=ImageSettings(steps=early_dreams.STEPS), cases=CASES, speed_ups=(2.5, 2.0))
+    settings = TuneSettings(image=ImageSettings(steps=early_dreams.STEPS), cases=CASES, speed_ups=(3.0, 2.0))
     found = preset_of(tuned(settings, early_dreams.subject(), Folder({}), Ranks()))
     assert found.key.model == "somebody/early-dreams"
-    best = {setting.computed: setting for setting in reversed(found.settings)}[7]
-    assert (best.plugin, best.options["pattern"]) == ("schedule", "CCCCCCSSSSSSSSSSSC")
+    best = {setting.computed: setting for setting in reversed(found.settings)}[6]
+    assert (best.plugin, best.options["pattern"]) == ("schedule", "CCCCCCSSSSSSSSSSSS")
     assert best.options["forecast"] == 0
     assert best.evidence is not None
     assert best.evidence.psnr_mean is None  # equal, as nothing that is spread over the run can be
-    others = [setting for setting in found.settings if setting.computed == 7 and setting.plugin != "schedule"]
+    others = [setting for setting in found.settings if setting.computed == 6 and "pattern" not in setting.options]
     assert all(other.evidence and (other.evidence.psnr_mean or 0) > 0 for other in others)

@@ -24,7 +24,7 @@ from mflux_teacache.adapters.pipelines import for_image, of_class, pipeline_of, 
 from mflux_teacache.cli.mflux.arguments import COMPILE_BLOCKS, NONE, OPTION, SIDECAR_OPTIONS
 from mflux_teacache.cli.mflux.sidecar import Replacement, replacement, restored, warn_of_left_out
 from mflux_teacache.cli.mflux.unknown import refuse_unknown
-from mflux_teacache.errors import AlreadyAttached, OptionError, PluginWarning, Refused
+from mflux_teacache.errors import AlreadyAttached, HookFailed, OptionError, PluginWarning, Refused
 from mflux_teacache.handle import attach_requests
 from mflux_teacache.image_record.read import Recorded, read_beside_mflux
 from mflux_teacache.messages import reported, say, show_warnings, tell
@@ -193,7 +193,7 @@ def _read_again(
     if line.unknown_options:
         refuse_unknown(line, plugins, anybodys=bool(plugins))
     if asked_for(line) != asked:  # what looked like our option turns out to be the value of a plugin's option
-        names = ", ".join(plugin.plugin.name for plugin in plugins)
+        names = " or ".join(plugin.plugin.name for plugin in plugins)
         raise OptionError(
             f"--plugin, --plugin-compile-blocks or -C stands where an option of {names} takes whatever follows it. "
             f"Give them before the options of plugins."
@@ -203,14 +203,14 @@ def _read_again(
 
 @contextlib.contextmanager
 def naming(sidecar: Path | None) -> Iterator[None]:
-    """Say in a refusal that it is about this file, if there is one, and how to go on without it."""
+    """Say in a refusal, or where a hook fails, that this file named the plugin, if it did, and how to do without it."""
     try:
         yield
-    except Refused as error:
-        if sidecar is None:
-            raise
-        message = str(error).removesuffix(".")
-        raise type(error)(f"{sidecar}: {message}. Or run without the plugins of this file: --plugin none.") from error
+    except (Refused, HookFailed) as error:
+        if sidecar is not None:
+            message = str(error).removesuffix(".")
+            error.args = (f"{sidecar}: {message}. Or run without the plugins of this file: --plugin none.",)
+        raise
 
 
 class Session:
@@ -363,7 +363,7 @@ class Session:
 
         @functools.wraps(generate_image)
         def reporting(*args: Any, **kwargs: Any) -> Any:
-            with reported(self._command):
+            with reported(self._command), naming(self._chosen.source):
                 return generate_image(*args, **kwargs)
 
         model.generate_image = reporting

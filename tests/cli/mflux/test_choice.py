@@ -229,5 +229,5 @@ def test_an_option_that_takes_whatever_follows_may_not_hide_a_plugin(monkeypatch
     parser = parser_of_mflux()
     words = ["--plugin", "greedy", "--greedy-all", "--plugin", "watch"]
     asked = asked_for(read(parser, words))
-    with pytest.raises(OptionError, match="stands where an option of greedy, watch takes whatever follows"):
+    with pytest.raises(OptionError, match="stands where an option of greedy or watch takes whatever follows"):
         choose(asked, parser, words)

@@ -145,8 +145,8 @@ def test_mflux_s_own_step_reuse_is_refused_to_a_plugin_that_decides(capsys):
         session_with(Decides, step_cache_ratio=0.5).check(Fibo2, {})
     assert capsys.readouterr().err == (
         "mflux-generate: error: plugins run on the pipeline Fibo2, but none that decides about steps together with "
-        "mflux's own step reuse, which would reuse what it reused: step_cache_ratio=0.5 asks for it. Turn it off, use "
-        "a model without it, or run without plugins.\n"
+        "mflux's own step reuse, which would reuse what it reused: step_cache_ratio=0.5 asks for it. Turn it off, or "
+        "run without plugins.\n"
     )
 
 

@@ -54,7 +54,7 @@ def test_list(capsys: Any, data: Path) -> None:
     ]
     odd, bad = err.splitlines()
     assert odd.startswith("mflux-teacache: warning: The preset ")
-    assert odd.endswith("the first a letter or digit. Rename it.")
+    assert odd.endswith("the first a letter or digit. Rename it, or move it away.")
     assert "bad.json is not JSON" in bad
     assert bad.endswith("`mflux-teacache presets remove bad` deletes it.")
     assert [entry["name"] for entry in json.loads(run(capsys, "list", "--json")[0])] == ["mine", "plain"]

@@ -1,10 +1,9 @@
-"""The plugin on a model that runs in milliseconds: what it chooses, keeps to, says and records."""
+"""The plugin on a model that runs in milliseconds: what it chooses, refuses, says and records."""
 
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,60 +11,22 @@ import dreams as dreaming
 import hypothesis
 import mlx.core as mx
 import pytest
-from dreams import FAMILY, Brings, Dreams, Layer
+from auto_dreams import DEV, Auto, check, made
+from dreams import FAMILY, Dreams
 from hypothesis import given
 from hypothesis import strategies as some
-from preset_files import PROVENANCE, preset
 from tiny_models import generate, same
 
 from mflux_teacache import TokenGrid, attach
-from mflux_teacache.attachment import Request, attach_requests
 from mflux_teacache.errors import OptionError, PluginWarning, Refused
 from mflux_teacache.image_record.read import parse
 from mflux_teacache.options import from_keywords
-from mflux_teacache.pieces.patterns import even, letters
-from mflux_teacache.plugins import Loaded, load
-from mflux_teacache.presets import store
-from mflux_teacache.presets.preset import PresetKey, Setting
-from mflux_teacache.records import GenerationStats, Target
+from mflux_teacache.plugins import load
 from mflux_teacache.runtime import Runtime
 from mflux_teacache.strategies.auto import plugin as auto
 from mflux_teacache.strategies.auto.levels import LEVELS, of_level
 
-MODEL = "me/dreams"
-KEY = PresetKey(model=MODEL, pipeline="Dreams", width=64, height=64, steps=12, guidance=1.0)
-PATTERN = "CCSCSSCSSSSC"
-OWN = Setting(plugin="schedule", options={"pattern": PATTERN, "reuse": "output"}, computed=5, steps=12)
-
-
-@pytest.fixture(autouse=True)
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv(store.VARIABLE, str(tmp_path))
-    return tmp_path / "presets"
-
-
-@pytest.fixture
-def dreams() -> Dreams:
-    model = Dreams()
-    model.model_config = SimpleNamespace(model_name=MODEL, base_model=None, aliases=[])
-    return model
-
-
-class Auto(auto.Auto, Brings):
-    """With the family of the model, which is a third party's."""
-
-
-def made(
-    model: Dreams, steps: int = 12, images: int = 1, side: int = 64, **options: Any
-) -> tuple[list[GenerationStats], list[Any]]:
-    """The stats of images, and what is recorded of each."""
-    values: list[Any] = []
-    plugin = Loaded("auto", Auto)
-    request = Request(plugin, from_keywords(plugin, options))
-    with attach_requests(model, [request], lambda _, recorded: values.append(recorded["auto"])) as handle:
-        for seed in range(images):
-            generate(model, num_inference_steps=steps, seed=seed, height=side, width=side)
-    return handle.stats.history, values
+pytestmark = pytest.mark.usefixtures("data")
 
 
 def test_by_a_rule(dreams: Dreams) -> None:
@@ -122,79 +83,6 @@ def test_the_budget_is_exact(dreams: Dreams, steps: int, data: some.DataObject) 
     assert image.pattern[0] == image.pattern[-1] == "C"
 
 
-def test_a_preset_comes_first(dreams: Dreams) -> None:
-    store.save(preset("mine", key=KEY, settings=(OWN,)))
-    [image], [values] = made(dreams, speedup=2.4)
-    assert image.pattern == PATTERN
-    assert (values["source"], values["from"]) == ("preset", "mine")
-    assert values["setting"] == "schedule reuse=output: preset mine, not checked by images"
-    [other], [values] = made(dreams, speedup=2)
-    assert other.pattern.count("C") == 6
-    assert values["setting"].endswith("preset mine, not checked by images, at 5 of 12 steps")
-
-
-def test_the_difference_from_a_preset_is_said_once(dreams: Dreams) -> None:
-    store.save(preset("mine", key=replace(KEY, bits=4), settings=(OWN,)))
-    with pytest.warns(PluginWarning) as caught:
-        made(dreams, images=2)
-    said = [str(each.message) for each in caught if "preset" in str(each.message)]
-    assert len(said) == 1
-    assert "the preset mine, which was made with 4 bits in place of no quantisation" in said[0]
-
-
-def test_a_preset_of_another_model_is_not_taken(dreams: Dreams) -> None:
-    store.save(preset("other", key=replace(KEY, model="me/other"), settings=(OWN,)))
-    assert made(dreams)[1][0]["source"] == "rule"
-
-
-def test_an_adaptive_setting_and_what_it_lets_run(dreams: Dreams) -> None:
-    setting = Setting(plugin="first-block-cache", options={"max_computed": 5, "forecast": 1}, computed=5, steps=12)
-    store.save(preset("mine", key=KEY, settings=(setting,)))
-    with attach(dreams, Auto) as handle:
-        generate(dreams, num_inference_steps=12)
-    assert handle.stats.history[0].pattern.count("C") == 6
-    assert handle._lifecycle._body._residual_after == 1
-    dreams.model_config.model_name = "me/other"
-    with attach(dreams, Auto) as handle:
-        assert handle._lifecycle._body._residual_after == 0
-
-
-def test_a_setting_that_reuses_outputs_needs_no_block_in_skipped_steps(dreams: Dreams) -> None:
-    setting = Setting(plugin="first-block-cache", options={"max_computed": 5, "reuse": "output"}, computed=5, steps=12)
-    store.save(preset("mine", key=KEY, settings=(setting,)))
-    with attach(dreams, Auto) as handle:
-        assert handle._lifecycle._body._residual_after == 0
-        generate(dreams, num_inference_steps=12)
-    assert handle.stats.history[0].pattern.count("C") == 6
-
-
-def test_a_preset_that_cannot_be_used_is_named_and_the_next_setting_taken(dreams: Dreams) -> None:
-    setting = Setting(plugin="magcache", options={"max_computed": 6}, computed=6, steps=12)
-    store.save(preset("mine", key=KEY, settings=(setting,)))
-    with pytest.warns(PluginWarning, match=r"setting of mine cannot be used here: MagCache has no .* next best one\."):
-        [image], [values] = made(dreams)
-    assert values["source"] == "rule"
-    assert image.pattern.count("C") == 6
-
-
-def test_a_foreign_file_among_the_presets(dreams: Dreams, data: Path) -> None:
-    store.save(preset("mine", key=KEY, settings=(OWN,)))
-    (data / "bad.json").write_text("{")
-    with pytest.warns(PluginWarning, match=r"bad\.json is not JSON.* It is left out\.") as caught:
-        _, values = made(dreams, images=2)
-    assert [each["from"] for each in values] == ["mine", "mine"]
-    assert sum("bad.json" in str(each.message) for each in caught) == 1
-
-
-def test_presets_that_cannot_be_listed(dreams: Dreams, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse() -> None:
-        raise OptionError("The presets cannot be listed.")
-
-    monkeypatch.setattr(store, "stored", refuse)
-    with pytest.warns(PluginWarning, match=r"cannot be listed\. auto goes on without presets\."):
-        assert made(dreams)[1][0]["source"] == "rule"
-
-
 def test_a_published_plan(dreams: Dreams) -> None:
     dreams.model_config.model_name = "black-forest-labs/FLUX.1-dev"
     with pytest.warns(PluginWarning, match="it uses flux1-dev, made with Flux1.* Compare an image") as caught:
@@ -202,95 +90,6 @@ def test_a_published_plan(dreams: Dreams) -> None:
     assert (values["source"], values["from"]) == ("published", "flux1-dev")
     assert image.pattern.count("C") == 6
     assert not any("--schedule" in str(each.message) for each in caught)  # whose options nobody gave
-
-
-# --- A time to keep ---------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Clock:
-    """Advances with what the model does: so much for each computed step, and for whatever is done in any step."""
-
-    step: float = 1.0
-    always: float = 0.1
-    first: float = 5.0
-    now: float = 0.0
-
-    def call_in_loop(self, *, t: int, **_: Any) -> None:
-        self.now += self.always + (self.first if t == 0 else 0.0)
-
-
-@pytest.fixture
-def clock(dreams: Dreams, monkeypatch: pytest.MonkeyPatch) -> Clock:
-    ticking = Clock()
-    monkeypatch.setattr(auto, "perf_counter", lambda: ticking.now)
-
-    class Slow(Layer):
-        def __call__(self, x: mx.array, scale: mx.array) -> mx.array:
-            ticking.now += ticking.step / len(dreams.transformer.layers)
-            return super().__call__(x, scale)
-
-    for layer in dreams.transformer.layers:  # which do not run where the transformer's output is reused
-        layer.__class__ = Slow
-    dreams.callbacks.in_loop.append(ticking)
-    return ticking
-
-
-@pytest.mark.parametrize("grid", [None, TokenGrid(pixels=8)])
-@pytest.mark.parametrize("seconds", [14.0, 20.0, 27.0])
-def test_the_time_is_kept(
-    dreams: Dreams, clock: Clock, monkeypatch: pytest.MonkeyPatch, seconds: float, grid: TokenGrid | None
-) -> None:
-    monkeypatch.setattr(dreaming, "FAMILY", replace(FAMILY, token_grid=grid))
-    images, values = made(dreams, steps=28, images=2, side=256, seconds=seconds)
-    # 28 steps take 2.8 in any case, and the first one 5 more.
-    for image in images:
-        assert image.pattern.count("C") == pytest.approx(seconds - 7.8, abs=0.51)
-    assert {each["strategy"] for each in values} == {"sea" if grid else "schedule"}
-
-
-def test_a_second_image_knows_what_steps_take(dreams: Dreams, clock: Clock) -> None:
-    clock.first = 0.0
-    images, _ = made(dreams, steps=28, images=2, seconds=5.8)
-    first, second = (image.pattern for image in images)
-    assert first[:2] == "CC"
-    assert second == letters(even(28, 3), 28)
-
-
-def test_a_time_that_is_too_short_or_longer_than_the_full_run(dreams: Dreams, clock: Clock) -> None:
-    [image], _ = made(dreams, seconds=0.5)
-    assert image.pattern == "CCSSSSSSSSSC"
-    [image], _ = made(dreams, seconds=1000)
-    assert image.pattern.count("C") >= 11
-
-
-def test_a_machine_that_gets_slower(dreams: Dreams, clock: Clock) -> None:
-    clock.first = 0.0
-
-    def slower(*, t: int, **_: Any) -> None:
-        clock.step = 2.0 if t >= 8 else 1.0
-
-    dreams.callbacks.in_loop.append(SimpleNamespace(call_in_loop=slower))
-    made(dreams, steps=28, seconds=16.8)
-    assert clock.now == pytest.approx(16.8, abs=1.1)
-
-
-def test_images_of_another_size_take_another_time(dreams: Dreams, clock: Clock) -> None:
-    plugin = Auto()
-    plugin._generation = SimpleNamespace(width=64, height=64, guidance=1.0)  # type: ignore[assignment]
-    plugin._pace.note(1.0, 1.0, first=False)
-    plugin._generation = SimpleNamespace(width=64, height=128, guidance=1.0)  # type: ignore[assignment]
-    assert plugin._pace.affords(10, 5) is None
-
-
-# --- Refusals, records ------------------------------------------------------------------------------------------------
-
-DEV = Target(pipeline="Flux1", model=MODEL, steps=12, active_steps=12)
-
-
-def check(target: Target, **options: Any) -> None:
-    loaded = load("auto")
-    auto.Auto().mflux_check(from_keywords(loaded, options), target)
 
 
 @pytest.mark.parametrize(
@@ -309,12 +108,6 @@ def check(target: Target, **options: Any) -> None:
 def test_what_leaves_nothing_to_choose(options: dict[str, Any], steps: int, message: str) -> None:
     with pytest.raises(Refused, match=message):
         check(replace(DEV, steps=steps, active_steps=steps), **options)
-
-
-@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf", "soon"])
-def test_seconds_that_are_none(seconds: str) -> None:
-    with pytest.raises(OptionError, match="is not a finite number above 0, such as 20"):
-        check(DEV, seconds=seconds)
 
 
 def test_one_of_the_three() -> None:
@@ -338,13 +131,6 @@ def test_few_steps_are_advised_against_once() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         plugin.mflux_check(options, short)
-
-
-def test_differences_are_said_before_the_weights_load() -> None:
-    key = replace(KEY, pipeline="Flux1", guidance=4.0, scheduler="LinearScheduler")
-    store.save(preset("mine", key=key, settings=(OWN,), provenance=PROVENANCE))
-    with pytest.warns(PluginWarning, match=r"made with guidance 4 in place of guidance 3\.5\. Compare"):
-        check(replace(DEV, guidance=3.5, width=64, height=64))
 
 
 def test_an_image_can_be_repeated_from_its_record(dreams: Dreams) -> None:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 from collections import Counter
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
 from mflux_teacache.__main__ import commands
 from mflux_teacache.adapters.pipelines import commands_of, in_installed_mflux
-from mflux_teacache.cli.own.doctor.page import Part, as_word
+from mflux_teacache.cli.mflux.arguments import OPTION
+from mflux_teacache.cli.own.doctor.page import Part
+from mflux_teacache.cli.own.doctor.probe import PATIENCE
+from mflux_teacache.cli.startup import OFF
 from mflux_teacache.discovery import PACKAGE
+from mflux_teacache.spelling import as_word
 
 ONE = "mflux-generate"
 
@@ -26,7 +32,9 @@ def mflux_commands() -> Part:
     }
     here, on_path = _here(), shutil.which(ONE)
     facts[ONE] = as_word(on_path) if on_path else f"not on the PATH{f', but at {as_word(here)}' if here else ''}"
-    return Part("mflux", facts, [_elsewhere(here, on_path)] if here and on_path and not _same(here, on_path) else [])
+    if not here or not on_path or Path(on_path).resolve() == here or _knows_plugins(on_path):
+        return Part("mflux", facts)
+    return Part("mflux", facts, [_elsewhere(here, on_path)])
 
 
 def _here() -> Path | None:
@@ -39,12 +47,20 @@ def _here() -> Path | None:
     return next((path.resolve() for path in found if path.exists()), None)
 
 
-def _same(here: Path, on_path: str) -> bool:
-    return Path(on_path).resolve() == here
+def _knows_plugins(command: str) -> bool:
+    """Whether this package is beside a command of another environment too."""
+    environment = {name: value for name, value in os.environ.items() if name != OFF}
+    try:
+        done = subprocess.run(
+            [command, "--help"], capture_output=True, text=True, errors="replace", timeout=PATIENCE, env=environment
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return OPTION in done.stdout
 
 
 def _elsewhere(here: Path, on_path: str) -> str:
     return (
-        f"{ONE} on the PATH is {as_word(on_path)}, of another environment than this one, so it may not know this "
-        f"package's plugins. Install {PACKAGE} there too, or run {as_word(here)}."
+        f"{ONE} on the PATH is {as_word(on_path)}, of another environment than this one, and does not know "
+        f"{OPTION}. Install {PACKAGE} there too, or run {as_word(here)}."
     )

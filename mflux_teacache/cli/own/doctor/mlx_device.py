@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import platform
-import sys
 from collections.abc import Mapping
 from typing import Any
 
-from mflux_teacache.cli.own.doctor.page import Part, as_word
+from mflux_teacache.cli.own.doctor.page import Part
 from mflux_teacache.cli.own.doctor.probe import Failed, answer_of
+from mflux_teacache.installation import installing
 
 ASKED = """
 import json
@@ -41,11 +41,7 @@ def _machine(info: Mapping[str, Any]) -> str:
 
 
 def _does_not_work(failed: Failed) -> str:
-    python = as_word(sys.executable)
-    return (
-        f"MLX does not work here: {failed}. Install it anew with `{python} -m pip install --force-reinstall mlx`, or "
-        f"`uv pip install --python {python} --reinstall mlx`."
-    )
+    return f"MLX does not work here: {failed}. Install it anew with `{installing('mlx', anew=True)}`."
 
 
 _WITHOUT_METAL = (

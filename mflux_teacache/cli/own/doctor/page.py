@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,11 +52,3 @@ def without_home(text: str) -> str:
     """The text with ~ in place of the home directory, whose name is often that of its user."""
     home = str(Path.home())
     return text if home == Path.home().anchor else re.sub(rf"{re.escape(home)}(?![\w-]|\.\w)", "~", text)
-
-
-def as_word(path: Path | str) -> str:
-    """A path as a word of a command line that can be pasted into a shell."""
-    whole, home = Path(path), Path.home()
-    if home != Path(home.anchor) and whole.is_relative_to(home):
-        return f"~/{shlex.quote(str(whole.relative_to(home)))}"  # a shell replaces ~ only outside quotes
-    return shlex.quote(str(whole))

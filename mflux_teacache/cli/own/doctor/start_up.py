@@ -9,30 +9,35 @@ import site
 import stat
 import sys
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, files
+from importlib.metadata import PackageNotFoundError, files, version
 from pathlib import Path
 from typing import Any
 
 from mflux_teacache.cli.mflux.arguments import OPTION
-from mflux_teacache.cli.own.doctor.installation import reinstall
-from mflux_teacache.cli.own.doctor.page import Part, as_word
+from mflux_teacache.cli.own.doctor.page import Part
 from mflux_teacache.cli.own.doctor.probe import Failed, answer_of
 from mflux_teacache.cli.startup import OFF, PARSERS, AfterImport
 from mflux_teacache.discovery import PACKAGE
+from mflux_teacache.installation import installing, reinstall
+from mflux_teacache.spelling import as_word
 
 WITHOUT = f"Until then, `{as_word(sys.executable)} -m mflux_teacache mflux-generate {OPTION} NAME ...` works."
 
 # Run as a file whose name begins like that of mflux's commands, since the start-up file looks at the name.
 AS_A_COMMAND = f"""
-import json, sys
+import importlib, json, sys
 said = {{"finder": any(type(finder).__name__ == {AfterImport.__name__!r} for finder in sys.meta_path)}}
 try:
-    from {PARSERS} import CommandLineParser
-    parser = CommandLineParser()
-    parser.add_output_arguments()
-    said["option"] = {OPTION!r} in parser._option_string_actions
+    parsers = importlib.import_module({PARSERS!r})
 except Exception as error:
     said["failure"] = f"{{type(error).__name__}}: {{error}}"
+else:
+    try:
+        parser = parsers.CommandLineParser()
+        parser.add_output_arguments()
+        said["option"] = {OPTION!r} in parser._option_string_actions
+    except AttributeError:
+        said["option"] = False
 print(json.dumps(said))
 """
 
@@ -115,9 +120,10 @@ def _reason(name: str, found: list[Path], tried: str) -> str:
     if os.environ.get(OFF) == "0":
         return f"{OFF}=0 in the environment switches this package off. Switch it on with `unset {OFF}`."
     if tried.startswith(_UNUSABLE):
-        return f"{why}. Reinstall mflux."
+        return f"{why}. Install mflux anew with `{installing('mflux', anew=True)}`."
     if tried == _CHANGED:
-        return f"{why}. Upgrade this package, or install an earlier mflux."
+        earlier = installing(f"mflux<{version('mflux')}")
+        return f"{why}. Install a newer {PACKAGE}, or an earlier mflux with `{earlier}`."
     if not found:
         return f"the start-up file {name} is missing. Put it back with `{reinstall()}`. {WITHOUT}"
     if hidden := [path for path in found if _is_hidden(path)]:

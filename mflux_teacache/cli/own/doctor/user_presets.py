@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from mflux_teacache.cli.own.doctor.page import Part, as_word
+from mflux_teacache.cli.own.doctor.page import Part
 from mflux_teacache.errors import OptionError
 from mflux_teacache.presets import store
 from mflux_teacache.presets.preset import Preset
+from mflux_teacache.spelling import as_word
 
 
 def user_presets() -> Part:
@@ -20,7 +21,7 @@ def user_presets() -> Part:
     except OptionError as error:
         return Part("presets", facts, [str(error)])
     facts |= {entry.name: "broken" if entry.preset is None else _of(entry.preset) for entry in stored}
-    broken = [f"{entry.problem} Or remove that file." for entry in stored if entry.preset is None]
+    broken = [entry.problem for entry in stored if entry.preset is None]
     return Part("presets", facts, broken)
 
 

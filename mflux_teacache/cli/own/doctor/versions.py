@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import platform
-import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
 
 from packaging.requirements import Requirement
 
-from mflux_teacache.cli.own.doctor.installation import described
-from mflux_teacache.cli.own.doctor.page import Part, as_word
+from mflux_teacache.cli.own.doctor.page import Part
 from mflux_teacache.discovery import PACKAGE
+from mflux_teacache.installation import described, installing
 
 # Packages that reuse steps of mflux's models too; shown if they are here.
 OTHERS = ("mlx-teacache", "mflux-teacache")
@@ -49,11 +48,10 @@ def _unmet(needed: Requirement) -> str | None:
     found = _version(needed.name)
     if found is not None and needed.specifier.contains(found, prereleases=True):
         return None
-    python = as_word(sys.executable)
     here = "is not installed" if found is None else f"is {found}"
     return (
         f"{needed.name} {here}, and {PACKAGE} needs {needed}. Install it into this environment with "
-        f'`{python} -m pip install "{needed}"`, or `uv pip install --python {python} "{needed}"`.'
+        f"`{installing(str(needed))}`."
     )
 
 

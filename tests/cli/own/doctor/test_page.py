@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mflux_teacache.addresses import REPOSITORY, page
-from mflux_teacache.cli.own.doctor.page import Part, as_json, as_text, as_word
+from mflux_teacache.cli.own.doctor.page import Part, as_json, as_text
 
 HOME = Path("/Users/rosa")
 
@@ -60,20 +60,6 @@ def test_what_a_package_says_cannot_act_on_a_terminal():
     assert as_json([part]).isascii()
 
 
-@pytest.mark.parametrize(
-    ("path", "word"),
-    [
-        ("/Users/rosa/src/it", "~/src/it"),
-        ("/Users/rosa/my files/it", "~/'my files/it'"),
-        ("/Users/rosalind/it", "/Users/rosalind/it"),
-        ("/opt/my files/it", "'/opt/my files/it'"),
-    ],
-)
-def test_a_path_can_be_pasted_into_a_shell(path, word):
-    assert as_word(path) == word
-
-
 def test_a_home_that_is_the_root_of_everything_is_no_name(monkeypatch):
     monkeypatch.setattr(Path, "home", lambda: Path("/"))
-    assert as_word("/opt/it") == "/opt/it"
     assert "/opt/it" in as_text([Part("one", {"where": "/opt/it"})])

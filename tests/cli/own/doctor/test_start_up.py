@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import site
 import stat
-from importlib.metadata import distribution
+from importlib.metadata import distribution, version
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from mflux_teacache.cli import startup
 from mflux_teacache.cli.own.doctor import start_up
 from mflux_teacache.cli.own.doctor.page import Part
 from mflux_teacache.cli.own.doctor.probe import Failed
+from mflux_teacache.installation import installing
 
 CLI = Path(startup.__file__).parent
 WORKS = {"finder": True, "option": True}
@@ -67,8 +68,11 @@ def test_which_of_the_two(folder, monkeypatch, version, name):
     [
         (NOT_RUN, "does not work: it was not run. Install it anew with `"),
         (Failed("mflux_teacache: --plugin is off: X"), "does not work: mflux_teacache: --plugin is off: X. Install"),
-        ({"finder": True, "failure": "ImportError: no"}, "imported (ImportError: no). Reinstall mflux."),
-        ({"finder": True, "option": False}, "has changed. Upgrade this package, or install an earlier mflux."),
+        ({"finder": True, "failure": "ImportError: no"}, "imported (ImportError: no). Install mflux anew with `"),
+        (
+            {"finder": True, "option": False},
+            f"mflux-teacache-plugin, or an earlier mflux with `{installing('mflux<' + version('mflux'))}`.",
+        ),
     ],
 )
 def test_it_is_there_and_does_not_work(folder, monkeypatch, answer, said):

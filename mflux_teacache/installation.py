@@ -1,8 +1,9 @@
-"""How this package was installed here, and the command that installs it anew."""
+"""How this package was installed here, and the commands that install it anew, and others beside it. For a shell."""
 
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
@@ -10,8 +11,8 @@ from typing import Any
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
-from mflux_teacache.cli.own.doctor.page import as_word
 from mflux_teacache.discovery import PACKAGE
+from mflux_teacache.spelling import as_word
 
 
 def described() -> str:
@@ -20,22 +21,43 @@ def described() -> str:
         package = distribution(PACKAGE)
     except PackageNotFoundError:
         return "on Python's path, but not installed"
-    installer = (package.read_text("INSTALLER") or "?").strip()
-    return f"{package.version}, installed by {installer} from {_origin(_direct_url(package))}"
+    return f"{package.version}, installed by {_installer() or '?'} from {_origin(_direct_url(package))}"
 
 
 def reinstall() -> str:
-    """The command that installs it anew, for a shell."""
+    """The command that installs it anew."""
     if Path(sys.prefix, "uv-receipt.toml").exists():  # uv's own record of an environment of `uv tool install`
         return f"uv tool upgrade mflux --reinstall-package {PACKAGE}"
     try:
         package = distribution(PACKAGE)
     except PackageNotFoundError:
-        return f"{as_word(sys.executable)} -m pip install {PACKAGE}"
-    what = _requirement(_direct_url(package))
-    if (package.read_text("INSTALLER") or "").strip() == "uv":
-        return f"uv pip install --python {as_word(sys.executable)} --reinstall --no-deps {what}"
-    return f"{as_word(sys.executable)} -m pip install --force-reinstall --no-deps {what}"
+        return installing(PACKAGE)
+    return f"{_command(anew=True)} --no-deps {_requirement(_direct_url(package))}"
+
+
+def installing(what: str, *, anew: bool = False) -> str:
+    """The command that installs something into this environment, by the installer that brought this package here.
+
+    Args:
+        what: a requirement, such as ``mlx>=0.30``.
+        anew: also where it is there already.
+    """
+    return f"{_command(anew=anew)} {shlex.quote(what)}"
+
+
+def _command(*, anew: bool) -> str:
+    python = as_word(sys.executable)
+    if _installer() == "uv":  # whose environments have no pip
+        return f"uv pip install --python {python}{' --reinstall' if anew else ''}"
+    return f"{python} -m pip install{' --force-reinstall' if anew else ''}"
+
+
+def _installer() -> str:
+    """Its name; empty where none has left it."""
+    try:
+        return (distribution(PACKAGE).read_text("INSTALLER") or "").strip()
+    except PackageNotFoundError:
+        return ""
 
 
 def _direct_url(package: Distribution) -> dict[str, Any]:
