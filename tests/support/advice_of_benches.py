@@ -140,7 +140,7 @@ def _images(folder: Path, own_prompts: str, photo: Path) -> dict[str, Case]:
             [bench_quality(own_prompts)],
         ),
         "a prompt that is no JSON": Case(
-            partial(check_json, str(written(folder / "words.txt", "a lighthouse\n"))),
+            partial(check_json, str(written(folder / "texts.txt", "a fox\n"))),
             "Write an object, such as",
             [partial(check_json, str(written(folder / "objects.txt", {"short_description": "a lighthouse"})))],
         ),

@@ -27,7 +27,7 @@ from mflux_teacache.bench.quality import MOST_PROMPTS, prompts_in
 from mflux_teacache.bench.settings import ImageSettings
 from mflux_teacache.bench.subjects import subject_of
 from mflux_teacache.discovery import PACKAGE
-from mflux_teacache.image_record.account import Account, account
+from mflux_teacache.image_record.account import Account
 from mflux_teacache.presets import store
 from mflux_teacache.presets.preset import Setting, as_text
 from mflux_teacache.show.comparison import looked_at
@@ -260,9 +260,9 @@ def _needs(folder: Path) -> dict[str, Case]:
             [_with_ssim(full, fast)],
         ),
         "an image that is gone": Case(
-            lambda: looked_at(Account(path=gone, made={})),
+            lambda: looked_at(Account(path=gone)),
             "Name an image, or its .metadata.json.",
-            [lambda: looked_at(account(full)), lambda: looked_at(account(told_of))],
+            [lambda: looked_at(Account(path=full)), lambda: looked_at(Account(path=told_of))],
         ),
         "too many prompts": Case(prompts(MOST_PROMPTS + 1), "Take some out.", [prompts(MOST_PROMPTS)]),
         "random weights without a checkout": Case(

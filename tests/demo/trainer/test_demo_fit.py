@@ -15,6 +15,7 @@ from mflux_teacache.demo.trainer import fit as demo
 from mflux_teacache.demo.vocabulary import parse
 from mflux_teacache.records import Target
 from mflux_teacache.teacache.calibration import find, load
+from mflux_teacache.teacache.fitting import Change, r_squared
 
 
 @pytest.mark.slow
@@ -55,6 +56,10 @@ def test_what_ships_was_fitted_by_this_code() -> None:
     assert shipped.r2_held_out is not None
     assert shipped.r2 > 0.55
     assert shipped.r2_held_out == pytest.approx(shipped.r2, abs=0.05)
+    # What it was fitted to is in the file, to five digits, so a report can draw what the fit leaves unexplained.
+    changes = [Change(*pair) for pair in shipped.changes or ()]
+    assert len(changes) == len(FITTED) * len(demo.SEEDS) * (demo.STEPS - 1)
+    assert r_squared(shipped.polynomial, changes) == pytest.approx(shipped.r2, abs=1e-3)
     # Over the whole range, its beginning aside, which is flat within an eighth, a larger change predicts a larger one:
     # the threshold has its usual meaning.
     assert shipped.range is not None
