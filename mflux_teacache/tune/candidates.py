@@ -117,7 +117,7 @@ def _plans(runs: Sequence[Recorded], budgets: Sequence[int]) -> Iterator[Candida
     for order in ORDERS:
         judging = Segments(runs, order, _GROWTH)
         for growth in _GROWTHS:
-            for budget, nodes in plans(Segments(runs, order, growth), budgets).items():
+            for budget, nodes in plans(judging.growing(growth), budgets).items():
                 setting = _reusing(SCHEDULE, {"pattern": letters(nodes, judging.steps)}, order)
                 way = f"plans by growth {growth:g}"
                 yield Candidate(setting=setting, way=way, budget=budget, error=judging.of_run(nodes))

@@ -7,6 +7,7 @@ before it: the last one, and for a forecast the two before that. So the error of
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -48,8 +49,15 @@ class Segments:
         self._order = order
         self._sigmas = runs[0].sigmas
         self._products = np.stack([_scaled(run) for run in runs])
+        self._weights: dict[Nodes, Array] = {}
         self._errors: dict[Nodes, Array] = {}
         self._offs: dict[Nodes, Array] = {}
+
+    def growing(self, growth: float) -> Segments:
+        """The same runs and forecasts, with errors that grow otherwise."""
+        other = copy(self)
+        other._growth, other._errors, other._offs = growth, {}, {}
+        return other
 
     def after(self, nodes: Nodes) -> Array:
         """The error of skipping from the last of these computed steps on, by the step that is computed next.
@@ -87,19 +95,27 @@ class Segments:
 
     def _powers(self, off: Array) -> Array:
         """Of each line of ``off`` the error, mean over runs."""
-        squares = np.einsum("ks,rst,kt->rk", off, self._products, off)
+        squares = ((off @ self._products) * off).sum(axis=2)
         return np.asarray(np.mean(np.maximum(squares, 0) ** (_POWER / 2), axis=0))  # rounding may leave less
 
     def _off(self, used: Nodes) -> Array:
         """For each later step, by how much of each output what is reused differs from its own."""
         later = range(used[-1] + 1, self.steps)
         off = np.zeros((len(later), self.steps))
-        for row, step in zip(off, later, strict=True):
-            newest_first = used[::-1]
-            shares = weights(self._level(step), list(map(self._level, newest_first)), self._order, MAX_GAIN_OF_OUTPUTS)
-            row[list(newest_first[: len(shares)])] = shares
-            row[step] -= 1
+        off[:, used] = self._forecasts(used)
+        off[range(len(later)), later] = -1
         return off
+
+    def _forecasts(self, used: Nodes) -> Array:
+        """For each later step, how much of each computed output is reused."""
+        if used not in self._weights:
+            found = np.zeros((self.steps - used[-1] - 1, len(used)))
+            newest_first = list(map(self._level, used[::-1]))
+            for row, step in zip(found, range(used[-1] + 1, self.steps), strict=True):
+                shares = weights(self._level(step), newest_first, self._order, MAX_GAIN_OF_OUTPUTS)
+                row[len(used) - len(shares) :] = shares[::-1]
+            self._weights[used] = found
+        return self._weights[used]
 
     def _level(self, step: int) -> float | None:
         return None if self._sigmas is None else self._sigmas[step]

@@ -44,7 +44,7 @@ def by_hand(outputs: Array, sigmas: list[float], nodes: Nodes, order: int, growt
 def test_a_plan_s_error_is_that_of_reuse_by_hand(computed: set[int], order: int, growth: float, seed: int) -> None:
     sigmas = [1 - (step / STEPS) ** 2 for step in range(STEPS)]
     outputs, nodes = walk(STEPS, seed), (0, *sorted(computed))
-    segments = Segments([recorded(outputs, sigmas)], order, growth)
+    segments = Segments([recorded(outputs, sigmas)], order, 0.3).growing(growth)
     by_segments, whole = by_hand(outputs, sigmas, nodes, order, growth)
     assert segments.of(nodes) == pytest.approx(by_segments, rel=1e-6, abs=1e-12)
     assert segments.of_run(nodes) == pytest.approx(by_segments + whole, rel=1e-6, abs=1e-12)
