@@ -87,7 +87,7 @@ class Segments:
 
     def _powers(self, off: Array) -> Array:
         """Of each line of ``off`` the error, mean over runs."""
-        squares = np.sum((off @ self._products) * off, axis=-1)
+        squares = np.einsum("ks,rst,kt->rk", off, self._products, off)
         return np.asarray(np.mean(np.maximum(squares, 0) ** (_POWER / 2), axis=0))  # rounding may leave less
 
     def _off(self, used: Nodes) -> Array:
