@@ -11,7 +11,7 @@ from mflux_teacache.bench import plugin_settings
 from mflux_teacache.bench.needs import require
 from mflux_teacache.bench.outputs import add_outputs, outputs
 from mflux_teacache.bench.runs import JudgedRun, Setting
-from mflux_teacache.bench.settings import ImageSettings, QualitySettings, add_options, check_least
+from mflux_teacache.bench.settings import ImageSettings, QualitySettings, add_options, check_least, check_seeds
 from mflux_teacache.demo import prompts as demo_prompts
 from mflux_teacache.demo import vocabulary
 from mflux_teacache.errors import OptionError
@@ -20,6 +20,7 @@ from mflux_teacache.spelling import brief
 
 PROMPTS = 8
 MOST_PROMPTS = 10_000
+_MOST_DIGITS = 100  # of a number of prompts: Python reads none of thousands of digits
 MOST_BYTES = 16_000_000  # of their file: a page for each
 SEEDS = 2
 STEPS = 28
@@ -142,7 +143,7 @@ def settings_of(args: argparse.Namespace) -> QualitySettings:
         UnknownPlugin, BrokenPlugin: of a setting.
     """
     check_least("--seeds", args.seeds, 1)
-    check_least("--first-seed", args.first_seed, 0)
+    check_seeds("--first-seed", args.first_seed, args.seeds)
     image = ImageSettings.of(args, seed=args.first_seed)
     return QualitySettings(
         image=image,
@@ -162,16 +163,16 @@ def _compared(texts: Sequence[str], patterns: Sequence[str] | None, steps: int) 
 
 def _prompts(text: str | None, *, demo: bool) -> tuple[str, ...]:
     """Raises ``OptionError``: a file that is missing or empty, a count below 1, a prompt that the demo cannot draw."""
-    if text is None or not names_a_file(text):
+    if text is None or is_count(text):
         if not demo:
             raise OptionError("--model needs prompts of its own: give --prompts a file with one prompt in a line.")
         return _random_prompts(PROMPTS if text is None else int(text))
     return prompts_in(text, demo=demo)
 
 
-def names_a_file(text: str) -> bool:
-    """Whether what ``--prompts`` is given is a file, and not how many."""
-    return not text.removeprefix("-").isdecimal()
+def is_count(text: str) -> bool:
+    """Whether ``--prompts`` gives a number of prompts, and no file."""
+    return text.removeprefix("-").isdecimal() and len(text) <= _MOST_DIGITS
 
 
 def prompts_in(text: str, *, demo: bool) -> tuple[str, ...]:
@@ -196,7 +197,7 @@ def check_json(text: str | None) -> None:
     Raises:
         OptionError: there is one.
     """
-    if text is not None and names_a_file(text):
+    if text is not None and not is_count(text):
         _check_each(text, _parse_json)
 
 

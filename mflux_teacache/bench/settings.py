@@ -25,6 +25,7 @@ BITS = (3, 4, 5, 6, 8)
 STEPS = 20
 COLUMNS = 6  # of the contact sheet
 IMAGE_STRENGTH = 0.4  # mflux's default
+_LARGEST_SEED = 2**64 - 1  # of mlx's keys
 LEAST_ACTIVE = 2  # steps that are run: with fewer there is none to skip
 
 
@@ -57,6 +58,13 @@ def check_least(option: str, value: int, least: int, why: str = "") -> None:
     """Raises ``OptionError`` for a smaller number."""
     if value < least:
         raise OptionError(f"{option} is {value}; it must be a whole number from {least}{why}.")
+
+
+def check_seeds(option: str, first: int, count: int = 1) -> None:
+    """Raises ``OptionError`` where one of so many seeds, which count up, is none that mflux can draw from."""
+    largest = _LARGEST_SEED + 1 - count
+    if not 0 <= first <= largest:
+        raise OptionError(f"{option} is {first}; it must be a whole number from 0 to {largest}.")
 
 
 def check_picture(option: str, path: Path) -> None:
@@ -148,7 +156,7 @@ class ImageSettings:
     image_strength: float | None = option(
         f"how much of it stays, from 0 to 1 (default: {IMAGE_STRENGTH}, as in mflux)", type=float, metavar="FLOAT"
     )
-    seed: int = option("", 42, least=0)
+    seed: int = option("", 42, type=int, metavar="INT")
     prompt: str | None = option("(default: one of ours)")
 
     @classmethod
@@ -165,6 +173,7 @@ class ImageSettings:
         for known in fields(self):
             if (least := known.metadata.get("least")) is not None:
                 check_least(f"--{known.name.replace('_', '-')}", getattr(self, known.name), least)
+        check_seeds("--seed", self.seed)
         if self.guidance is not None and not math.isfinite(self.guidance):
             raise OptionError(f"--guidance is {self.guidance}; it must be a finite number, such as 4.")
         for side in (self.width, self.height):

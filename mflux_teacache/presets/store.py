@@ -116,9 +116,9 @@ def check_there(name: str) -> Path:
 
 
 def is_there(path: Path) -> bool:
-    """Whether a file of the store exists; raises ``OptionError`` where that cannot be found out."""
+    """Whether a file of the store exists, or a link to nothing; raises ``OptionError`` where nobody can tell."""
     try:
-        path.stat()
+        path.lstat()
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
@@ -178,7 +178,7 @@ def read_file(path: Path, remedy: str = EXPORTED) -> Preset:
     try:
         text = read_text(path, MOST_BYTES)
     except Unreadable as error:
-        remedy = remedy if path.exists() else "Write its name and folder as `ls` shows them."
+        remedy = remedy if os.path.lexists(path) else "Write its name and folder as `ls` shows them."
         raise OptionError(f"The preset {path} cannot be read: {error}. {remedy}") from error
     return parse(text, shortened(str(path), 1000), remedy)
 

@@ -104,6 +104,7 @@ class Folder:
         picture = io.BytesIO()
         image.save(picture, "PNG")
         try:
+            self.path.mkdir(parents=True, exist_ok=True)  # somebody may have deleted it
             # The picture first, so that whoever finds the figures finds it too.
             replace_file(path.with_suffix(".png"), picture.getvalue())
             replace_file(path, json.dumps(content).encode())

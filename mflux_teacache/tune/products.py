@@ -41,23 +41,26 @@ def _as_branches(step: Sequence[Array], size: int) -> Array | None:
 
 def _guided(stacked: Sequence[Array], latents: Sequence[Array], sigmas: Sequence[float]) -> list[Array]:
     """Guidance may end before the run does: steps with as many branches have weights of their own."""
-    moves = [
-        (after.ravel() - before.ravel()) / (later - sigma)
-        for (before, after), (sigma, later) in zip(pairwise(latents), pairwise(sigmas), strict=True)
+    moving = [
+        (step, (after.ravel() - before.ravel()) / (later - sigma))
+        for step, (before, after), (sigma, later) in zip(stacked, pairwise(latents), pairwise(sigmas), strict=False)
+        if later != sigma  # a step of no length says nothing of what moves the latents
     ]
     weights = {}
     for count in {len(step) for step in stacked}:
-        alike = [(step, move) for step, move in zip(stacked, moves, strict=False) if len(step) == count]
-        weights[count] = _weights(alike, count)
+        weights[count] = _weights([(step, move) for step, move in moving if len(step) == count], count)
     return [weights[len(step)] @ step for step in stacked]
 
 
 def _weights(alike: Sequence[tuple[Array, Array]], count: int) -> Array:
-    """By least squares over all steps."""
+    """By least squares over all steps; all alike where that tells nothing, as with outputs that are not finite."""
     matrix = sum((_products(step) for step, _ in alike), np.zeros((count, count)))
     target = sum((step.astype(np.float64) @ move.astype(np.float64) for step, move in alike), np.zeros(count))
-    found, *_ = np.linalg.lstsq(matrix, target, rcond=None)
-    return found if np.any(found) else np.full(count, 1 / count)
+    if np.all(np.isfinite(matrix)) and np.all(np.isfinite(target)):
+        found, *_ = np.linalg.lstsq(matrix, target, rcond=None)
+        if np.any(found):
+            return found
+    return np.full(count, 1 / count)
 
 
 def _products(rows: Sequence[Array] | Array) -> Array:

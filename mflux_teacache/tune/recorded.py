@@ -7,6 +7,7 @@ which go through JSON and from machine to machine.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -41,6 +42,13 @@ class Recorded:
         """Active steps."""
         return len(self.products)
 
+    @property
+    def problem(self) -> str:
+        """Why nothing can be worked out from the run, in words; empty where it can."""
+        if not all(math.isfinite(value) for row in self.products for value in row):
+            return "its outputs are not finite"
+        return "" if any(row[step] > 0 for step, row in enumerate(self.products)) else "its outputs are all zero"
+
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -49,7 +57,7 @@ def from_json(content: Mapping[str, Any]) -> Recorded:
     """What ``as_json`` gave.
 
     Raises:
-        TypeError, ValueError, KeyError: it is something else.
+        TypeError, ValueError, KeyError: it is something else, or nothing can be worked out from it.
     """
     sigmas = content["sigmas"]
     read: dict[str, Any] = {
@@ -58,7 +66,10 @@ def from_json(content: Mapping[str, Any]) -> Recorded:
         "seconds": float(content["seconds"]),
         **{name: tuple(tuple(map(float, row)) for row in content[name]) for name in ("products", "changes")},
     }
-    return Recorded(**{**content, **read})
+    recorded = Recorded(**{**content, **read})
+    if recorded.problem:
+        raise ValueError(recorded.problem)
+    return recorded
 
 
 def _tuple(value: Any) -> Any:

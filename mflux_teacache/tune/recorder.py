@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -112,7 +113,7 @@ class _Image:
     def recorded(
         self, target: Target, patterns: Mapping[str, str], left_out: Mapping[str, str], seconds: float
     ) -> Recorded:
-        sigmas = tuple(sigma for sigma in self._sigmas if sigma is not None)
+        sigmas = tuple(sigma for sigma in self._sigmas if sigma is not None and math.isfinite(sigma))
         known = sigmas if len(sigmas) == len(self._sigmas) else None
         outputs = [[_as_numpy(output) for output in step] for step in self._outputs]
         products = inner_products(outputs, list(map(_as_numpy, self.latents)), known)

@@ -20,9 +20,11 @@ from mflux_teacache.bench.subjects import Subject
 from mflux_teacache.bench.unfinished import run_of
 from mflux_teacache.bench.variants import LastImage, with_setting
 from mflux_teacache.demo.clock import listening
+from mflux_teacache.errors import Refused
 from mflux_teacache.handle import attach_requests
 from mflux_teacache.image_quality import Levels, levels, squared_error, ssim
 from mflux_teacache.plugins import Loaded, Request
+from mflux_teacache.spelling import brief
 from mflux_teacache.tune.candidates import by_budget
 from mflux_teacache.tune.folder import Folder, Full
 from mflux_teacache.tune.ranks import Ranks
@@ -132,6 +134,12 @@ class Session:
         with attach_requests(self._model, [request]):
             image = self._draw(None, case, self._steps)
         assert recorder.recorded is not None, "the image is finished"
+        if problem := recorder.recorded.problem:
+            raise Refused(
+                f"nothing can be worked out from the full run of {brief(case.prompt)} with the seed {case.seed}: "
+                f"{problem}. The model does so without plugins too. Draw that image with mflux alone, and tune with "
+                f"other weights, bits or prompts."
+            )
         self._folder.keep_full(case, recorder.recorded, image)
         return recorder.recorded, _png(image)
 

@@ -8,9 +8,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from mflux_teacache.bench.quality import names_a_file, prompts_in
+from mflux_teacache.bench.quality import is_count, prompts_in
 from mflux_teacache.bench.runs import Case
-from mflux_teacache.bench.settings import ImageSettings, check_least
+from mflux_teacache.bench.settings import ImageSettings, asked_steps, check_seeds
 from mflux_teacache.demo import prompts as demo_prompts
 from mflux_teacache.errors import OptionError, Refused
 from mflux_teacache.pieces.budget import computed_steps
@@ -50,10 +50,12 @@ class TuneSettings:
     def __post_init__(self) -> None:
         steps = self.image.active_steps
         if steps < ENOUGH:
+            enough = f"--steps {STEPS}, or as many as your images take"
+            if given := self.image.image_arguments:
+                enough = f"--steps {asked_steps(ENOUGH, given)} or more, or a lower --image-strength"
             raise Refused(
                 f"--steps {self.image.steps} runs {steps} steps, and with fewer than {ENOUGH} there is nothing to "
-                f"tune: running fewer steps is the better way to save time. Give --steps {STEPS}, or as many as your "
-                f"images take."
+                f"tune: running fewer steps is the better way to save time. Give {enough}."
             )
         if self.minutes is not None and not (math.isfinite(self.minutes) and self.minutes > 0):
             raise OptionError(f"--minutes is {self.minutes:g}; it must be a number above 0, such as 30.")
@@ -98,8 +100,8 @@ def settings_of(args: argparse.Namespace) -> TuneSettings:
         )
     if args.model is not None and args.demo:
         raise OptionError(f"--model {args.model} and --demo both name a model. Leave one out.")
-    check_least("--first-seed", args.first_seed, 0)
     prompts = _prompts(args.prompts, demo=args.demo)
+    check_seeds("--first-seed", args.first_seed, len(prompts))
     return TuneSettings(
         image=ImageSettings.of(args, seed=args.first_seed),
         cases=tuple(Case(prompt, args.first_seed + place) for place, prompt in enumerate(prompts)),
@@ -110,7 +112,7 @@ def settings_of(args: argparse.Namespace) -> TuneSettings:
 
 def _prompts(text: str | None, *, demo: bool) -> tuple[str, ...]:
     most = len(PROMPTS)
-    if text is None or not names_a_file(text):
+    if text is None or is_count(text):
         count = USUAL_PROMPTS if text is None else int(text)
         if not FEWEST_PROMPTS <= count <= most:
             raise OptionError(

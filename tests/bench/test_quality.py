@@ -125,6 +125,8 @@ def test_a_run_with_nothing_but_refusals_fails(commands: Any) -> None:
     ("words", "message"),
     [
         (["--first-seed", "-1"], "--first-seed is -1; it must be a whole number from 0"),
+        (["--first-seed", str(2**64 - 1)], f"it must be a whole number from 0 to {2**64 - 2}."),
+        (["--prompts", "9" * 5000], "which cannot be read: File name too long. Give a number, or a text file"),
         (["--prompts", "/dev/zero"], "--prompts is /dev/zero, which cannot be read: it is a device, and only regular"),
         (["--prompts", "5000000"], "--prompts is 5000000; it must be a whole number from 1 to 10000"),
         (["--png", "a.jpg"], "--png is a.jpg; its name must end in .png. Try --png a.png."),

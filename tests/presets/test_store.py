@@ -109,6 +109,16 @@ def test_a_corrupt_preset_can_be_removed(folder: Path) -> None:
     assert store.stored() == []
 
 
+@pytest.mark.parametrize("target", ["nowhere.json", "mine.json"])
+def test_a_link_that_leads_nowhere_is_named_and_can_be_removed(folder: Path, target: str) -> None:
+    folder.mkdir(parents=True)
+    (folder / "mine.json").symlink_to(target)
+    with pytest.raises(OptionError, match=r"cannot be read: .*presets import FILE --replace`, or move it away\."):
+        store.load("mine")
+    store.remove("mine")
+    assert store.stored() == []
+
+
 def test_a_full_disk_leaves_the_old_preset_whole(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = store.save(preset("mine"))
 

@@ -56,3 +56,12 @@ def test_where_outputs_are_not_like_latents_branches_count_alike(sigmas: list[fl
     outputs = [[empty[:, :2], prompt[:, :2]] for empty, prompt in zip(EMPTY, PROMPT, strict=True)]
     alike = products(EMPTY[:, :, :2]) + products(PROMPT[:, :, :2])
     assert inner_products(outputs, moved_by(GUIDED), sigmas) == pytest.approx(alike)
+
+
+def test_a_step_of_no_length_says_nothing_of_guidance() -> None:
+    """Schedules that begin with the same noise level twice do not move the latents in between."""
+    sigmas = [1.0, *SIGMAS[:-1]]
+    moves = np.diff([*sigmas, 0.0])[:, None, None, None] * GUIDED
+    latents = list(np.concatenate([0 * moves[:1], np.cumsum(moves, axis=0)[:-1]]))
+    outputs = [list(pair) for pair in zip(EMPTY, PROMPT, strict=True)]
+    assert inner_products(outputs, latents, sigmas) == pytest.approx(products(GUIDED))

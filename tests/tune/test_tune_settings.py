@@ -5,12 +5,17 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import shutil
+from itertools import count
 from pathlib import Path
+from typing import Any
 
+import PIL.Image
 import pytest
 
 from mflux_teacache.cli.own.main import build_parser, main
 from mflux_teacache.demo.prompts import FITTED
+from mflux_teacache.errors import Refused
 from mflux_teacache.pieces import output_files
 from mflux_teacache.presets import store
 from mflux_teacache.tune import folder as folders
@@ -60,6 +65,15 @@ def test_prompts_from_a_file(tmp_path: Path) -> None:
     assert [case.prompt for case in asked("--model", "dev", "--prompts", str(file)).cases] == ["a cat", "a dog"]
 
 
+def test_where_an_input_image_leaves_too_few_steps_it_says_how_many_are_enough(tmp_path: Path) -> None:
+    image = tmp_path / "photo.png"
+    PIL.Image.new("RGB", (32, 32)).save(image)
+    words = ["--model", "dev", "--image-path", str(image), "--image-strength", "0.8", "--steps"]
+    with pytest.raises(Refused, match=r"--steps 28 runs 6 steps, .* Give --steps 46 or more, or a lower --image-str"):
+        asked(*words, "28")
+    assert asked(*words, "46").image.active_steps == 10
+
+
 def test_speed_ups_of_the_same_number_of_steps_are_one(tmp_path: Path) -> None:
     assert asked("--demo", "--speedups", "2,2.05,3", "--steps", "20").budgets == (10, 9, 6)
     assert asked("--demo", "--speedups", "2,2.01", "--steps", "21").budgets == (10,)
@@ -93,6 +107,8 @@ def test_speed_ups_of_the_same_number_of_steps_are_one(tmp_path: Path) -> None:
         (["--demo", "--speedups", "0.5"], "'0.5' is not a finite number from 1, such as 1.6"),
         (["--demo", "--json", "tune.txt"], "--json is tune.txt; its name must end in .json."),
         (["--demo", "--first-seed", "-1"], "--first-seed is -1; it must be a whole number from 0"),
+        (["--demo", "--first-seed", str(2**64 - 2)], f"it must be a whole number from 0 to {2**64 - 3}."),
+        (["--demo", "--prompts", "9" * 5000], "which cannot be read: File name too long. Give a number, or a text"),
         (["--demo", "-q", "8"], "--quantize is 8, and the demo's small model cannot be quantised. Leave it out"),
         (["--demo", "-q", "7"], "--quantize is 7; it must be one of 3, 4, 5, 6, 8."),
         (["--demo", "--width", "192"], "--width 192: width and height are one option here. Use --size 192x192, or"),
@@ -161,6 +177,21 @@ def test_a_full_disk_costs_the_image_in_the_making_and_no_other(
     with pytest.raises(SystemExit) as left:
         main(words)
     assert left.value.code == 0
+    assert list(store.usable())
+
+
+def test_the_folder_can_be_deleted_while_it_is_drawn_into(tunes_tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw, turns = Session._draw, count()
+
+    def drawn(session: Session, row: Any, case: Any, computed: int) -> Any:
+        if next(turns) in (1, 4):  # a full run, and an image of a setting
+            shutil.rmtree(tunes_tiny)
+        return draw(session, row, case, computed)
+
+    monkeypatch.setattr(Session, "_draw", drawn)
+    with pytest.raises(SystemExit) as ended:
+        main(["tune", "--demo", "--steps", "10", "--size", "32x32", "--speedups", "2", "--prompts", "2"])
+    assert ended.value.code == 0
     assert list(store.usable())
 
 

@@ -73,7 +73,7 @@ def list_all(arguments: argparse.Namespace) -> int:
 
 
 def _how_to_delete(name: str) -> str:
-    can_be_named = is_preset_name(name) and store.path_of(name).is_file()
+    can_be_named = is_preset_name(name) and not store.path_of(name).is_dir()
     return f" `{COMMAND} presets remove {name}` deletes it." if can_be_named else ""
 
 

@@ -125,7 +125,8 @@ def _budgeted(run: Run, preset: Preset, setting: Setting) -> tuple[dict[str, Any
 def _lists(preset: Preset, others: Mapping[str, Any]) -> Lists:
     """The lists of a preset with these other options, one for each budget, to be carried over to another one."""
     found: dict[int, Listed] = {}
-    for setting in preset.settings:
+    # With its last step added, a pattern must not take the place of one that was made for as many steps.
+    for setting in sorted(preset.settings, key=_skips_last):
         if {**others, PATTERN: setting.options.get(PATTERN)} == setting.options:
             # A plan computes both ends of a run.
             ends = {0, setting.steps - 1}
@@ -138,6 +139,10 @@ def _lists(preset: Preset, others: Mapping[str, Any]) -> Lists:
         pipelines=(preset.key.pipeline,),
         lists=tuple(found[budget] for budget in sorted(found)),
     )
+
+
+def _skips_last(setting: Setting) -> bool:
+    return str(setting.options.get(PATTERN, "")).upper().endswith("S")
 
 
 def _sigmas(preset: Preset, setting: Setting) -> tuple[float, ...] | None:

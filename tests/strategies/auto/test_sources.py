@@ -125,6 +125,18 @@ def test_lists_with_other_options_and_without_their_last_step() -> None:
     assert [listed.computed for listed in both.lists.lists] == [(0, 1, 3, 5, 9)]
 
 
+def test_a_list_whose_last_step_is_added_does_not_stand_for_one_that_has_it() -> None:
+    patterns = ("CCCCSSSSSS", "CSCSSCSSCC")
+    settings = tuple(
+        Setting(plugin="schedule", options={"pattern": pattern}, computed=pattern.count("C"), steps=10)
+        for pattern in patterns
+    )
+    first = found(TARGET, 5, preset(settings=settings), fixed=False)[0]
+    assert first.lists is not None
+    assert [listed.computed for listed in first.lists.lists] == [(0, 2, 5, 8, 9)]
+    assert plan(first, 10) == "CSCSSCSSCC"
+
+
 def test_where_the_clock_decides_no_step_is_named_beforehand() -> None:
     first = found(TARGET, 4, preset(), fixed=False)[0]
     assert "pattern" not in first.options
