@@ -7,12 +7,16 @@ as long as the error of the whole run falls.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache, partial
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from mflux_teacache.tune.segments import Array, Nodes, Segments
+
+# By the places of three computed steps, the place before them.
+Choice: TypeAlias = np.ndarray[Any, np.dtype[np.int32]]
 
 # What the error of a segment depends on: the last computed steps, as many as a quadratic forecast takes.
 DEPTH = 3
@@ -37,13 +41,14 @@ def plans(segments: Segments, budgets: Sequence[int]) -> Mapping[int, Nodes]:
 
 def by_segments(segments: Segments, budgets: Sequence[int]) -> Mapping[int, Nodes]:
     """The plans whose segments err least, each taken by itself. Arguments as for ``plans``."""
-    layers = [_first_layer(segments.steps)]
-    choices: list[np.ndarray[Any, np.dtype[np.int32]]] = []
-    for _ in range(max(budgets) - 1):
-        layer, choice = _next_layer(layers[-1], segments)
-        layers.append(layer)
+    errors = cache(partial(_errors, segments))
+    layer, layers, choices = _first_layer(segments.steps), {}, []
+    for computed in range(2, max(budgets) + 1):
+        layer, choice = _next_layer(layer, errors)
         choices.append(choice)
-    return {budget: _traced(layers[budget - 1], choices[: budget - 1], segments) for budget in budgets}
+        if computed in budgets:
+            layers[computed] = layer
+    return {budget: _traced(layers[budget], choices[: budget - 1], segments) for budget in budgets}
 
 
 def _settled(nodes: Nodes, segments: Segments) -> Nodes:
@@ -72,19 +77,21 @@ def _first_layer(steps: int) -> Array:
     return layer
 
 
-def _next_layer(layer: Array, segments: Segments) -> tuple[Array, np.ndarray[Any, np.dtype[np.int32]]]:
+def _next_layer(layer: Array, errors: Callable[[int, int], Array]) -> tuple[Array, Choice]:
     """With one more computed step; and for each three the place before them that is best."""
     new, choice = np.full_like(layer, np.inf), np.zeros(layer.shape, dtype=np.int32)
     for middle, last in _pairs(layer):
-        befores = np.flatnonzero(np.isfinite(layer[:, middle, last]))
-        sums = np.stack(
-            [layer[before, middle, last] + segments.after(_nodes(before, middle, last)) for before in befores]
-        )
-        best = sums.argmin(axis=0)
-        later = slice(last, segments.steps)  # steps, whose places are one more
-        new[middle, last, last + 1 :] = sums.min(axis=0)[later]
-        choice[middle, last, last + 1 :] = befores[best][later]
+        off = errors(middle, last)
+        sums = layer[: len(off), middle, last, None] + off
+        later = slice(last, None)  # steps, whose places are one more
+        new[middle, last, last + 1 :] = sums.min(axis=0)[:-1][later]
+        choice[middle, last, last + 1 :] = sums.argmin(axis=0)[:-1][later]
     return new, choice
+
+
+def _errors(segments: Segments, middle: int, last: int) -> Array:
+    """Of skipping after two places, by each place before them and by the step that is computed next."""
+    return np.stack([segments.after(_nodes(before, middle, last)) for before in range(max(middle, 1))])
 
 
 def _pairs(layer: Array) -> Iterator[tuple[int, int]]:
@@ -93,7 +100,7 @@ def _pairs(layer: Array) -> Iterator[tuple[int, int]]:
     yield from ((int(middle), int(last)) for middle, last in reached)
 
 
-def _traced(layer: Array, choices: Sequence[np.ndarray[Any, np.dtype[np.int32]]], segments: Segments) -> Nodes:
+def _traced(layer: Array, choices: Sequence[Choice], segments: Segments) -> Nodes:
     """The whole plan whose error is least, with all steps skipped after its last computed one."""
     ends = [tuple(map(int, places)) for places in np.argwhere(np.isfinite(layer))[::-1]]  # of equal ones the latest
     errors = [layer[places] + segments.after(_nodes(*places))[segments.steps] for places in ends]

@@ -66,7 +66,7 @@ class Segments:
         """
         used = nodes[-1 - self._order :]
         if used not in self._errors:
-            self._errors[used] = np.concatenate([np.zeros(used[-1] + 1), self._powers(self._sums(used))])
+            self._errors[used] = np.concatenate([np.zeros(used[-1] + 1), self._powers(self._summed(used))])
         return self._errors[used]
 
     def of(self, nodes: Nodes) -> float:
@@ -86,12 +86,16 @@ class Segments:
         yield from ((nodes[:place], end) for place, end in enumerate((*nodes[1:], self.steps), 1))
 
     def _sums(self, nodes: Nodes) -> Array:
-        """By how much of each output a segment is off, for each number of steps that are skipped, from 0."""
+        """What ``_summed`` has of the steps that are used, and kept, which for every three steps would be too much."""
         used = nodes[-1 - self._order :]
         if used not in self._offs:
-            off = np.cumsum(self._shares[used[-1] + 1 :, None] * self._off(used), axis=0)
-            self._offs[used] = np.concatenate([np.zeros((1, self.steps)), off])
+            self._offs[used] = self._summed(used)
         return self._offs[used]
+
+    def _summed(self, used: Nodes) -> Array:
+        """By how much of each output a segment is off, for each number of steps that are skipped, from 0."""
+        off = np.cumsum(self._shares[used[-1] + 1 :, None] * self._off(used), axis=0)
+        return np.concatenate([np.zeros((1, self.steps)), off])
 
     def _powers(self, off: Array) -> Array:
         """Of each line of ``off`` the error, mean over runs."""
@@ -127,7 +131,7 @@ class Segments:
             return np.ones(self.steps)
         levels = np.array([*self._sigmas, 0.0])
         moves = np.abs(np.diff(levels)) / np.maximum(1 - levels[1:], _LEAST_IMAGE) ** self._growth
-        return np.asarray(moves / moves.mean())
+        return np.asarray(moves / moves.mean() if moves.any() else np.ones(self.steps))
 
 
 def _scaled(run: Recorded) -> Array:

@@ -71,7 +71,8 @@ def test_without_noise_levels_outputs_are_held_and_steps_count_alike() -> None:
 def test_latents_that_hold_no_image_are_no_division_by_zero() -> None:
     outputs = walk(STEPS, 3)
     sigmas = [1.0, 1.0, *(1 - step / STEPS for step in range(1, STEPS - 1))]
-    assert np.isfinite(Segments([recorded(outputs, sigmas)], 2, 1.0).of((0, 4, 8)))
+    for levels in (sigmas, [0.0] * STEPS):
+        assert np.isfinite(Segments([recorded(outputs, levels)], 2, 1.0).of((0, 4, 8)))
 
 
 def test_a_line_in_the_noise_level_is_forecast_without_error() -> None:
