@@ -67,6 +67,13 @@ class Evidence:
     psnr_worst: float | None = None
     fewer_steps_psnr: float | None = None
 
+    @property
+    def is_beaten(self) -> bool:
+        """Fewer steps, which take as long, came as close to the full runs or closer."""
+        return (
+            self.psnr_mean is not None and self.fewer_steps_psnr is not None and self.psnr_mean <= self.fewer_steps_psnr
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:

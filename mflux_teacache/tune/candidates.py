@@ -83,8 +83,16 @@ def chosen(runs: Sequence[Recorded], budgets: Sequence[int], count: int) -> list
         ways.setdefault(of_kind[0].way, []).append(of_kind)
     by_error = sorted(map(_with_best_forecast, ways.values()), key=_error)
     taken = [each for of_kind in _in_turn(by_error)[:count] for each in of_kind]
-    different = {str(each.setting): each for each in reversed(taken)}  # both ways may lead to the same plan
+    different = {_drawn(each, runs[0]): each for each in reversed(taken)}  # two ways may lead to the same plan
     return sorted(different.values(), key=lambda each: (-each.budget, each.error))
+
+
+def _drawn(candidate: Candidate, run: Recorded) -> str:
+    """Its setting, with the steps in place of the budget where they are known before a run begins."""
+    if candidate.way != SCHEDULE:
+        return str(candidate.setting)
+    pattern = run.patterns[str(_by_budget(SCHEDULE, candidate.budget, 0))]
+    return str(_reusing(SCHEDULE, {"pattern": pattern}, candidate.setting.forecast))
 
 
 def _kinds(candidates: Iterable[Candidate], budgets: int) -> Iterator[Kind]:
@@ -103,7 +111,8 @@ def _error(kind: Kind) -> float:
 def _with_best_forecast(kinds: Sequence[Kind]) -> Kind:
     best = min(kinds, key=_error)
     usual = next((kind for kind in kinds if kind[0].setting.forecast == ORDER_OF_OUTPUTS), best)
-    return usual if _error(usual) <= _ALIKE * _error(best) else best
+    without_preset = best[0].way == SCHEDULE  # what is taken then is to be compared, good or bad
+    return usual if without_preset or _error(usual) <= _ALIKE * _error(best) else best
 
 
 def _in_turn(by_error: Sequence[Kind]) -> list[Kind]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from mflux_teacache.bench.subjects import Subject
@@ -10,7 +11,7 @@ from mflux_teacache.pieces.data_files import as_text
 from mflux_teacache.pieces.input_files import reason
 from mflux_teacache.pieces.output_files import replace_file
 from mflux_teacache.presets import store
-from mflux_teacache.presets.preset import Preset
+from mflux_teacache.presets.preset import Preset, Setting
 from mflux_teacache.teacache.calibration import FILES, Calibration
 from mflux_teacache.teacache.fitting import Change, unfit
 from mflux_teacache.teacache.recorded import FEWEST_CHANGES, Run, calibration_of, told
@@ -44,7 +45,7 @@ def keep(tuned: Tuned, preset: Preset) -> str:
     """
     path = store.save(preset)
     return (
-        f"{_best(preset)}\n\n"
+        f"{_best(preset)}\n{''.join(_beaten(tuned, preset))}\n"
         f"preset       {path}\n             --plugin auto takes it for this model\n"
         f"calibration  {_keep_calibration(tuned, preset.name)}"
     )
@@ -53,14 +54,29 @@ def keep(tuned: Tuned, preset: Preset) -> str:
 def _best(preset: Preset) -> str:
     """The first setting of each budget."""
     rows = [("best setting", "computed", "speed-up", "PSNR", "fewer steps")]
-    for budget in sorted({setting.computed for setting in preset.settings}, reverse=True):
-        best = next(setting for setting in preset.settings if setting.computed == budget)
+    for best in _best_of(preset):
         evidence = best.evidence
         assert evidence is not None, "it was checked"
         told = " ".join([best.plugin, *(f"{name}={value}" for name, value in best.options.items())])
         levels = (_decibels(evidence.psnr_mean), _decibels(evidence.fewer_steps_psnr))
-        rows.append((told, f"{budget} of {best.steps}", f"{best.speedup:.2f}x", *levels))
+        rows.append((told, f"{best.computed} of {best.steps}", f"{best.speedup:.2f}x", *levels))
     return "\n".join(aligned(rows))
+
+
+def _best_of(preset: Preset) -> Iterator[Setting]:
+    for budget in sorted({setting.computed for setting in preset.settings}, reverse=True):
+        yield next(setting for setting in preset.settings if setting.computed == budget)
+
+
+def _beaten(tuned: Tuned, preset: Preset) -> Iterator[str]:
+    """In lines: where the best setting is not worth having."""
+    asked = {row.computed: row.asked for row in tuned.fewer}
+    for setting in _best_of(preset):
+        if setting.evidence is not None and setting.evidence.is_beaten:
+            yield (
+                f"Skipping does not pay at {setting.speedup:.2f}x: draw with --steps {asked[setting.computed]} and "
+                f"without plugins, which takes as long and comes as close or closer.\n"
+            )
 
 
 def _decibels(level: float | None) -> str:

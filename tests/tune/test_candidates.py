@@ -77,6 +77,22 @@ def test_a_plan_that_is_found_in_two_ways_is_checked_once() -> None:
     assert [candidate.budget for candidate in found].count(6) == 1
 
 
+def test_a_plan_that_is_the_usual_one_is_checked_once() -> None:
+    runs = [recorded(walk(STEPS, 1))]
+    [plan] = chosen(runs, [8], 1)
+    usual = patterns({"schedule": {8: str(plan.setting.options["pattern"])}})
+    found = chosen([recorded(walk(STEPS, 1), patterns=usual)], [8], 3)
+    assert {each.setting.forecast for each in found} >= {2}
+    same = [each for each in found if each.way == "schedule" or each.setting.options["pattern"] in usual.values()]
+    assert len({each.setting.forecast for each in same}) == len(same)
+
+
+def test_what_is_usual_has_the_usual_forecast() -> None:
+    jumping = recorded(early(STEPS, seed=1), patterns=patterns({"schedule": EVEN}))
+    found = {each.way: each.setting.forecast for each in chosen([jumping], [5], 4)}
+    assert (found["schedule"], found["plans by growth 0.5"]) == (2, 0)
+
+
 def test_with_one_of_each_the_best_is_taken() -> None:
     found = chosen([recorded(walk(STEPS, 4), patterns=patterns({"sea": LATE}))], BUDGETS, 1)
     assert [candidate.setting.plugin for candidate in found] == ["schedule", "schedule"]

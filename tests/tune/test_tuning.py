@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import tiny_tune
 
+from mflux_teacache.bench import figures
 from mflux_teacache.bench.plugin_settings import load
 from mflux_teacache.bench.tables import duration
 from mflux_teacache.cli.own.main import main
@@ -94,6 +95,20 @@ def test_from_nothing_to_a_preset(tunes_tiny: Path, capsys: pytest.CaptureFixtur
     assert tune() == 0
     assert drawing == []
     assert preset() == found
+
+
+def test_a_speed_up_at_which_fewer_steps_are_as_close_is_told(
+    tunes_tiny: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures, "psnr", lambda _: 30.0)  # of all images
+    assert tune() == 0
+    said = capsys.readouterr().out
+    best = {setting.computed: setting for setting in reversed(preset().settings)}
+    beaten = {computed for computed, setting in best.items() if setting.evidence and setting.evidence.is_beaten}
+    assert beaten
+    for computed in best:
+        told = f"draw with --steps {computed} and without plugins, which takes as long" in said
+        assert told is (computed in beaten)
 
 
 def told_as_interrupted(images: int, folder: Path) -> str:

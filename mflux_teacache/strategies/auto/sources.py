@@ -156,8 +156,10 @@ def _evidence(run: Run, preset: Preset, setting: Setting, differences: str) -> s
         told += ", not checked by images"
     else:
         mean, worst = (_decibels(value) for value in (found.psnr_mean, found.psnr_worst))
-        images = f"{found.images} image{'' if found.images == 1 else 's'}"
-        told += f", measured on {images}: {mean} in the mean, {worst} at worst"
+        levels = mean if found.images == 1 else f"{mean} in the mean, {worst} at worst"
+        told += f", measured on {found.images} image{'' if found.images == 1 else 's'}: {levels}"
+        if found.is_beaten:
+            told += f", where fewer steps have {_decibels(found.fewer_steps_psnr)}"
     if not run.fixed or (setting.computed, setting.steps) != (run.computed, run.active):
         told += f", at {setting.computed} of {setting.steps} steps"
     return f"{told}, with {differences}" if differences else told

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
-from preset_files import KEY, SETTINGS, preset
+from preset_files import EVIDENCE, KEY, SETTINGS, preset
 
 from mflux_teacache.presets.preset import Preset, Setting
 from mflux_teacache.records import Target
@@ -48,6 +48,12 @@ def test_a_preset_for_this_very_run() -> None:
     assert str(first) == (
         "schedule reuse=output forecast=2: preset mine, measured on 4 images: 31.5 dB in the mean, 27.0 dB at worst"
     )
+
+
+def test_a_preset_of_one_image_that_fewer_steps_beat() -> None:
+    evidence = replace(EVIDENCE, images=1, psnr_mean=30.8, psnr_worst=30.8, fewer_steps_psnr=30.9)
+    first = found(TARGET, 4, preset(settings=(replace(SETTINGS[0], evidence=evidence),)))[0]
+    assert str(first).endswith("preset mine, measured on 1 image: 30.8 dB, where fewer steps have 30.9 dB")
 
 
 def test_the_setting_with_the_nearest_budget() -> None:
