@@ -45,6 +45,9 @@ _PIPELINES: dict[type, tuple[float, tuple[str, ...]]] = {
 }
 MODELS = {model: pipeline for pipeline, (_, models) in _PIPELINES.items() for model in models}
 
+# Packages whose errors tell that a model could not be had from its hub.
+_DOWNLOADING = ("httpx", "httpcore", "huggingface_hub", "requests")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
@@ -149,6 +152,13 @@ def _loaded(pipeline: type, name: str, **arguments: Any) -> Any:
     except OSError as error:
         said = " ".join(str(error).split())
         raise UnsupportedModel(f"--model {name} cannot be loaded: {said}") from error
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in _DOWNLOADING:
+            raise
+        raise UnsupportedModel(
+            f"--model {name} could not be downloaded: {described(error)}. Connect this machine to the network, or "
+            f"give --model a folder that holds the model."
+        ) from error
 
 
 def _unknown(name: str, base: str | None) -> str:

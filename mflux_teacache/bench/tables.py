@@ -54,7 +54,7 @@ PSNR      of the other images against their full runs, in dB: mean and worst ima
 SSIM      structural similarity of all images, likewise; 1 = equal
 *         no other row is both faster and closer to the full run in mean PSNR"""
 
-_OF_BASELINE = "Fewer steps: the same sampler, prompts and seeds with so many steps in place of all, and none skipped."
+_OF_BASELINE = "Fewer steps: the same sampler, prompts and seeds with that many steps in all, and none skipped."
 
 
 def run_heading(names: Sequence[str]) -> str:

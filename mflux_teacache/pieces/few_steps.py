@@ -28,7 +28,7 @@ def advise_fewer(active: int) -> None:
     """Warn that a run of so few active steps had better have fewer than skip some."""
     warnings.warn(
         f"this run has {active} active steps; below {ENOUGH}, fewer steps are usually the better way to save time: use "
-        f"a lower --steps without plugins. Skipping pays from {ENOUGH} active steps on.",
+        f"a lower --steps without plugins.",
         PluginWarning,
         stacklevel=2,
     )

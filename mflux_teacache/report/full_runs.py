@@ -31,13 +31,13 @@ def doubt(accounts: Sequence[Account]) -> str | None:
     full = list(filter(is_full, images))
     if len(images) > 1 and not full:
         return (
-            f"No image says that every step of it was computed, so none is taken for a full run. All are beside "
+            f"None of these images is said to be a full run, with every step computed. All are beside "
             f"{_name(images[0])}, which was named first. Name the full run's image too, as mflux wrote it."
         )
     for first in full:
         if same := {_name(each): None for each in full if each.path != first.path and _is_of_one_picture(each, first)}:
             return (
-                f"Every step was computed of {', '.join([_name(first), *same])}, which show one picture. "
+                f"{', '.join([_name(first), *same])} are of one picture, each with every step computed. "
                 f"{_name(first)}, which was named first, is taken for the full run."
             )
     return None

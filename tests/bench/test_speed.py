@@ -34,7 +34,7 @@ def test_the_command(commands: Any) -> None:
     assert content["machine"]["default_device"]
     runs = [turns._from_json(run) for run in content["runs"]]
     assert [asdict(entry) for entry in speeds(runs)] == [
-        {**entry, **{name: tuple(entry[name]) for name in ("ratios", "step_seconds", "notes")}}
+        {**entry, **{name: tuple(entry[name]) for name in ("ratios", "step_seconds", "notes", "told")}}
         for entry in content["summary"]
     ]
     with PIL.Image.open(commands.folder / "speed.png") as picture:

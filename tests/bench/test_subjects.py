@@ -7,6 +7,7 @@ import inspect
 from pathlib import Path
 from typing import Any
 
+import httpx
 import mlx.core as mx
 import pytest
 from bench_runs import parsed
@@ -128,6 +129,16 @@ def test_a_model_whose_files_are_not_there_is_refused() -> None:
     with pytest.raises(
         UnsupportedModel, match=r"^--model \./my-dev cannot be loaded: Model not found: '\./my-dev'\. If "
     ):
+        subject.load()
+
+
+def test_a_model_that_cannot_be_downloaded_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise httpx.ConnectError("Name or service not known")
+
+    subject = subjects.subject_of(settings(model="dev"))
+    monkeypatch.setattr(subject.pipeline, "__init__", unreachable)
+    with pytest.raises(UnsupportedModel, match="--model dev could not be downloaded: ConnectError: Name or service"):
         subject.load()
 
 

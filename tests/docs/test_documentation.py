@@ -155,7 +155,6 @@ def test_generate_commands_run_as_written(commands: Any, fence: Fence, line: str
 
 # What each prints.
 OWN = (
-    ("mflux-teacache demo", "teacache"),
     ("mflux-teacache demo --plugin auto", "14/28"),
     ("mflux-teacache doctor", "yes, mflux's commands know --plugin"),
     ("mflux-teacache bench speed --steps 6 --repetitions 1", "CSSCSC"),

@@ -100,11 +100,11 @@ def test_the_full_run_is_the_one_that_computed_every_step_in_any_order(
 def test_where_no_image_or_several_computed_every_step_the_page_and_a_warning_say_so(tmp_path: Path) -> None:
     full, fast = image(tmp_path, "full.png", MADE), image(tmp_path, "fast.png", FAST, shade=93)
     few, black = image(tmp_path, "few.png", {**MADE, "steps": 2}), image(tmp_path, "black.png", None, shade=0)
-    with pytest.warns(PluginWarning, match="^Every step was computed of full.png, few.png, which show one") as warned:
+    with pytest.warns(PluginWarning, match="^full.png, few.png are of one picture") as warned:
         made = sections_of([fast, full, few])
     assert made[0].notes == [str(warned[0].message)]
     assert [each.title for each in made] == ["fast.png beside full.png", "few.png beside full.png"]
-    with pytest.warns(PluginWarning, match="so none is taken for a full run. All are beside black.png") as warned:
+    with pytest.warns(PluginWarning, match="with every step computed. All are beside black.png") as warned:
         [beside] = sections_of([black, fast])
     assert beside.notes == [str(warned[0].message)]
     assert beside.pair is not None

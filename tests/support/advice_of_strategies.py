@@ -67,7 +67,7 @@ def _budgets_and_windows() -> dict[str, Case]:
         ),
         "few steps": Case(
             line("--plugin first-block-cache", steps=8),
-            "use a lower --steps without plugins. Skipping pays from 10 active steps on.",
+            "use a lower --steps without plugins.",
             [line("", steps=7), line("--plugin first-block-cache", steps=10)],
         ),
         "a model whose tokens lie nobody knows how": Case(

@@ -13,9 +13,10 @@ from mflux_teacache.cli.own import completions_command, plugins_command, presets
 from mflux_teacache.cli.own.doctor import command as doctor
 from mflux_teacache.cli.own.parser import PluginParser
 from mflux_teacache.demo import run as demo
-from mflux_teacache.messages import FAILED, Output, interruptible, reported, show_warnings
+from mflux_teacache.messages import FAILED, Output, interruptible, reported, say, show_warnings
 from mflux_teacache.report import command as report
 from mflux_teacache.show import command as show
+from mflux_teacache.spelling import described
 
 COMMAND = "mflux-teacache"
 DISTRIBUTION = "mflux-teacache-plugin"
@@ -50,6 +51,11 @@ def _run(argv: Sequence[str] | None, output: Output) -> int:
     except (OSError, ValueError) as error:  # a full or closed standard output, which ``Output`` reports at the end
         if error is not output.problem:
             raise
+        return FAILED
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] != "mlx":
+            raise
+        say(COMMAND, "error", f"MLX does not work: {described(error)}. `{COMMAND} doctor` says what to do.")
         return FAILED
     # Its code may be a text or missing, and ``exit_code`` has still to see whether all output was printed.
     except SystemExit as leaving:

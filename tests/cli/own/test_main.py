@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import subprocess
 import sys
 import warnings
@@ -48,6 +49,24 @@ def test_without_a_command_it_explains_itself(capsys):
         main.main([])
     assert leaving.value.code == 2
     assert "the following arguments are required: demo|plugins|presets|" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [("tune", "--demo"), ("bench", "speed"), ("plugins",)])
+def test_without_a_working_mlx_it_is_told_in_a_line(tmp_path, words):
+    (tmp_path / "mlx").mkdir()
+    (tmp_path / "mlx" / "__init__.py").touch()
+    (tmp_path / "mlx" / "core.py").write_text("raise ImportError('no such library', name='mlx.core')\n")
+    ran = subprocess.run(
+        [SCRIPTS / "mflux-teacache", *words],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 1
+    assert ran.stderr.endswith(
+        "MLX does not work: ImportError: no such library. `mflux-teacache doctor` says what to do.\n"
+    )
+    assert "Traceback" not in ran.stderr
 
 
 def test_ctrl_c_is_one_line(monkeypatch, capsys):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, requires
 from typing import Any
+
+from packaging.requirements import Requirement
 
 from mflux_teacache.cli.own.doctor.page import Part
 from mflux_teacache.cli.own.doctor.probe import Failed, answer_of
@@ -41,7 +44,20 @@ def _machine(info: Mapping[str, Any]) -> str:
 
 
 def _does_not_work(failed: Failed) -> str:
-    return f"MLX does not work here: {failed}. Install it anew with `{installing('mlx', anew=True)}`."
+    return f"MLX does not work here: {failed}. Install it anew with `{installing(_needed(str(failed)), anew=True)}`."
+
+
+def _needed(failure: str) -> str:
+    """The MLX that the installed mflux asks for; without CUDA, where that is what is missing."""
+    try:
+        asked = map(Requirement, requires("mflux") or ())
+    except PackageNotFoundError:
+        return "mlx"
+    for one in asked:
+        if one.name == "mlx" and (one.marker is None or one.marker.evaluate()):
+            extras = ["cpu"] if "libcuda" in failure else sorted(one.extras)
+            return f"mlx[{','.join(extras)}]{one.specifier}" if extras else f"mlx{one.specifier}"
+    return "mlx"
 
 
 _WITHOUT_METAL = (

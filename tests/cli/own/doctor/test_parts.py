@@ -98,16 +98,33 @@ def test_mlx_without_metal(monkeypatch):
     assert said_by_mlx(monkeypatch, {"metal": False}, "Linux").broken == []
 
 
-def test_mlx_that_does_not_work(monkeypatch):
+def _failing(monkeypatch, failure: str, needs: list[str]) -> Part:
     def fails(script: str, name: str) -> object:
-        raise probe.Failed("ImportError: no")
+        raise probe.Failed(failure)
 
     monkeypatch.setattr(mlx_device, "answer_of", fails)
-    part = mlx_device.mlx_device()
+    monkeypatch.setattr(mlx_device, "requires", lambda name: needs)
+    return mlx_device.mlx_device()
+
+
+@pytest.mark.parametrize(
+    ("failure", "needs", "needed"),
+    [
+        ("ImportError: no", ["mlx[cuda13]==1.0"], "mlx[cuda13]==1.0"),
+        ("ImportError: libcuda.so.1 is missing", ["mlx[cuda13]==1.0"], "mlx[cpu]==1.0"),
+        ("ImportError: no", ["numpy", "mlx==3.0 ; sys_platform == 'nowhere'"], "mlx"),
+    ],
+)
+def test_the_mlx_that_mflux_needs(monkeypatch, failure: str, needs: list[str], needed: str):
+    [broken] = _failing(monkeypatch, failure, needs).broken
+    assert installation.installing(needed, anew=True) in broken
+
+
+def test_mlx_that_does_not_work(monkeypatch):
+    part = _failing(monkeypatch, "ImportError: no", ["mlx<2.0,>=1.0"])
     [broken] = part.broken
-    assert broken == (
-        f"MLX does not work here: ImportError: no. Install it anew with `{installation.installing('mlx', anew=True)}`."
-    )
+    needed = installation.installing("mlx<2.0,>=1.0", anew=True)
+    assert broken == f"MLX does not work here: ImportError: no. Install it anew with `{needed}`."
     plugins = plugin_states.plugin_states(part)
     assert plugins == Part("plugins", {"not tried": "they need MLX, which does not work"})
 
