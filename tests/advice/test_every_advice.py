@@ -82,6 +82,7 @@ UNTRIED = {
 BESIDE = (
     ("cli/own/doctor/mflux_commands.py", "of another environment than this one"),
     ("cli/own/doctor/mlx_device.py", "MLX does not work here"),
+    ("cli/own/main.py", "says what to do"),
     ("cli/own/doctor/start_up.py", "Switch it on with"),
     ("cli/own/doctor/start_up.py", "Install mflux anew with"),
     ("cli/own/doctor/start_up.py", "or an earlier mflux with"),

@@ -63,17 +63,35 @@ def test_switched_off(environment: Environment) -> None:
     assert environment.broken(START_UP) == []
 
 
+def _oldest_mlx() -> str:
+    """That the installed mflux takes."""
+    asked = [one for one in map(Requirement, requires("mflux") or ()) if one.name == "mlx"]
+    [needed] = [one for one in asked if one.marker is None or one.marker.evaluate()]
+    return next(part.version for part in needed.specifier if part.operator in ("==", ">="))
+
+
 def test_mlx_that_does_not_work(environment: Environment) -> None:
     environment.offer("mlx", "1.0", {"mlx/__init__.py": "raise ImportError('no such library')"})
     environment.install("mlx")
     [message] = environment.broken("mlx_device.mlx_device()")
     assert "MLX does not work here: ImportError: no such library. Install it anew with `" in message
-    asked = [one for one in map(Requirement, requires("mflux") or ()) if one.name == "mlx"]
-    [needed] = [one for one in asked if one.marker is None or one.marker.evaluate()]
-    oldest = next(part.version for part in needed.specifier if part.operator in ("==", ">="))
-    environment.offer("mlx", oldest, {})  # beside which the one of the tests is found
+    environment.offer("mlx", _oldest_mlx(), {})  # beside which the one of the tests is found
     environment.do(commands(message)[0])
     assert environment.broken("mlx_device.mlx_device()") == []
+
+
+def test_a_command_without_a_working_mlx(environment: Environment) -> None:
+    """``doctor`` says what to do, as it is told."""
+    plugins = f"'{environment.python}' -m mflux_teacache.cli.own.main plugins 2>&1 || true"
+    environment.offer(
+        "mlx", "1.0", {"mlx/__init__.py": "", "mlx/core.py": "raise ImportError('no such library', name='mlx.core')"}
+    )
+    environment.install("mlx")
+    assert "MLX does not work: ImportError: no such library. `mflux-teacache doctor` says" in environment.do(plugins)
+    [message] = environment.broken("mlx_device.mlx_device()")
+    environment.offer("mlx", _oldest_mlx(), {})
+    environment.do(commands(message)[0])
+    assert "first-block-cache" in environment.do(plugins)
 
 
 def test_a_package_that_is_too_old(environment: Environment) -> None:

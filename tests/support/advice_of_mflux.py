@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import packages
 import pytest
 from advised import Case
@@ -18,6 +19,7 @@ from advised_streams import announced, plugins_page
 from chosen import parser_of_mflux
 from mflux.models.common.config.model_config import ModelConfig
 from mflux.models.fibo.variants.txt2img.fibo import FIBO
+from mflux.models.flux.variants.txt2img.flux import Flux1
 
 from mflux_teacache import __main__ as module_form
 from mflux_teacache.adapters.pipelines import in_installed_mflux
@@ -223,7 +225,26 @@ def _bench(folder: Path) -> dict[str, Case]:
 
         return act
 
+    def offline(words: str, *, connected: bool) -> Callable[[], None]:
+        """The pipeline as far as it looks for the model's files."""
+
+        def __init__(self: Any, *, model_config: ModelConfig, **_: Any) -> None:
+            if not (connected or Path(model_config.model_name).is_dir()):
+                raise httpx.ConnectError("Name or service not known")
+
+        def act() -> None:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(Flux1, "__init__", __init__)
+                subject(words)().load()
+
+        return act
+
     return {
+        "a model that cannot be downloaded": Case(
+            offline("dev", connected=False),
+            "Connect this machine to the network, or give --model a folder that holds the model.",
+            [offline("dev", connected=True), offline(f"{folder} --base-model dev", connected=False)],
+        ),
         "a model that mflux does not know": Case(
             subject("dave"),
             "Check the spelling, or give --base-model with one of these: ",
