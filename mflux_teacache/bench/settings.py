@@ -17,6 +17,7 @@ from mflux_teacache.bench import patterns
 from mflux_teacache.bench.runs import Case, Setting
 from mflux_teacache.errors import OptionError
 from mflux_teacache.pieces.input_files import Unreadable, open_file
+from mflux_teacache.pieces.option_types import LARGEST_SEED
 from mflux_teacache.records import Target
 
 FAMILIES = ("flux1-dev", "flux2-klein-base-4b", "flux2-klein-base-9b", "qwen-image", "z-image", "fibo")
@@ -25,7 +26,6 @@ BITS = (3, 4, 5, 6, 8)
 STEPS = 20
 COLUMNS = 6  # of the contact sheet
 IMAGE_STRENGTH = 0.4  # mflux's default
-_LARGEST_SEED = 2**64 - 1  # of mlx's keys
 LEAST_ACTIVE = 2  # steps that are run: with fewer there is none to skip
 
 
@@ -62,7 +62,7 @@ def check_least(option: str, value: int, least: int, why: str = "") -> None:
 
 def check_seeds(option: str, first: int, count: int = 1) -> None:
     """Raises ``OptionError`` where one of so many seeds, which count up, is none that mflux can draw from."""
-    largest = _LARGEST_SEED + 1 - count
+    largest = LARGEST_SEED + 1 - count
     if not 0 <= first <= largest:
         raise OptionError(f"{option} is {first}; it must be a whole number from 0 to {largest}.")
 

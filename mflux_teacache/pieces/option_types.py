@@ -22,6 +22,7 @@ LONGEST_TEXT = 10_000
 LONGEST_NAME = 200  # messages show it, and images record it
 
 LARGEST = 1e100  # of numbers that are drawn: their sums, and the ranges of axes, are finite too
+LARGEST_SEED = 2**64 - 1  # of mlx's keys
 LARGEST_COUNT = 1_000_000  # of steps, pixels and images in a file; JSON has whole numbers of any length
 
 

@@ -16,6 +16,7 @@ from mflux_teacache.errors import OptionError
 from mflux_teacache.pieces.input_files import parse_json
 from mflux_teacache.pieces.option_types import (
     AMOUNT,
+    LARGEST_SEED,
     NAME,
     TEXT,
     Allowed,
@@ -49,7 +50,7 @@ _OF_AN_IMAGE = {"mflux_version", "mflux_plugins"}
 _OBJECT = Allowed(lambda value: isinstance(value, dict), "an object")
 _PROMPTS = Allowed(is_list_of(is_text, at_most=MOST_PROMPTS), f"a list of at most {MOST_PROMPTS} texts")
 _SEEDS = Allowed(
-    is_list_of(is_count_from(0, 2**64 - 1), at_most=MOST_PROMPTS),
+    is_list_of(is_count_from(0, LARGEST_SEED), at_most=MOST_PROMPTS),
     f"a list of at most {MOST_PROMPTS} whole numbers below 2^64",
 )
 _SHARE = Allowed(lambda value: is_number(value) and -1 <= value <= 1, "a number from -1 to 1")

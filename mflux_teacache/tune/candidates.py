@@ -11,17 +11,18 @@ from statistics import fmean
 from typing import TypeAlias
 
 from mflux_teacache.bench.runs import Setting
+from mflux_teacache.pieces.budget import BUDGETS
 from mflux_teacache.pieces.cache import ORDER_OF_OUTPUTS
 from mflux_teacache.pieces.forecast import ORDERS
 from mflux_teacache.pieces.patterns import letters
 from mflux_teacache.plugins import our_own
 from mflux_teacache.records import LETTERS
+from mflux_teacache.strategies.schedule.config import PLUGIN as SCHEDULE
 from mflux_teacache.tune.optimum import plans
 from mflux_teacache.tune.recorded import Recorded
 from mflux_teacache.tune.segments import Nodes, Segments
 
-BUDGET = "max_computed"
-SCHEDULE = "schedule"
+BUDGET, _ = BUDGETS
 
 _LEAST = 1e-24  # in place of no error at all, which has no logarithm
 

@@ -83,9 +83,9 @@ def _next_layer(layer: Array, errors: Callable[[int, int], Array]) -> tuple[Arra
     for middle, last in _pairs(layer):
         off = errors(middle, last)
         sums = layer[: len(off), middle, last, None] + off
-        later = slice(last, None)  # steps, whose places are one more
-        new[middle, last, last + 1 :] = sums.min(axis=0)[:-1][later]
-        choice[middle, last, last + 1 :] = sums.argmin(axis=0)[:-1][later]
+        later = slice(last, -1)  # steps, whose places are one more; the end of the run is none
+        new[middle, last, last + 1 :] = sums.min(axis=0)[later]
+        choice[middle, last, last + 1 :] = sums.argmin(axis=0)[later]
     return new, choice
 
 

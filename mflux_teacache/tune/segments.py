@@ -44,10 +44,10 @@ class Segments:
     """
 
     def __init__(self, runs: Sequence[Recorded], order: int, growth: float = 0.0) -> None:
-        self._growth = growth
         self.steps = runs[0].steps
         self._order = order
         self._sigmas = runs[0].sigmas
+        self._shares = self._grown(growth)
         self._products = np.stack([_scaled(run) for run in runs])
         self._weights: dict[Nodes, Array] = {}
         self._errors: dict[Nodes, Array] = {}
@@ -56,7 +56,7 @@ class Segments:
     def growing(self, growth: float) -> Segments:
         """The same runs and forecasts, with errors that grow otherwise."""
         other = copy(self)
-        other._growth, other._errors, other._offs = growth, {}, {}
+        other._shares, other._errors, other._offs = self._grown(growth), {}, {}
         return other
 
     def after(self, nodes: Nodes) -> Array:
@@ -86,7 +86,7 @@ class Segments:
         yield from ((nodes[:place], end) for place, end in enumerate((*nodes[1:], self.steps), 1))
 
     def _sums(self, nodes: Nodes) -> Array:
-        """What ``_summed`` has of the steps that are used, and kept, which for every three steps would be too much."""
+        """The same as ``_summed``, and kept. For every three steps, as ``after`` asks for, that would be too much."""
         used = nodes[-1 - self._order :]
         if used not in self._offs:
             self._offs[used] = self._summed(used)
@@ -124,13 +124,12 @@ class Segments:
     def _level(self, step: int) -> float | None:
         return None if self._sigmas is None else self._sigmas[step]
 
-    @property
-    def _shares(self) -> Array:
+    def _grown(self, growth: float) -> Array:
         """By what the error of each step is multiplied."""
         if self._sigmas is None:
             return np.ones(self.steps)
         levels = np.array([*self._sigmas, 0.0])
-        moves = np.abs(np.diff(levels)) / np.maximum(1 - levels[1:], _LEAST_IMAGE) ** self._growth
+        moves = np.abs(np.diff(levels)) / np.maximum(1 - levels[1:], _LEAST_IMAGE) ** growth
         return np.asarray(moves / moves.mean() if moves.any() else np.ones(self.steps))
 
 
